@@ -1,0 +1,168 @@
+"""Bounds on κ: as the BaLoRA poster states them, and as they hold.
+
+Write L = σ₁(A)² + σ₁(B)², m = min(σ_r(A)², σ_r(B)²), s = singular values of Z, k = min(a, b), and
+G for the gauge of the minimizer (A = U_r S^{1/2} G, B = G⁻¹ S^{1/2} V_rᵀ).
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from conditioning.checks import as_matrix, as_pair
+from conditioning.spectrum import Minimizer, analyse_minimizer
+from conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
+
+
+class KappaBounds(NamedTuple):
+    """lower ≤ κ ≤ upper; an upper bound that says nothing is inf."""
+
+    lower: float
+    upper: float
+
+
+def kappa_bounds(
+    A: ArrayLike,
+    B: ArrayLike,
+    Z: ArrayLike | None = None,
+    *,
+    form: Literal["paper", "corrected"] = "paper",
+    singular_values: ArrayLike | None = None,
+    rtol: float = MINIMIZER_RTOL,
+) -> KappaBounds:
+    """Bounds on κ of ½‖Z − AB‖_F² at a minimizer.
+
+    "paper" (BaLoRA poster, Model 1): L/m ≤ κ ≤ L/(m − s_{r+1}). The lower bound is false for
+    r = min(a, b) (claim `model1-lower-bound`); the upper one is vacuous, returned as inf, when
+    m ≤ s_{r+1}, which is the rule rather than the exception far from balance.
+
+    "corrected" (derived here; claims `model1-bounds-corrected-lower` and `…-upper`). For r < k:
+
+    - lower: the larger of L/m and L(‖Gᵀe_r‖² + ‖G⁻¹e_r‖²) / (2(s_r − s_{r+1})), by the test vector
+      (Gᵀe_r, G⁻¹e_r) in the block whose smallest eigenvalue is μ;
+    - upper: the smaller of L/λ and L·max(‖G‖₂, ‖G⁻¹‖₂)² / (s_r − s_{r+1}). Here λ is the smallest
+      eigenvalue of [[σ_r(B)², −s_{r+1}], [−s_{r+1}, σ_r(A)²]] where positive (λ ≥ m − s_{r+1}, so it is never
+      weaker than the paper's), and the second is Ostrowski's theorem for the congruence
+      diag(G⁻¹, Gᵀ)·[[S, −s_{r+1}I], [−s_{r+1}I, S]]·diag(G⁻ᵀ, G), which is never vacuous.
+
+    For r = k there is no residual block and both bounds equal κ: L/(σ_r(A)² + σ_r(B)²) if a = b,
+    L/σ_r(B)² if a > b, L/σ_r(A)² if a < b.
+
+    Args:
+        A: (a, r) factor.
+        B: (r, b) factor.
+        Z: (a, b) target; leave it out to pass `singular_values`.
+        form: which pair of bounds.
+        singular_values: as for `condition_number`.
+        rtol: accepted distance ‖AB − Z_r‖_F relative to ‖Z_r‖_F.
+
+    Returns:
+        (lower, upper).
+
+    Raises:
+        NotAMinimizerError: if (A, B) is not a minimizer.
+        DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
+        ValueError: on bad shapes, ranks, an unknown form or non-finite entries.
+    """
+    pair = analyse_minimizer(A, B, Z, singular_values=singular_values, rtol=rtol)
+    if form == "paper":
+        return _paper(pair)
+    if form == "corrected":
+        return _corrected(pair)
+    raise ValueError(f'form must be "paper" or "corrected", not {form!r}')
+
+
+def _paper(pair: Minimizer) -> KappaBounds:
+    m = min(pair.sigma_A[-1], pair.sigma_B[-1]) ** 2
+    margin = m - (pair.s[pair.r] if pair.r < pair.k else 0.0)
+    return KappaBounds(float(pair.L / m), float(pair.L / margin) if margin > 0 else np.inf)
+
+
+def _corrected(pair: Minimizer) -> KappaBounds:
+    if pair.r == pair.k:
+        return KappaBounds(pair.L / pair.mu, pair.L / pair.mu)
+    s_r, s_next = pair.s[pair.r - 1], pair.s[pair.r]
+    gap = s_r - s_next
+    root = np.sqrt(pair.s[: pair.r])
+    Gt, G_inv = pair.AtU / root, pair.BV / root
+    test_vector = np.linalg.norm(Gt[:, -1]) ** 2 + np.linalg.norm(G_inv[:, -1]) ** 2
+    alpha, beta = pair.sigma_A[-1] ** 2, pair.sigma_B[-1] ** 2
+    lower = pair.L * max(1 / min(alpha, beta), test_vector / (2 * gap))
+
+    # λ_min of the 2×2 matrix as det / λ_max, which does not cancel
+    largest = (alpha + beta + np.hypot(alpha - beta, 2 * s_next)) / 2
+    determinant = (pair.sigma_A[-1] * pair.sigma_B[-1] - s_next) * (pair.sigma_A[-1] * pair.sigma_B[-1] + s_next)
+    pencil = determinant / largest
+    ostrowski = gap / max(np.linalg.norm(Gt, 2), np.linalg.norm(G_inv, 2)) ** 2
+    return KappaBounds(float(lower), float(pair.L / max(pencil, ostrowski)))
+
+
+def model2_kappa_bound(
+    A: ArrayLike, B: ArrayLike, J: ArrayLike, *, form: Literal["paper", "corrected", "tangent"] = "paper"
+) -> float:
+    """Upper bound on κ of Model 2's Hessian MᵀJᵀJM at an interpolating pair.
+
+    "paper" (BaLoRA poster, Model 2): κ(JᵀJ)^{1/2}·L/m. False as stated (claim `model2-upper-bound`).
+
+    "corrected": κ(JᵀJ)·L/m, because σ_max(JM) ≤ σ_max(J)σ_max(M), σ_min(JM) ≥ σ_min(J)σ_min(M) on the
+    complement of the kernel of M, and σ²(M) lies between m and L there. Attained.
+
+    "tangent": κ of JᵀJ restricted to the range of M, the tangent space {U_r X + Y V_rᵀ} of the rank-r
+    matrices, times L/m. Never larger, and finite for any J that is injective on that space.
+
+    Args:
+        A: (a, r) factor of full column rank.
+        B: (r, b) factor of full row rank.
+        J: (n, ab) Jacobian of h at AB, row-major.
+        form: which bound.
+
+    Returns:
+        The bound; inf where J has a kernel (on the tangent space for "tangent").
+
+    Raises:
+        ValueError: on bad shapes, rank-deficient factors, an unknown form or non-finite entries.
+    """
+    left, right = as_pair(A, B)
+    outer = as_matrix("J", J)
+    (a, r), b = left.shape, right.shape[1]
+    if outer.shape[1] != a * b:
+        raise ValueError(f"J has {outer.shape[1]} columns, but AB has {a * b} entries")
+    sigma_A, sigma_B = np.linalg.svd(left, compute_uv=False), np.linalg.svd(right, compute_uv=False)
+    for name, sigma in (("A", sigma_A), ("B", sigma_B)):
+        if len(sigma) < r or sigma[-1] <= gap_rtol(r) * sigma[0]:
+            raise ValueError(f"{name} has rank < r = {r}: the bound needs full-rank factors")
+    factor_ratio = (sigma_A[0] ** 2 + sigma_B[0] ** 2) / min(sigma_A[-1], sigma_B[-1]) ** 2
+    if form == "tangent":
+        return float(_gram_condition(outer @ tangent_basis(left, right)) * factor_ratio)
+    if form in ("paper", "corrected"):
+        return float(_gram_condition(outer) ** (0.5 if form == "paper" else 1.0) * factor_ratio)
+    raise ValueError(f'form must be "paper", "corrected" or "tangent", not {form!r}')
+
+
+def tangent_basis(A: ArrayLike, B: ArrayLike) -> np.ndarray:
+    """Orthonormal basis of {dA·B + A·dB}, the tangent space at AB of the matrices of rank r.
+
+    Args:
+        A: (a, r) factor of full column rank.
+        B: (r, b) factor of full row rank.
+
+    Returns:
+        (ab, r(a + b − r)) float64 matrix with orthonormal columns, row-major vec.
+
+    Raises:
+        ValueError: on bad shapes or non-finite entries.
+    """
+    left, right = as_pair(A, B)
+    r = left.shape[1]
+    U, V = np.linalg.qr(left, mode="complete")[0], np.linalg.qr(right.T, mode="complete")[0]
+    on_columns = np.kron(U[:, :r], V)  # u_i v_jᵀ with i ≤ r, all j
+    on_rows = np.kron(U[:, r:], V[:, :r])
+    return np.hstack([on_columns, on_rows])
+
+
+def _gram_condition(K: np.ndarray) -> float:
+    """κ(KᵀK), inf if K has a kernel."""
+    sigma = np.linalg.svd(K, compute_uv=False)
+    if len(sigma) < K.shape[1] or sigma[-1] <= gap_rtol(K.shape[1]) * sigma[0]:
+        return np.inf
+    return float((sigma[0] / sigma[-1]) ** 2)

@@ -1,0 +1,178 @@
+"""P: the projection of a factor pair onto the balanced manifold that keeps the product AB.
+
+P is a change of gauge, P(A, B) = (AT, T⁻¹B), computed by the QR route (equal to the poster's polar route):
+
+    A = Q_A R_A,  Bᵀ = Q_B R_B,  C = R_A R_Bᵀ = U S Vᵀ,  P(A, B) = (Q_A U S^{1/2}, S^{1/2} Vᵀ Q_Bᵀ).
+
+Everything is done in float64 with orthogonal matrices only, so AB is kept to a few epsilons of the storage
+type times ‖A‖‖B‖ whatever the conditioning of the pair.
+
+Where singular values of AB vanish, that formula destroys the pair: at AB = 0 it returns (0, 0), a saddle of
+every loss, from which training never leaves. Such *null* directions are carried over instead. With t = the
+live columns of T (BV_q S_q^{-1/2}) and τ = the live rows of T⁻¹ (S_q^{-1/2} U_qᵀA), which are dual, the rest
+of T spans the null space of τ and the rest of T⁻¹ the null space of tᵀ, normalized symmetrically and scaled by
+(σ₁(B)/σ₁(A))^{1/2}, as the live ones are on the whole. So T stays invertible and no direction of A or B is
+lost; what lies in the null directions cannot be balanced and is left unbalanced.
+"""
+
+from typing import Any, Literal, TypeVar
+
+import array_api_compat
+
+from conditioning.checks import check_inner_dimension
+from conditioning.tolerances import EPS, PRODUCT_RTOL, rank_rtol
+
+Gauge = Literal["hyperbalanced", "nearest", "symmetric"]
+GAUGES: tuple[Gauge, ...] = ("hyperbalanced", "nearest", "symmetric")
+
+ArrayT = TypeVar("ArrayT", bound=Any)
+
+
+def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[ArrayT, ArrayT]:
+    """An equivalent pair with AᵀA = BBᵀ and the same product.
+
+    All gauges agree up to an r×r rotation between the factors:
+
+    - "hyperbalanced" (the BaLoRA poster's P): AᵀA = BBᵀ = S, diagonal and descending. Signs are chosen so
+      that diag(XᵀA + YBᵀ) ≥ 0, so P is the identity on descending hyperbalanced pairs.
+    - "nearest": of all balanced pairs with the product AB the nearest to (A, B) in ‖·‖_F: P(A, B) turned by
+      the orthogonal polar factor of XᵀA + YBᵀ (orthogonal Procrustes; derived here).
+    - "symmetric": (AT, T⁻¹B) with T symmetric positive definite, T² = (AᵀA)⁻¹ # (BBᵀ) (geometric mean):
+      unique, smooth, free of signs and order.
+
+    Singular values of AB below `tolerances.rank_rtol`·σ₁(A)σ₁(B) count as zero; their directions are carried
+    over rather than balanced (module docstring), and a pair with AB = 0 is returned unchanged. So is a pair
+    where that cannot be done without moving AB by more than rounding (null directions and massive
+    cancellation in one pair).
+
+    Args:
+        A: (…, a, r) NumPy array or torch tensor of a real floating type, on any device.
+        B: (…, r, b) of the same library, dtype, device and leading dimensions.
+        gauge: which balanced pair.
+
+    Returns:
+        New arrays of the inputs' shapes, dtype and device. ‖A'B' − AB‖_F ≤ 16 ε ‖A‖_F‖B‖_F in exact
+        evaluation of the product, ε the epsilon of the dtype.
+
+    Raises:
+        TypeError: if A and B are of different libraries or dtypes, or not real floating point.
+        ValueError: on mismatched shapes, an empty array, an unknown gauge, NaN or infinity.
+    """
+    xp = _check(A, B, gauge)
+    left, right = xp.astype(A, xp.float64), xp.astype(B, xp.float64)
+    if not bool(xp.all(xp.isfinite(left))) or not bool(xp.all(xp.isfinite(right))):
+        raise ValueError("A or B contains NaN or infinity; nothing was balanced")
+
+    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, left))
+    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, right.mT))
+    C = R_A @ R_B.mT
+    U, S, Vt = xp.linalg.svd(C)
+    storage_eps = float(xp.finfo(A.dtype).eps)
+    norm_A, norm_B = xp.linalg.svdvals(R_A)[..., 0], xp.linalg.svdvals(R_B)[..., 0]
+    live = S > rank_rtol(storage_eps, S.shape[-1]) * (norm_A * norm_B)[..., None]
+
+    # r×r coordinates: X = Q_A x and Y = y Q_Bᵀ; T is the gauge, X = AT
+    root = xp.sqrt(xp.where(live, S, xp.ones_like(S)))
+    keep = xp.astype(live, xp.float64)
+    x = U * (root * keep)[..., None, :]
+    y = (root * keep)[..., :, None] * Vt
+    T = R_B.mT @ Vt.mT * (keep / root)[..., None, :]
+    if not bool(xp.all(live)):
+        T_null, T_inv_null = _null_gauge(xp, R_A, R_B, U, Vt, live)
+        zero = ~xp.any(live, axis=-1)  # AB = 0: the pair is returned as it is, whatever is computed here
+        scale = xp.sqrt(xp.where(zero, 1.0, norm_B) / xp.where(zero, 1.0, norm_A))[..., None, None]
+        T_null, T_inv_null = scale * T_null, T_inv_null / scale
+        T, x, y = T + T_null, x + R_A @ T_null, y + T_inv_null @ R_B.mT
+
+    O = _alignment(xp, gauge, x.mT @ R_A + y @ R_B, T)
+    x, y = x @ O, O.mT @ y
+    dx, dy = _refinement(xp, U.mT @ (C - x @ y) @ Vt.mT, root * keep)
+    x, y = x + U @ dx @ O, y + O.mT @ dy @ Vt
+
+    norm = xp.linalg.matrix_norm
+    given = norm(R_A) * norm(R_B)
+    kept = norm(x @ y - C) <= PRODUCT_RTOL / 2 * max(storage_eps, EPS) * given
+    grown = norm(x) * norm(y) > 2 * given
+    done = xp.any(live, axis=-1) & kept & ~grown
+    X = (Q_A @ x)[..., : A.shape[-2], :]
+    Y = (y @ Q_B.mT)[..., : B.shape[-1]]
+    done = done[..., None, None]
+    return xp.where(done, xp.astype(X, A.dtype), A), xp.where(done, xp.astype(Y, B.dtype), B)
+
+
+def _check(A: Any, B: Any, gauge: str) -> Any:
+    """The arrays' namespace, after all checks that do not look at entries."""
+    try:
+        xp = array_api_compat.array_namespace(A, B)
+    except TypeError:
+        raise TypeError(
+            f"A and B must both be NumPy arrays or both torch tensors, not {type(A).__name__} and {type(B).__name__}"
+        ) from None
+    if gauge not in GAUGES:
+        raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
+    check_inner_dimension(A, B)
+    if A.shape[:-2] != B.shape[:-2]:
+        raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} have different leading dimensions")
+    if 0 in A.shape or 0 in B.shape:
+        raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} must not be empty")
+    if A.dtype != B.dtype or not xp.isdtype(A.dtype, "real floating"):
+        raise TypeError(f"A and B must share one real floating dtype, but have {A.dtype} and {B.dtype}")
+    return xp
+
+
+def _pad_rows(xp: Any, A: Any) -> Any:
+    """Adds zero rows to a factor with fewer rows than columns (r > min(a, b)), so that R is square."""
+    missing = A.shape[-1] - A.shape[-2]
+    return A if missing <= 0 else xp.concat([A] + [xp.zeros_like(A[..., :1, :])] * missing, axis=-2)
+
+
+def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tuple[Any, Any]:
+    """The columns of T and rows of T⁻¹ that belong to null directions; zero in the live positions.
+
+    N spans the null space of U_qᵀA, W that of (BV_q)ᵀ. With WᵀN = u c vᵀ the symmetric normalization
+    N v c^{-1/2} and c^{-1/2} uᵀWᵀ makes them dual.
+    """
+    keep = xp.astype(live, xp.float64)
+    null = 1 - keep
+    N = xp.linalg.svd(keep[..., :, None] * (U.mT @ R_A))[2].mT * null[..., None, :]
+    W = xp.linalg.svd(keep[..., :, None] * (Vt @ R_B))[2].mT * null[..., None, :]
+    # the live block is filled with 2·I: larger than the singular values of WᵀN, so it sorts first
+    u, c, vt = xp.linalg.svd(W.mT @ N + 2 * keep[..., None, :] * xp.eye(keep.shape[-1], dtype=N.dtype))
+    scale = null / xp.sqrt(xp.where(live, xp.ones_like(c), c))
+    return N @ vt.mT * scale[..., None, :], scale[..., :, None] * u.mT @ W.mT
+
+
+def _refinement(xp: Any, residual: Any, root: Any) -> tuple[Any, Any]:
+    """One step of iterative refinement: removes the backward error of the SVD and of the rotation from xy.
+
+    Of all corrections with S^{1/2}dy + dx·S^{1/2} = residual this is the smallest one,
+    dx_ij = residual_ij √s_j/(s_i + s_j) and dy_ij = residual_ij √s_i/(s_i + s_j). It changes xᵀx and yyᵀ alike, so
+    the pair stays balanced.
+
+    Args:
+        xp: array namespace.
+        residual: (…, r, r) error of xy in the bases U, V.
+        root: (…, r) square roots of the live singular values, 0 for null ones.
+    """
+    total = root[..., :, None] ** 2 + root[..., None, :] ** 2
+    weighted = xp.where(total > 0, residual / xp.where(total > 0, total, 1.0), 0.0)
+    return weighted * root[..., None, :], root[..., :, None] * weighted
+
+
+def _alignment(xp: Any, gauge: Gauge, overlap: Any, T: Any) -> Any:
+    """The orthogonal O that turns the hyperbalanced pair (X, Y) into (XO, OᵀY).
+
+    Args:
+        xp: array namespace.
+        gauge: the gauge asked for.
+        overlap: (…, r, r) matrix XᵀA + YBᵀ.
+        T: (…, r, r) gauge of the pair, X = AT.
+    """
+    if gauge == "hyperbalanced":
+        signs = xp.where(xp.linalg.diagonal(overlap) < 0, -1.0, 1.0)
+        return signs[..., None, :] * xp.eye(overlap.shape[-1], dtype=overlap.dtype)
+    if gauge == "nearest":
+        u, _, vt = xp.linalg.svd(overlap)
+        return u @ vt
+    u, _, vt = xp.linalg.svd(T)  # T = u c vᵀ, and T(u vᵀ)ᵀ = u c uᵀ is symmetric positive definite
+    return (u @ vt).mT

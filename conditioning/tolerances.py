@@ -1,0 +1,60 @@
+"""Every tolerance of the project, each as machine epsilon times what amplifies it.
+
+Nothing else in the rooms hard-codes a tolerance: a number that decides whether something "is zero",
+"is balanced" or "is a minimizer" has a name, a derivation and this one home.
+"""
+
+from typing import Final
+
+import numpy as np
+
+EPS: Final = float(np.finfo(np.float64).eps)
+"""Machine epsilon of float64, 2⁻⁵² ≈ 2.2e-16: the precision of all r×r algebra."""
+
+PRODUCT_RTOL: Final = 16.0
+"""`balance` may change AB by at most this many storage epsilons times ‖A‖_F ‖B‖_F.
+
+Two Householder QR factorizations, one r×r product, one r×r SVD and the final products each commit a
+backward error of a few eps relative to ‖A‖_F ‖B‖_F; 16 is their sum with room, and is tested."""
+
+MINIMIZER_RTOL: Final = EPS**0.5
+"""Default relative distance ‖AB − Z_r‖_F / ‖Z_r‖_F at which a pair still counts as a minimizer.
+
+μ is a Lipschitz function of the pair, so a relative error δ in AB moves κ by about δ·κ; at √eps half of
+the digits of a moderate κ survive. Pass `rtol` to accept pairs that were trained in lower precision."""
+
+
+def rank_rtol(storage_eps: float, r: int) -> float:
+    """Relative size, against σ₁(A)σ₁(B), below which a singular value of AB is numerically zero.
+
+    Rounding the stored factors perturbs AB by about `storage_eps`·σ₁(A)σ₁(B) and the float64 QR and SVD
+    by a few r·EPS on top; by Weyl's inequality smaller singular values cannot be told from 0.
+    """
+    return storage_eps + 4 * r * EPS
+
+
+def balance_rtol(storage_eps: float, r: int) -> float:
+    """Relative gap ‖AᵀA − BBᵀ‖_F / (‖A‖_F² + ‖B‖_F²) up to which a pair counts as balanced.
+
+    Rounding each entry of a balanced pair moves either Gram matrix by `storage_eps` relatively; the
+    factor 8√r covers the accumulated rounding of computing the pair itself.
+    """
+    return 8 * r**0.5 * storage_eps
+
+
+def gap_rtol(k: int) -> float:
+    """Relative gap (s_r − s_{r+1})/s₁ below which s_r and s_{r+1} count as equal.
+
+    A backward-stable SVD has absolute errors of about k·EPS·s₁ in every singular value.
+    """
+    return 4 * k * EPS
+
+
+def claim_rtol(condition: float, d: int) -> float:
+    """Relative slack that rounding may consume when a claim's two sides are compared in float64.
+
+    Both sides come from backward-stable algorithms on d-dimensional data, so their relative error is a small
+    multiple of d·EPS times the problem's condition. It only decides which instances deserve an exact
+    look: a refutation is always certified in rational or ball arithmetic.
+    """
+    return 16 * d * EPS * condition

@@ -1,0 +1,36 @@
+"""The machinery of claims and verdicts, shared by all rooms; it knows no particular claim."""
+
+from conditioning.verification.algebraic import AlgebraicClaim, algebraic
+from conditioning.verification.claim import (
+    DERIVED,
+    POSTER,
+    Claim,
+    Comparison,
+    Instance,
+    Verdict,
+    at_least,
+    at_most,
+    equal,
+    more_than,
+    registry,
+)
+from conditioning.verification.family import Family, Shape, all_shapes
+
+__all__ = [
+    "DERIVED",
+    "POSTER",
+    "AlgebraicClaim",
+    "Claim",
+    "Comparison",
+    "Family",
+    "Instance",
+    "Shape",
+    "Verdict",
+    "algebraic",
+    "all_shapes",
+    "at_least",
+    "at_most",
+    "equal",
+    "more_than",
+    "registry",
+]

@@ -1,0 +1,289 @@
+"""Algebraic claims: statements about single instances, searched in floats and certified exactly.
+
+The search draws over all shapes, smallest first, then lets Nelder–Mead push the worst instances towards
+violation. Whatever looks violated is made rational, simplified to small numbers, and decided in exact
+arithmetic; only that makes a claim refuted.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+from conditioning.checks import Array
+from conditioning.verification.claim import DERIVED, Claim, Comparison, Instance, Verdict, VerdictName
+from conditioning.verification.exact import show
+from conditioning.verification.family import Family, Shape
+
+Rationals = tuple[Fraction, ...]
+
+DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 16, 64, 1024, 2**20)
+SIMPLE = sorted(
+    {Fraction(sign * p, q) for p in range(7) for q in range(1, 5) for sign in (1, -1)},
+    key=lambda x: (abs(x.numerator) + x.denominator, -x),
+)
+POLISHED = 6
+EVALUATIONS = 250
+CANDIDATES = 5
+EXACT_DIMENSION = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgebraicClaim(Claim):
+    """A claim that compares two sides at each instance of a family.
+
+    Attributes:
+        family: the domain.
+        compare: maps an instance, floating or exact, to the comparison of its two sides.
+        has_exact: whether `compare` works on exact instances; without it nothing can be refuted.
+        tight_at: shape and parameters at which both sides are equal, if the statement is sharp.
+    """
+
+    family: Family
+    compare: Callable[[Any], Comparison]
+    has_exact: bool = True
+    tight_at: tuple[Shape, Rationals] | None = None
+
+    def examine(self, *, trials: int, seed: int) -> Verdict:
+        """Searches for a counterexample (module docstring)."""
+        search = _Search(self, trials, np.random.default_rng(seed))
+        counterexample = search.run()
+        evidence: dict[str, Any] = {
+            "optimizer_evaluations": search.evaluations,
+            "exact_instances": search.exact_instances,
+        }
+        if search.worst is not None:
+            evidence["worst_shape"] = search.worst.shape.as_dict()
+            evidence["rounding_tolerance"] = search.worst.comparison.tolerance
+        verdict: VerdictName = "holds"
+        note = f"no counterexample in {search.draws} draws and {search.evaluations} optimizer steps"
+        if self.has_exact:
+            note += f"; {search.exact_instances} instances also checked exactly"
+        if counterexample is not None:
+            verdict, note = "refuted", "counterexample certified in exact arithmetic"
+        elif search.undecided:
+            verdict = "inconclusive"
+            note = f"{search.undecided} instances look violated, but none could be decided exactly"
+        if self.tight_at is not None:
+            evidence["tight"] = self._tightness(*self.tight_at)
+        return Verdict(
+            claim=self,
+            verdict=verdict,
+            trials=search.draws,
+            seed=seed,
+            worst_margin=None if search.worst is None else search.worst.comparison.margin,
+            counterexample=counterexample,
+            certified=counterexample is not None,
+            evidence=evidence,
+            note=note,
+        )
+
+    def instance(self, shape: Shape, parameters: Rationals) -> Instance:
+        """The instance with both sides evaluated exactly."""
+        comparison = self.compare(self.family.exact(shape, parameters))
+        return Instance(
+            shape=shape.as_dict(),
+            values=self.family.describe(shape, parameters),
+            left=show(comparison.left),
+            right=show(comparison.right),
+        )
+
+    def _tightness(self, shape: Shape, parameters: Rationals) -> dict[str, Any]:
+        instance = self.instance(shape, parameters)
+        comparison = self.compare(self.family.exact(shape, parameters))
+        return {"equal": comparison.margin == 0 or abs(comparison.margin) < 2.0**-100, **instance.as_json()}
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A searched instance: where, and what the comparison gave."""
+
+    shape: Shape
+    parameters: Array
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A certified counterexample and how complicated its numbers are."""
+
+    instance: Instance
+    complexity: int
+
+
+class _Search:
+    """One run over a family: keeps the worst instance and counts what was looked at."""
+
+    def __init__(self, claim: AlgebraicClaim, trials: int, rng: np.random.Generator) -> None:
+        self.claim, self.family, self.trials, self.rng = claim, claim.family, trials, rng
+        self.draws = self.evaluations = self.exact_instances = self.undecided = 0
+        self.worst: _Point | None = None
+
+    def run(self) -> Instance | None:
+        """The smallest counterexample found, or None."""
+        worst_by_shape: dict[Shape, _Point] = {}
+        total = sum(shape.d for shape in self.family.shapes)
+        for shape in self.family.shapes:
+            found: list[_Found] = []
+            for point in self._draw(shape, max(1, round(self.trials * shape.d / total))):
+                if shape not in worst_by_shape or _slack(point) < _slack(worst_by_shape[shape]):
+                    worst_by_shape[shape] = point
+                if len(found) < CANDIDATES and (candidate := self._certify(point)):
+                    found.append(candidate)
+            if found:
+                smaller = [point for other, point in worst_by_shape.items() if other != shape]
+                return self._polish(smaller) or min(found, key=lambda entry: entry.complexity).instance
+        worst = sorted(worst_by_shape.values(), key=_slack)[:POLISHED]
+        return self._polish(worst) or self._check_exactly(list(worst_by_shape.values()))
+
+    def _draw(self, shape: Shape, number: int) -> Iterator[_Point]:
+        """Draws valid instances of one shape and compares them, each in a random orthonormal frame."""
+        for _ in range(number):
+            for _attempt in range(100):
+                parameters = self.family.draw(shape, self.rng)
+                if self.family.valid(shape, parameters):
+                    break
+            else:
+                raise RuntimeError(f"{self.claim.id}: no valid instance of shape {shape} in 100 draws")
+            self.draws += 1
+            yield self._compare(shape, parameters, self.rng)
+
+    def _compare(self, shape: Shape, parameters: Array, frame: np.random.Generator | None = None) -> _Point:
+        point = _Point(shape, parameters, self.claim.compare(self.family.floating(shape, parameters, frame)))
+        if self.worst is None or point.comparison.margin < self.worst.comparison.margin:
+            self.worst = point
+        return point
+
+    def _polish(self, points: Sequence[_Point]) -> Instance | None:
+        """Minimizes the margin by Nelder–Mead from each point; certifies what comes out violated."""
+        for start in points:
+            best = start
+
+            def objective(parameters: Array, shape: Shape = start.shape) -> float:
+                nonlocal best
+                self.evaluations += 1
+                if not self.family.valid(shape, parameters):
+                    return np.inf
+                point = self._compare(shape, parameters)
+                if _slack(point) < _slack(best):
+                    best = point
+                return _slack(point)
+
+            options = {"maxfev": EVALUATIONS, "xatol": 1e-6, "fatol": 1e-12}
+            optimize.minimize(objective, start.parameters, method="Nelder-Mead", options=options)
+            if found := self._certify(best):
+                return found.instance
+        return None
+
+    def _check_exactly(self, points: Sequence[_Point]) -> Instance | None:
+        """Decides the worst instance of each small shape in exact arithmetic, whatever the floats said."""
+        if not self.claim.has_exact:
+            return None
+        for point in points:
+            if point.shape.d <= EXACT_DIMENSION:
+                rationals = next(self._rationals(point), None)
+                if rationals is not None:
+                    self.exact_instances += 1
+                    if self._refutes(point.shape, rationals):
+                        return self._simplest(point.shape, rationals).instance
+        return None
+
+    def _certify(self, point: _Point) -> _Found | None:
+        """Turns a float instance that looks violated into a small rational one that certainly is."""
+        if not point.comparison.suspicious:
+            return None
+        satisfied = False
+        if self.claim.has_exact:
+            for rationals in self._rationals(point):
+                exact = self.claim.compare(self.family.exact(point.shape, rationals))
+                if exact.certainly_false:
+                    return self._simplest(point.shape, rationals)
+                satisfied |= exact.certainly_true
+        # exact arithmetic next to the instance sees no violation: the floats had only lost their digits
+        self.undecided += not satisfied
+        return None
+
+    def _rationals(self, point: _Point) -> Iterator[Rationals]:
+        """Valid roundings of the parameters, coarse to fine."""
+        for denominator in DENOMINATORS:
+            candidate = tuple(Fraction(round(x * denominator), denominator) for x in point.parameters.tolist())
+            if self.family.valid(point.shape, candidate):
+                yield candidate
+
+    def _refutes(self, shape: Shape, parameters: Rationals) -> bool:
+        return self.claim.compare(self.family.exact(shape, parameters)).certainly_false
+
+    def _simplest(self, shape: Shape, parameters: Rationals) -> _Found:
+        """Greedily replaces parameters by simpler numbers while the instance stays a counterexample."""
+        current = list(parameters)
+        improved = True
+        while improved:
+            improved = False
+            for index in range(len(current)):
+                for simple in SIMPLE:
+                    if _complexity(simple) >= _complexity(current[index]):
+                        break
+                    candidate = (*current[:index], simple, *current[index + 1 :])
+                    if self._still_refutes(shape, candidate):
+                        current[index], improved = simple, True
+                        break
+        return _Found(self.claim.instance(shape, tuple(current)), sum(map(_complexity, current)))
+
+    def _still_refutes(self, shape: Shape, candidate: Rationals) -> bool:
+        """Whether the instance is a counterexample; floats, which are cheap, are asked first."""
+        if not self.family.valid(shape, candidate):
+            return False
+        floats = np.array([float(x) for x in candidate])
+        looks_violated = self.claim.compare(self.family.floating(shape, floats)).suspicious
+        return looks_violated and self._refutes(shape, candidate)
+
+
+def _complexity(x: Fraction) -> int:
+    return abs(x.numerator) + x.denominator
+
+
+def _slack(point: _Point) -> float:
+    """What the optimizer minimizes: the margin left after rounding is allowed for."""
+    return point.comparison.margin + point.comparison.tolerance
+
+
+def algebraic(
+    id: str,
+    statement: str,
+    *,
+    family: Family,
+    sides: tuple[str, str],
+    recorded: VerdictName = "holds",
+    source: str = DERIVED,
+    kind: Any = "claim",
+    corrected_by: str | None = None,
+    has_exact: bool = True,
+    tight_at: tuple[Shape, Rationals] | None = None,
+) -> Callable[[Callable[[Any], Comparison]], AlgebraicClaim]:
+    """Decorator: makes a comparison function, whose docstring is the argument, into a claim.
+
+    See `Claim` and `AlgebraicClaim` for the arguments.
+    """
+
+    def decorate(compare: Callable[[Any], Comparison]) -> AlgebraicClaim:
+        return AlgebraicClaim(
+            id=id,
+            statement=statement,
+            source=source,
+            domain=family.description,
+            recorded=recorded,
+            kind=kind,
+            corrected_by=corrected_by,
+            sides=sides,
+            argument=inspect.getdoc(compare) or "",
+            family=family,
+            compare=compare,
+            has_exact=has_exact,
+            tight_at=tight_at,
+        )
+
+    return decorate

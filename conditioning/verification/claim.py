@@ -1,0 +1,227 @@
+"""What a claim is, what comparing its two sides yields, and what a verdict says.
+
+The same types serve every room: exact theory here, measured rates and fine-tunes elsewhere. A room adds a
+subclass of `Claim` that knows how to examine its kind of statement.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from conditioning.verification.exact import to_float
+
+VerdictName = Literal["holds", "refuted", "inconclusive"]
+Relation = Literal["<=", ">=", "==", ">"]
+
+POSTER = "Balanced LoRA (arXiv 2605.31484), poster and abstract"
+DERIVED = "derived here"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sides of a statement at one instance: floats, or exact rationals and real balls.
+
+    Attributes:
+        left: left side.
+        relation: how it should relate to the right side.
+        right: right side.
+        tolerance: relative slack that rounding explains; 0 in exact arithmetic.
+    """
+
+    left: Any
+    relation: Relation
+    right: Any
+    tolerance: float = 0.0
+
+    @property
+    def margin(self) -> float:
+        """Signed relative slack: positive where the statement holds with room, negative where violated.
+
+        It is (right − left), or its negative for ≥ and >, or −|right − left| for =, over the larger side;
+        against a right side of 0 it is absolute.
+        """
+        left, right = to_float(self.left), to_float(self.right)
+        if math.isnan(left) or math.isnan(right):
+            return -math.inf
+        if left == right:
+            return 0.0
+        scale = 1.0 if right == 0 else max(abs(left), abs(right))
+        slack = 1.0 if math.isinf(scale) else abs(right - left) / scale
+        satisfied = {"<=": left < right, ">=": left > right, ">": left > right, "==": False}[self.relation]
+        return slack if satisfied else -slack
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether floating point says that the statement may be violated here."""
+        if self.relation == ">":
+            return self.margin <= self.tolerance
+        return self.margin < -self.tolerance
+
+    @property
+    def certainly_false(self) -> bool:
+        """Whether exact sides contradict the statement beyond doubt (disjoint balls, unequal rationals)."""
+        left, right = self.left, self.right
+        verdicts = {
+            "<=": lambda: left > right,
+            ">=": lambda: left < right,
+            "==": lambda: left != right,
+            ">": lambda: left <= right,
+        }
+        return bool(verdicts[self.relation]())
+
+    @property
+    def certainly_true(self) -> bool:
+        """Whether exact sides satisfy the statement beyond doubt."""
+        left, right = self.left, self.right
+        verdicts = {
+            "<=": lambda: left <= right,
+            ">=": lambda: left >= right,
+            "==": lambda: left == right,
+            ">": lambda: left > right,
+        }
+        return bool(verdicts[self.relation]())
+
+
+def at_most(left: Any, right: Any, tolerance: float = 0.0) -> Comparison:
+    """The statement left ≤ right."""
+    return Comparison(left, "<=", right, tolerance)
+
+
+def at_least(left: Any, right: Any, tolerance: float = 0.0) -> Comparison:
+    """The statement left ≥ right."""
+    return Comparison(left, ">=", right, tolerance)
+
+
+def more_than(left: Any, right: Any, tolerance: float = 0.0) -> Comparison:
+    """The statement left > right."""
+    return Comparison(left, ">", right, tolerance)
+
+
+def equal(left: Any, right: Any, tolerance: float = 0.0) -> Comparison:
+    """The statement left = right."""
+    return Comparison(left, "==", right, tolerance)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance in exact numbers, with both sides of the claim there.
+
+    Attributes:
+        shape: sizes by name.
+        values: matrices and numbers by name, entries as rational strings such as "17/16".
+        left: left side, exact or as a ball with its radius.
+        right: right side.
+    """
+
+    shape: Mapping[str, int]
+    values: Mapping[str, Any]
+    left: str
+    right: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The instance as JSON-like data."""
+        return {"shape": dict(self.shape), **self.values, "left": self.left, "right": self.right}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of examining one claim, with its evidence.
+
+    Attributes:
+        claim: the claim examined.
+        verdict: "holds" is no counterexample found, not a proof; "refuted" is a certified counterexample;
+            "inconclusive" is neither.
+        trials: instances drawn.
+        seed: seed of the draws.
+        worst_margin: smallest relative slack seen (`Comparison.margin`).
+        counterexample: the smallest certified counterexample, if refuted.
+        certified: whether the counterexample was decided in rational or ball arithmetic.
+        evidence: further numbers (optimizer evaluations, exact instances, tight case, …), JSON-like.
+        note: one line on how the verdict came about.
+    """
+
+    claim: "Claim"
+    verdict: VerdictName
+    trials: int
+    seed: int
+    worst_margin: float | None
+    counterexample: Instance | None = None
+    certified: bool = False
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def as_recorded(self) -> bool:
+        """Whether the verdict equals the one on record."""
+        return self.verdict == self.claim.recorded
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict as one JSON object."""
+        claim = self.claim
+        return {
+            "id": claim.id,
+            "statement": claim.statement,
+            "kind": claim.kind,
+            "source": claim.source,
+            "domain": claim.domain,
+            "verdict": self.verdict,
+            "recorded": claim.recorded,
+            "trials": self.trials,
+            "seed": self.seed,
+            "worst_margin": self.worst_margin,
+            "counterexample": self.counterexample.as_json() if self.counterexample else None,
+            "certified": self.certified,
+            "corrected_by": claim.corrected_by,
+            "evidence": dict(self.evidence),
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(ABC):
+    """A statement with its source, the instances it speaks of, and the verdict on record.
+
+    Attributes:
+        id: kebab-case name, unique over all rooms.
+        statement: one sentence, in our own words, with the formula that the source has.
+        source: document and place, or "derived here".
+        domain: the instances that the statement is about.
+        recorded: the verdict that `verify` must reproduce.
+        kind: "claim" made by a document, "correction" of one, or "question" that no paper asks.
+        corrected_by: id of the claim that repairs a refuted one.
+        sides: what the left and right side of the comparison are.
+        argument: why it holds or fails; a short proof where there is one.
+    """
+
+    id: str
+    statement: str
+    source: str
+    domain: str
+    recorded: VerdictName
+    kind: Literal["claim", "correction", "question"] = "claim"
+    corrected_by: str | None = None
+    sides: tuple[str, str] = ("left", "right")
+    argument: str = ""
+
+    @abstractmethod
+    def examine(self, *, trials: int, seed: int) -> Verdict:
+        """Collects evidence and returns the verdict; deterministic in (trials, seed)."""
+
+
+def registry(*groups: Sequence[Claim]) -> dict[str, Claim]:
+    """Claims by id, in order.
+
+    Raises:
+        ValueError: if an id occurs twice or a correction is unknown.
+    """
+    claims: dict[str, Claim] = {}
+    for claim in (claim for group in groups for claim in group):
+        if claim.id in claims:
+            raise ValueError(f"two claims are called {claim.id}")
+        claims[claim.id] = claim
+    for claim in claims.values():
+        if claim.corrected_by is not None and claim.corrected_by not in claims:
+            raise ValueError(f"{claim.id} is corrected by {claim.corrected_by}, which is not a claim")
+    return claims
