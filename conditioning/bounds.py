@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from conditioning.checks import as_matrix, as_pair
-from conditioning.spectrum import Minimizer, analyse_minimizer
+from conditioning.spectra import Minimizer, analyse_minimizer
 from conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
 
 

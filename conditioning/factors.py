@@ -76,7 +76,7 @@ def change_gauge(A: ArrayLike, B: ArrayLike, G: ArrayLike) -> tuple[Array, Array
     singular_values = np.linalg.svd(gauge, compute_uv=False)
     if singular_values[-1] <= gap_rtol(r) * singular_values[0]:
         raise ValueError("G is singular to working precision; a change of gauge must be invertible")
-    return left @ gauge, np.linalg.solve(gauge, right)
+    return left @ gauge, np.asarray(np.linalg.solve(gauge, right), dtype=np.float64)
 
 
 def minimizer(Z: ArrayLike, r: int, gauge: ArrayLike | None = None) -> tuple[Array, Array]:

@@ -59,17 +59,16 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
         ValueError: on mismatched shapes, an empty array, an unknown gauge, NaN or infinity.
     """
     xp = _check(A, B, gauge)
-    left, right = xp.astype(A, xp.float64), xp.astype(B, xp.float64)
-    if not bool(xp.all(xp.isfinite(left))) or not bool(xp.all(xp.isfinite(right))):
+    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, xp.astype(A, xp.float64)))
+    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, xp.astype(B, xp.float64).mT))
+    # a NaN or infinity anywhere in a column spoils its norm, hence R; R is small, A is not
+    if not bool(xp.all(xp.isfinite(R_A))) or not bool(xp.all(xp.isfinite(R_B))):
         raise ValueError("A or B contains NaN or infinity; nothing was balanced")
-
-    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, left))
-    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, right.mT))
     C = R_A @ R_B.mT
     U, S, Vt = xp.linalg.svd(C)
     storage_eps = float(xp.finfo(A.dtype).eps)
     norm_A, norm_B = xp.linalg.svdvals(R_A)[..., 0], xp.linalg.svdvals(R_B)[..., 0]
-    live = S > rank_rtol(storage_eps, S.shape[-1]) * (norm_A * norm_B)[..., None]
+    live = rank_rtol(storage_eps, S.shape[-1]) * (norm_A * norm_B)[..., None] < S
 
     # r×r coordinates: X = Q_A x and Y = y Q_Bᵀ; T is the gauge, X = AT
     root = xp.sqrt(xp.where(live, S, xp.ones_like(S)))
@@ -94,10 +93,12 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     kept = norm(x @ y - C) <= PRODUCT_RTOL / 2 * max(storage_eps, EPS) * given
     grown = norm(x) * norm(y) > 2 * given
     done = xp.any(live, axis=-1) & kept & ~grown
-    X = (Q_A @ x)[..., : A.shape[-2], :]
-    Y = (y @ Q_B.mT)[..., : B.shape[-1]]
+    X = xp.astype((Q_A @ x)[..., : A.shape[-2], :], A.dtype)
+    Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]], B.dtype)
+    if bool(xp.all(done)):
+        return X, Y
     done = done[..., None, None]
-    return xp.where(done, xp.astype(X, A.dtype), A), xp.where(done, xp.astype(Y, B.dtype), B)
+    return xp.where(done, X, A), xp.where(done, Y, B)
 
 
 def _check(A: Any, B: Any, gauge: str) -> Any:

@@ -107,10 +107,7 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
     positive, basis = eigenvalues[kernel_dimension:], Q[:, kernel_dimension:]
     pinv_diagonal = (basis**2 / positive).sum(axis=1)
     mu_inf = float(1 / pinv_diagonal.max())
-    if d <= ENUMERATION_LIMIT:
-        L_inf = _max_over_signs(matrix)
-    else:
-        L_inf = float(min(np.abs(matrix).sum(), d * eigenvalues[-1]))
+    L_inf = _max_over_signs(matrix) if d <= ENUMERATION_LIMIT else float(min(np.abs(matrix).sum(), d * eigenvalues[-1]))
     return SharpSignRate(
         rate=1 - mu_inf / L_inf,
         L_inf=L_inf,
@@ -121,7 +118,7 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
 
 
 def _max_over_signs(H: Array) -> float:
-    """max of sᵀHs over s in {±1}^d, in chunks; s and −s give the same value, so s_d = +1."""
+    """Max of sᵀHs over s in {±1}^d, in chunks; s and −s give the same value, so s_d = +1."""
     d = H.shape[0]
     best = -np.inf
     chunk = 1 << 14

@@ -46,6 +46,26 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
     }
 
 
+def ensure_writable(path: str | os.PathLike[str]) -> None:
+    """Creates a file's folder and checks that files can be written there: before long work, not after it.
+
+    Args:
+        path: the file to be written later.
+
+    Raises:
+        OSError: if the folder cannot be created or written, or the path is a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder; name a file to write")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise type(error)(f"cannot write into {target.parent}: {error.strerror}") from None
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Writes JSON (UTF-8, indented, NumPy scalars and arrays as numbers and lists) in one piece.
 
@@ -82,7 +102,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> 
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **{name: np.asarray(value) for name, value in arrays.items()})
+            plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+            np.savez_compressed(stream, **plain)
 
     return _write_whole(path, write)
 

@@ -1,0 +1,10 @@
+"""The static claims of the theory, by id: one file per topic, proofs or counterexamples in the docstrings.
+
+A claim is a function that compares two sides at an instance, decorated by `verification.algebraic_claim`; adding
+one means writing that function and naming it in its file's CLAIMS.
+"""
+
+from conditioning.claims import model1, model2, projection
+from conditioning.verification import registry
+
+CLAIMS = registry(model1.CLAIMS, model2.CLAIMS, projection.CLAIMS)

@@ -18,13 +18,13 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import bounds, factors
-from conditioning import hessian as dense
-from conditioning import spectrum as closed_form
+from conditioning import bounds
+from conditioning import hessians as dense
+from conditioning import spectra as closed_form
 from conditioning.checks import Array
 from conditioning.tolerances import claim_rtol
 from conditioning.verification import exact
-from conditioning.verification.family import Shape, all_shapes
+from conditioning.verification.family import Parameters, Shape, all_shapes
 
 MAX_GAUGE_CONDITION = 1e4
 MIN_RELATIVE_GAP = 1e-6
@@ -80,14 +80,14 @@ class CanonicalMinimizers:
         parts = [*draw_spectrum(shape, rng), self.gauge(shape.r, rng).ravel()]
         return np.concatenate(parts + [extra.draw(shape, rng).ravel() for extra in self.extras])
 
-    def valid(self, shape: Shape, parameters: Sequence[Any]) -> bool:
+    def valid(self, shape: Shape, parameters: Parameters) -> bool:
         """Whether the parameters describe a minimizer of the domain."""
         r = shape.r
         q, tail, G, extras = self._unpack(shape, np.asarray(parameters, dtype=object).astype(float))
         s = np.append(q**2, tail)
         if q.min() <= 0 or (tail < 0).any() or (np.diff(s[:r]) > 0).any() or (np.diff(s[r:]) > 0).any():
             return False
-        if r < shape.k and s[r - 1] - s[r] < MIN_RELATIVE_GAP * s[0] or s[r - 1] < MIN_RELATIVE_GAP * s[0]:
+        if (r < shape.k and s[r - 1] - s[r] < MIN_RELATIVE_GAP * s[0]) or s[r - 1] < MIN_RELATIVE_GAP * s[0]:
             return False
         if r > 1 and (-np.diff(q)).min() < self.min_root_gap * q[0]:
             return False
@@ -227,7 +227,7 @@ class FloatPair:
 
     @cached_property
     def B(self) -> Array:
-        return np.linalg.solve(self.G, self.q[:, None] * self._frames[1][:, : self.shape.r].T)
+        return np.asarray(np.linalg.solve(self.G, self.q[:, None] * self._frames[1][:, : self.shape.r].T))
 
     @cached_property
     def Z(self) -> Array:
@@ -238,7 +238,8 @@ class FloatPair:
         """What multiplies rounding errors in this instance's quantities."""
         r = self.shape.r
         gap = (self.s[r - 1] - self.s[r]) / self.s[0] if r < self.shape.k else self.s[r - 1] / self.s[0]
-        return float(np.linalg.cond(self.G) ** 2 / gap)
+        sigma = np.linalg.svd(self.G, compute_uv=False)
+        return float(max(sigma[0], 1.0) ** 2 * max(1 / sigma[-1], 1.0) ** 2 / gap)
 
     @property
     def rounding(self) -> float:
@@ -274,7 +275,11 @@ class FloatPair:
 
     @cached_property
     def dense_spectrum(self) -> Array:
-        return np.linalg.eigvalsh(dense.hessian(self.A, self.B, self.Z))
+        return np.asarray(np.linalg.eigvalsh(dense.hessian(self.A, self.B, self.Z)))
+
+    @property
+    def trace(self) -> float:
+        return float(self.dense_spectrum.sum())
 
     @property
     def kernel_dimension(self) -> int:
@@ -354,6 +359,11 @@ class ExactPair:
     def eigenvalues(self) -> list[exact.Exact]:
         """All d eigenvalues of the Hessian, ascending."""
         return exact.eigenvalues(self.hessian)
+
+    @property
+    def trace(self) -> flint.fmpq:
+        """Trace of the Hessian."""
+        return sum((self.hessian[i, i] for i in range(self.shape.d)), flint.fmpq(0))
 
     @property
     def kernel_dimension(self) -> int:

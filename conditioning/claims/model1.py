@@ -11,14 +11,14 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import spectrum as closed_form
+from conditioning import spectra as closed_form
 from conditioning.claims.canonical import CanonicalMinimizers, Extra, FloatPair, draw_confined_gauge
 from conditioning.tolerances import claim_rtol
 from conditioning.verification import (
     POSTER,
     Comparison,
     Shape,
-    algebraic,
+    algebraic_claim,
     at_least,
     at_most,
     equal,
@@ -61,7 +61,7 @@ BALANCED_3x2_RANK_1 = (Shape(3, 2, 1), INTERIOR.parameters([2], [1], [[1]]))
 BALANCED_3x3_RANK_2 = (Shape(3, 3, 2), INTERIOR.parameters([2, 1], [Fraction(1, 2)], [[1, 0], [0, 1]]))
 
 
-@algebraic(
+@algebraic_claim(
     "invariance",
     "The loss depends on (A, B) only through AB: f(AR, R⁻¹B) = f(A, B) for every invertible R.",
     source=POSTER,
@@ -79,7 +79,7 @@ def invariance(x: Any) -> Comparison:
     return equal(exactly.half_square(T - (x.A * R) * (R.inv() * x.B)), exactly.half_square(T - x.A * x.B))
 
 
-@algebraic(
+@algebraic_claim(
     "minimizers-orbit",
     "The minimizers form one GL(r) orbit of dimension r², which is the whole kernel of the Hessian there.",
     source=POSTER,
@@ -95,7 +95,7 @@ def minimizers_orbit(x: Any) -> Comparison:
     return equal(x.kernel_dimension, x.shape.r**2)
 
 
-@algebraic(
+@algebraic_claim(
     "model1-exact-spectrum",
     "The Hessian's eigenvalues at a minimizer are: 0, r² times; σ_i(A)² + σ_j(B)²; those of "
     "[[BBᵀ, −s_l I], [−s_l I, AᵀA]] for l = r+1..k; and σ_j(B)², a−k times, or σ_i(A)², b−k times.",
@@ -103,7 +103,7 @@ def minimizers_orbit(x: Any) -> Comparison:
     sides=("spectrum of the Hessian", "closed form"),
 )
 def exact_spectrum(x: Any) -> Comparison:
-    """Proof: docstring of `conditioning.spectrum`. Exactly: the two characteristic polynomials are equal."""
+    """Proof: docstring of `conditioning.spectra`. Exactly: the two characteristic polynomials are equal."""
     if isinstance(x, FloatPair):
         expected = closed_form.spectrum(x.A, x.B, x.Z, rtol=max(x.rounding, 1e-8))
         return equal(float(np.abs(x.dense_spectrum - expected).max() / expected[-1]), 0.0, x.rounding)
@@ -127,7 +127,7 @@ def exact_spectrum(x: Any) -> Comparison:
     return equal(int(x.hessian.charpoly() == polynomial), 1)
 
 
-@algebraic(
+@algebraic_claim(
     "model1-smoothness",
     "The largest eigenvalue of the Hessian at a minimizer is L = σ₁(A)² + σ₁(B)².",
     source=POSTER,
@@ -144,7 +144,7 @@ def smoothness(x: Any) -> Comparison:
     return equal(L, x.gram_A[0] + x.gram_B[0], x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "kappa-spread",
     "κ is unbounded over the pairs with one and the same product: every Z has minimizers with κ ≥ 1000.",
     source=POSTER,
@@ -163,7 +163,7 @@ def kappa_spread(x: Any) -> Comparison:
     return at_least(x.with_gauge(gauge).kappa, 1000, x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "model1-lower-bound",
     "κ ≥ (σ₁(A)² + σ₁(B)²)/m at every minimizer.",
     source=POSTER,
@@ -179,7 +179,7 @@ def lower_bound(x: Any) -> Comparison:
     return at_least(x.kappa, x.bounds("paper")[0], x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "model1-lower-bound-interior",
     "κ ≥ (σ₁(A)² + σ₁(B)²)/m at every minimizer with r < min(a, b).",
     kind="correction",
@@ -194,7 +194,7 @@ def lower_bound_interior(x: Any) -> Comparison:
     return at_least(x.kappa, x.bounds("paper")[0], x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "model1-upper-bound",
     "κ ≤ (σ₁(A)² + σ₁(B)²)/(m − s_{r+1}) at every minimizer with m > s_{r+1} (s_{k+1} = 0).",
     source=POSTER,
@@ -209,7 +209,7 @@ def upper_bound(x: Any) -> Comparison:
     return at_most(x.kappa, x.bounds("paper")[1], x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "model1-bounds-corrected-lower",
     "κ ≥ (σ₁(A)² + σ₁(B)²)·max(1/m, (‖Gᵀe_r‖² + ‖G⁻¹e_r‖²)/(2(s_r − s_{r+1}))) for r < k, and "
     "(σ₁(A)² + σ₁(B)²)/μ with μ from the shape for r = k.",
@@ -225,7 +225,7 @@ def corrected_lower(x: Any) -> Comparison:
     return at_least(x.kappa, x.bounds("corrected")[0], x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "model1-bounds-corrected-upper",
     "κ ≤ (σ₁(A)² + σ₁(B)²)/max(λ, (s_r − s_{r+1})/max(‖G‖, ‖G⁻¹‖)²) for r < k, λ the smallest eigenvalue of "
     "[[σ_r(B)², −s_{r+1}], [−s_{r+1}, σ_r(A)²]]: never vacuous, never weaker than the paper's.",
@@ -241,7 +241,7 @@ def corrected_upper(x: Any) -> Comparison:
     return at_most(x.kappa, x.bounds("corrected")[1], x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-condition-number",
     "At a balanced minimizer κ = 2s₁/(s_r − s_{r+1}) for r < k, 2s₁/s_r for r = k, a ≠ b, s₁/s_r for r = a = b.",
     family=MINIMIZERS,
@@ -259,7 +259,7 @@ def balanced_kappa(x: Any) -> Comparison:
     return equal(balanced.kappa, (1 if r == x.shape.a == x.shape.b else 2) * x.s[0] / gap)
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-optimal-model1",
     "Balanced minimizers are optimally conditioned: κ ≥ κ_bal at every minimizer.",
     source=POSTER,
@@ -275,7 +275,7 @@ def balanced_optimal(x: Any) -> Comparison:
     return at_least(x.kappa, x.kappa_balanced, x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-optimal-model1-interior",
     "For r < min(a, b), κ ≥ κ_bal = 2s₁/(s_r − s_{r+1}) at every minimizer.",
     kind="correction",
@@ -290,7 +290,7 @@ def balanced_optimal_interior(x: Any) -> Comparison:
     return at_least(x.kappa, x.kappa_balanced, x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "full-rank-optimum",
     "For r = min(a, b) the infimum of κ over the minimizers is 1: every Z has minimizers with κ ≤ 1.01.",
     kind="correction",
@@ -308,7 +308,7 @@ def full_rank_optimum(x: Any) -> Comparison:
     return at_most(x.with_gauge(gauge).kappa, limit, x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-unique",
     "Only balanced minimizers are optimally conditioned: an unbalanced one has κ > κ_bal.",
     kind="question",
@@ -324,7 +324,7 @@ def balanced_unique(x: Any) -> Comparison:
     return more_than(x.kappa, x.kappa_balanced, x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-unique-rank-2",
     "For r ≤ 2 and r < min(a, b) an unbalanced minimizer has κ > κ_bal.",
     kind="correction",
@@ -339,7 +339,36 @@ def balanced_unique_rank_2(x: Any) -> Comparison:
     return more_than(x.kappa, x.kappa_balanced, x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
+    "balanced-smallest-trace",
+    "Is the trace of the Hessian, too, smallest at balance?",
+    kind="question",
+    family=MINIMIZERS,
+    sides=("tr H", "tr H at balance"),
+    recorded="refuted",
+    corrected_by="smallest-trace",
+)
+def balanced_smallest_trace(x: Any) -> Comparison:
+    """Fails for a ≠ b: A counts b times and B counts a times."""
+    return at_least(x.trace, (x.shape.a + x.shape.b) * sum(x.s[: x.shape.r]), x.rounding)
+
+
+@algebraic_claim(
+    "smallest-trace",
+    "tr H = b‖A‖² + a‖B‖² ≥ 2(ab)^{1/2}(s₁ + … + s_r), smallest where AᵀA = (a/b)BBᵀ: at balance only if a = b.",
+    kind="correction",
+    family=MINIMIZERS,
+    sides=("tr H", "2(ab)^{1/2}(s₁ + … + s_r)"),
+    tight_at=BALANCED_3x3_RANK_2,
+)
+def smallest_trace(x: Any) -> Comparison:
+    """Proof: the cross block has no diagonal, so tr H = tr MᵀM = b‖A‖² + a‖B‖² ≥ 2(ab)^{1/2}‖A‖‖B‖ ≥ 2(ab)^{1/2}‖AB‖_*."""
+    dimension = x.shape.a * x.shape.b
+    root = x.sqrt(dimension if isinstance(x, FloatPair) else flint.fmpq(dimension))
+    return at_least(x.trace, 2 * root * sum(x.s[: x.shape.r]), x.rounding)
+
+
+@algebraic_claim(
     "imbalanced-condition-number",
     "For r < k and AᵀA = ρBBᵀ, κ = 2s₁τ/(s_rτ − (s_r²(τ² − 4) + 4s_{r+1}²)^{1/2}) with τ = ρ^{1/2} + ρ^{-1/2}.",
     family=INTERIOR,
@@ -380,5 +409,7 @@ CLAIMS = (
     full_rank_optimum,
     balanced_unique,
     balanced_unique_rank_2,
+    balanced_smallest_trace,
+    smallest_trace,
     imbalanced_kappa,
 )

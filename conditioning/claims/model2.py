@@ -11,11 +11,11 @@ import flint
 import numpy as np
 
 from conditioning import bounds
-from conditioning import spectrum as closed_form
+from conditioning import spectra as closed_form
 from conditioning.checks import Array
 from conditioning.claims.canonical import CanonicalMinimizers, ExactPair, Extra, FloatPair
 from conditioning.tolerances import claim_rtol
-from conditioning.verification import POSTER, Comparison, Shape, algebraic, at_least, at_most
+from conditioning.verification import POSTER, Comparison, Shape, algebraic_claim, at_least, at_most
 from conditioning.verification import exact as exactly
 
 
@@ -47,9 +47,7 @@ INTERPOLATING_INTERIOR = CanonicalMinimizers(
 
 STRETCHED = (
     Shape(2, 2, 1),
-    INTERPOLATING.parameters(
-        [1], [0], [[1]], J=[[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    ),
+    INTERPOLATING.parameters([1], [0], [[1]], J=[[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
 )
 
 
@@ -96,7 +94,7 @@ def rounding(x: Any) -> float:
     return claim_rtol(float(condition), x.shape.d)
 
 
-@algebraic(
+@algebraic_claim(
     "model2-upper-bound",
     "κ ≤ κ(JᵀJ)^{1/2}·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair.",
     source=POSTER,
@@ -112,7 +110,7 @@ def upper_bound(x: Any) -> Comparison:
     return at_most(kappa(x), x.sqrt(outer_condition(x)) * factor_ratio(x), rounding(x))
 
 
-@algebraic(
+@algebraic_claim(
     "model2-upper-bound-corrected",
     "κ ≤ κ(JᵀJ)·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair.",
     kind="correction",
@@ -127,9 +125,9 @@ def upper_bound_corrected(x: Any) -> Comparison:
     return at_most(kappa(x), outer_condition(x) * factor_ratio(x), rounding(x))
 
 
-@algebraic(
+@algebraic_claim(
     "model2-upper-bound-tangent",
-    "κ ≤ κ(PJᵀJP)·(σ₁(A)² + σ₁(B)²)/m with P the projector onto the tangent space {dA·B + A·dB}: never weaker, "
+    "κ ≤ κ(ΠJᵀJΠ)·(σ₁(A)² + σ₁(B)²)/m with Π the projector onto the tangent space {dA·B + A·dB}: never weaker, "
     "and finite for J that is injective there only.",
     kind="correction",
     family=INTERPOLATING,
@@ -143,7 +141,7 @@ def upper_bound_tangent(x: Any) -> Comparison:
     return at_most(kappa(x), tangent_condition(x) * factor_ratio(x), rounding(x))
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-optimal-model2",
     "Balanced pairs are optimally conditioned in Model 2 too: κ(A, B) ≥ κ(P(A, B)).",
     source=POSTER,
@@ -159,7 +157,7 @@ def balanced_optimal(x: Any) -> Comparison:
     return at_least(kappa(x), kappa(_balanced(x)), max(rounding(x), rounding(_balanced(x))))
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-optimal-model2-bound",
     "Balanced pairs minimize the upper bound: (σ₁(A)² + σ₁(B)²)/m ≥ 2s₁/s_r, with equality at balance.",
     kind="correction",

@@ -19,8 +19,19 @@ from conditioning.claims.canonical import CanonicalMinimizers, ExactPair, Extra,
 from conditioning.factors import change_gauge
 from conditioning.projection import GAUGES, balance
 from conditioning.tolerances import EPS, PRODUCT_RTOL, balance_rtol, claim_rtol
-from conditioning.verification import POSTER, Comparison, Shape, algebraic, all_shapes, at_least, at_most, equal, more_than
+from conditioning.verification import (
+    POSTER,
+    Comparison,
+    Shape,
+    algebraic_claim,
+    all_shapes,
+    at_least,
+    at_most,
+    equal,
+    more_than,
+)
 from conditioning.verification import exact as exactly
+from conditioning.verification.family import Parameters
 
 PAIRS = CanonicalMinimizers("any target; here the pair matters and Z does not")
 SEPARATED = CanonicalMinimizers("distinct singular values, relative gaps of √s_i ≥ 0.05", min_root_gap=0.05)
@@ -79,7 +90,7 @@ class LoraStarts:
         """Gaussian A and Z."""
         return rng.standard_normal(shape.a * (shape.r + shape.b))
 
-    def valid(self, shape: Shape, parameters: Sequence[Any]) -> bool:
+    def valid(self, shape: Shape, parameters: Parameters) -> bool:
         """Whether the gradient at the start is not negligible."""
         A, Z = self._unpack(shape, np.asarray(parameters, dtype=object).astype(float))
         return bool(np.linalg.norm(A.T @ Z) > 1e-3 * (1 + np.linalg.norm(A) * np.linalg.norm(Z)))
@@ -122,7 +133,7 @@ def _products_rounding(x: FloatPair) -> float:
     return claim_rtol(float(size), x.shape.d)
 
 
-@algebraic(
+@algebraic_claim(
     "projection-preserves-product",
     "P keeps the adapted matrix: if (X, Y) = P(A, B), then XY = AB.",
     source=POSTER,
@@ -138,7 +149,7 @@ def preserves_product(x: Any) -> Comparison:
     return equal(error, 0.0, (PRODUCT_RTOL + x.shape.r) * EPS)
 
 
-@algebraic(
+@algebraic_claim(
     "projection-hyperbalanced",
     "P(A, B) is hyperbalanced: XᵀX = YYᵀ, diagonal, if AB has rank r.",
     source=POSTER,
@@ -152,10 +163,14 @@ def hyperbalanced(x: Any) -> Comparison:
     gram = X.T @ X
     gap = manifold.balancing_gap(X, Y) + np.linalg.norm(gram - np.diag(np.diag(gram)))
     lost = np.linalg.norm(x.A) * np.linalg.norm(x.B) / x.s[0]  # rounding of C against the size of the result
-    return equal(gap / float(np.linalg.norm(X) ** 2 + np.linalg.norm(Y) ** 2), 0.0, 2 * lost * balance_rtol(EPS, x.shape.r))
+    return equal(
+        gap / float(np.linalg.norm(X) ** 2 + np.linalg.norm(Y) ** 2),
+        0.0,
+        2 * lost * balance_rtol(EPS, x.shape.r),
+    )
 
 
-@algebraic(
+@algebraic_claim(
     "projection-idempotent",
     "P is a projection: P(P(A, B)) = P(A, B).",
     source=POSTER,
@@ -171,7 +186,7 @@ def idempotent(x: Any) -> Comparison:
     return equal((_distance(once, twice) / size) ** 0.5, 0.0, claim_rtol(_gap_condition(x), x.shape.d))
 
 
-@algebraic(
+@algebraic_claim(
     "projection-removes-invariance",
     "P removes the invariance: P(AR, R⁻¹B) = P(A, B) up to signs.",
     source=POSTER,
@@ -198,7 +213,7 @@ def _gap_condition(x: FloatPair) -> float:
     return float(np.linalg.norm(x.A) * np.linalg.norm(x.B) / gaps.min())
 
 
-@algebraic(
+@algebraic_claim(
     "projection-first-order",
     "P agrees with the identity to first order on the hyperbalanced manifold, like a retraction: "
     "‖P(x + tv) − (x + tv)‖ = O(t²) for x on it and v tangent.",
@@ -226,7 +241,7 @@ def first_order(x: Any) -> Comparison:
     return at_most(16 * small / large, 2.0)
 
 
-@algebraic(
+@algebraic_claim(
     "projection-nearest",
     "Is P(A, B), with the best signs, the nearest balanced pair with the same product?",
     kind="question",
@@ -242,9 +257,7 @@ def nearest(x: Any) -> Comparison:
         O = _rotation(x.extras["K"])
         best = np.diag(np.where(np.diag(X.T @ x.A + Y @ x.B.T) < 0, -1.0, 1.0))
         tolerance = _products_rounding(x)
-        return at_most(
-            _distance((X @ best, best @ Y), (x.A, x.B)), _distance((X @ O, O.T @ Y), (x.A, x.B)), tolerance
-        )
+        return at_most(_distance((X @ best, best @ Y), (x.A, x.B)), _distance((X @ O, O.T @ Y), (x.A, x.B)), tolerance)
     K = x.extras["K"]
     identity = x.A.transpose() * x.A * 0
     for i in range(x.shape.r):
@@ -271,7 +284,7 @@ def _exact_distance(flat: ExactPair, O: flint.fmpq_mat, x: ExactPair) -> flint.f
     return 2 * exactly.half_square(flat.A * O - x.A) + 2 * exactly.half_square(O.transpose() * flat.B - x.B)
 
 
-@algebraic(
+@algebraic_claim(
     "nearest-gauge-is-nearest",
     "Turned by the polar factor of XᵀA + YBᵀ, P(A, B) is the nearest balanced pair with the same product.",
     kind="correction",
@@ -290,10 +303,9 @@ def nearest_gauge(x: Any) -> Comparison:
     return at_most(here, _distance((X @ O, O.T @ Y), (x.A, x.B)), _products_rounding(x))
 
 
-@algebraic(
+@algebraic_claim(
     "balanced-smallest-norm",
-    "Of all pairs with the same product the balanced ones have the smallest norm: "
-    "‖A‖² + ‖B‖² ≥ 2(s₁ + … + s_r).",
+    "Of all pairs with the same product the balanced ones have the smallest norm: ‖A‖² + ‖B‖² ≥ 2(s₁ + … + s_r).",
     family=PAIRS,
     sides=("‖A‖² + ‖B‖²", "2(s₁ + … + s_r)"),
     tight_at=(Shape(3, 2, 1), PAIRS.parameters([2], [1], [[1]])),
@@ -303,7 +315,7 @@ def smallest_norm(x: Any) -> Comparison:
     return at_least(sum(x.gram_A) + sum(x.gram_B), 2 * sum(x.s[: x.shape.r]), x.rounding)
 
 
-@algebraic(
+@algebraic_claim(
     "projection-reachable-set",
     "Staying on the manifold loses no adapted matrix: every W of rank r is the product of a hyperbalanced pair.",
     source=POSTER,
@@ -322,7 +334,7 @@ def reachable_set(x: Any) -> Comparison:
     return equal(float(error / s[0]), 0.0, claim_rtol(float(size), x.shape.d))
 
 
-@algebraic(
+@algebraic_claim(
     "intrinsic-gd",
     "A projected GD step is a step on W = AB alone: from a hyperbalanced pair "
     "W₊ = W − γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) + γ²GWᵀG with G = ∇ℓ(W).",
@@ -357,7 +369,7 @@ def intrinsic_gd(x: Any) -> Comparison:
     return equal(exactly.half_square(moved - expected), flint.fmpq(0))
 
 
-@algebraic(
+@algebraic_claim(
     "projection-literal-trains-on",
     "After the literal formula US^{1/2}, S^{1/2}Vᵀ training can go on from LoRA's start: the gradient is not 0.",
     kind="question",
@@ -383,7 +395,7 @@ def literal_trains_on(x: Any) -> Comparison:
     return more_than(sum((2 * exactly.half_square(g) for g in gradients), flint.fmpq(0)), flint.fmpq(0))
 
 
-@algebraic(
+@algebraic_claim(
     "projection-trains-on",
     "`balance` leaves a pair with AB = 0 as it is: the gradient after it equals the one before and is not 0.",
     kind="correction",

@@ -1,6 +1,6 @@
 """The machinery of claims and verdicts, shared by all rooms; it knows no particular claim."""
 
-from conditioning.verification.algebraic import AlgebraicClaim, algebraic
+from conditioning.verification.algebraic import AlgebraicClaim, algebraic_claim
 from conditioning.verification.claim import (
     DERIVED,
     POSTER,
@@ -26,7 +26,7 @@ __all__ = [
     "Instance",
     "Shape",
     "Verdict",
-    "algebraic",
+    "algebraic_claim",
     "all_shapes",
     "at_least",
     "at_most",

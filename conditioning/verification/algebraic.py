@@ -26,10 +26,11 @@ SIMPLE = sorted(
     {Fraction(sign * p, q) for p in range(7) for q in range(1, 5) for sign in (1, -1)},
     key=lambda x: (abs(x.numerator) + x.denominator, -x),
 )
-POLISHED = 6
-EVALUATIONS = 250
-CANDIDATES = 5
-EXACT_DIMENSION = 20
+POLISHED = 6  # instances that the optimizer starts from
+EVALUATIONS = 250  # of the margin, per start
+CANDIDATES = 5  # certified counterexamples among which the simplest one is kept
+EXACT_DIMENSION = 20  # largest d at which the worst instance of a shape is also decided exactly
+OUTSIDE = 1e6  # what the optimizer sees outside the domain; margins lie in [−1, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +83,23 @@ class AlgebraicClaim(Claim):
             note=note,
         )
 
-    def instance(self, shape: Shape, parameters: Rationals) -> Instance:
-        """The instance with both sides evaluated exactly."""
+    def evaluate(self, shape: Shape, parameters: Rationals) -> tuple[Instance, Comparison]:
+        """The instance and its two sides in exact arithmetic.
+
+        Raises:
+            ValueError: if the parameters are not an instance of the domain, or the claim has no exact form.
+        """
+        if not self.has_exact:
+            raise ValueError(f"{self.id} is compared in floating point only")
+        if not self.family.valid(shape, parameters):
+            raise ValueError(f"{self.id}: these parameters are no instance of its domain")
         comparison = self.compare(self.family.exact(shape, parameters))
-        return Instance(
-            shape=shape.as_dict(),
-            values=self.family.describe(shape, parameters),
-            left=show(comparison.left),
-            right=show(comparison.right),
-        )
+        values = self.family.describe(shape, parameters) | {"parameters": [str(x) for x in parameters]}
+        return Instance(shape.as_dict(), values, show(comparison.left), show(comparison.right)), comparison
 
     def _tightness(self, shape: Shape, parameters: Rationals) -> dict[str, Any]:
-        instance = self.instance(shape, parameters)
-        comparison = self.compare(self.family.exact(shape, parameters))
-        return {"equal": comparison.margin == 0 or abs(comparison.margin) < 2.0**-100, **instance.as_json()}
+        instance, comparison = self.evaluate(shape, parameters)
+        return {"equal": comparison.indistinguishable, **instance.as_json()}
 
 
 @dataclass(frozen=True)
@@ -167,11 +171,11 @@ class _Search:
                 nonlocal best
                 self.evaluations += 1
                 if not self.family.valid(shape, parameters):
-                    return np.inf
+                    return OUTSIDE
                 point = self._compare(shape, parameters)
                 if _slack(point) < _slack(best):
                     best = point
-                return _slack(point)
+                return max(_slack(point), -OUTSIDE)
 
             options = {"maxfev": EVALUATIONS, "xatol": 1e-6, "fatol": 1e-12}
             optimize.minimize(objective, start.parameters, method="Nelder-Mead", options=options)
@@ -202,7 +206,7 @@ class _Search:
                 exact = self.claim.compare(self.family.exact(point.shape, rationals))
                 if exact.certainly_false:
                     return self._simplest(point.shape, rationals)
-                satisfied |= exact.certainly_true
+                satisfied |= exact.certainly_true or exact.indistinguishable
         # exact arithmetic next to the instance sees no violation: the floats had only lost their digits
         self.undecided += not satisfied
         return None
@@ -231,7 +235,8 @@ class _Search:
                     if self._still_refutes(shape, candidate):
                         current[index], improved = simple, True
                         break
-        return _Found(self.claim.instance(shape, tuple(current)), sum(map(_complexity, current)))
+        instance, _ = self.claim.evaluate(shape, tuple(current))
+        return _Found(instance, sum(map(_complexity, current)))
 
     def _still_refutes(self, shape: Shape, candidate: Rationals) -> bool:
         """Whether the instance is a counterexample; floats, which are cheap, are asked first."""
@@ -251,7 +256,7 @@ def _slack(point: _Point) -> float:
     return point.comparison.margin + point.comparison.tolerance
 
 
-def algebraic(
+def algebraic_claim(
     id: str,
     statement: str,
     *,

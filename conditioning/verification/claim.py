@@ -83,6 +83,11 @@ class Comparison:
         }
         return bool(verdicts[self.relation]())
 
+    @property
+    def indistinguishable(self) -> bool:
+        """Whether exact sides agree to 2⁻¹⁰⁰ relatively: equality, as far as balls can tell."""
+        return abs(self.margin) < 2.0**-100
+
 
 def at_most(left: Any, right: Any, tolerance: float = 0.0) -> Comparison:
     """The statement left ≤ right."""
@@ -110,7 +115,8 @@ class Instance:
 
     Attributes:
         shape: sizes by name.
-        values: matrices and numbers by name, entries as rational strings such as "17/16".
+        values: matrices and numbers by name, entries as rational strings such as "17/16"; "parameters" is the
+            flat vector that the claim's family builds them from.
         left: left side, exact or as a ball with its radius.
         right: right side.
     """

@@ -6,6 +6,7 @@ linear factor gives a rational eigenvalue, any other one isolated real roots in 
 rounding can fake or hide a counterexample.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -87,9 +88,10 @@ def eigenvalues(M: flint.fmpq_mat) -> list[Exact]:
         if factor.degree() == 1:
             roots.append((flint.fmpq(-factor[0], factor[1]), multiplicity))
         else:
-            roots += [(root.real, multiplicity) for root, _ in factor.complex_roots()]
+            isolated: list[Any] = factor.complex_roots()
+            roots += [(root.real, multiplicity) for root, _ in isolated]
     roots.sort(key=lambda entry: to_float(entry[0]))
-    for (lower, _), (upper, _) in zip(roots, roots[1:], strict=False):
+    for (lower, _), (upper, _) in itertools.pairwise(roots):
         if not lower < upper:
             raise ArithmeticError(f"eigenvalues near {to_float(lower):.6g} are not separated; raise PRECISION")
     return [root for root, multiplicity in roots for _ in range(multiplicity)]

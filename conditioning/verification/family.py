@@ -44,6 +44,10 @@ def all_shapes(largest: int) -> tuple[Shape, ...]:
     return tuple(sorted(shapes, key=lambda shape: (shape.d, shape.a + shape.b, shape)))
 
 
+Parameters = Sequence[Any] | Array
+"""Flat parameters of an instance: floats or Fractions."""
+
+
 class Family(Protocol):
     """What the search needs to know of a domain."""
 
@@ -58,7 +62,7 @@ class Family(Protocol):
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         """Random parameters; they need not be valid."""
 
-    def valid(self, shape: Shape, parameters: Sequence[Any]) -> bool:
+    def valid(self, shape: Shape, parameters: Parameters) -> bool:
         """Whether these parameters, floats or Fractions, describe an instance of the domain."""
 
     def floating(self, shape: Shape, parameters: Array, frame: np.random.Generator | None = None) -> Any:

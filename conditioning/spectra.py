@@ -145,7 +145,7 @@ def analyse_minimizer(
     if (Z is None) == (singular_values is None):
         raise ValueError("pass either the target Z or its singular values, not both and not neither")
 
-    R_A, R_Bt = np.linalg.qr(left, mode="r"), np.linalg.qr(right.T, mode="r")
+    R_A, R_Bt = _triangular_factor(left), _triangular_factor(right.T)
     U, s_product, Vt = np.linalg.svd(R_A @ R_Bt.T)
     if Z is not None:
         target = as_matrix("Z", Z)
@@ -171,17 +171,22 @@ def analyse_minimizer(
         a=a,
         b=b,
         s=s,
-        sigma_A=np.linalg.svd(R_A, compute_uv=False),
-        sigma_B=np.linalg.svd(R_Bt, compute_uv=False),
+        sigma_A=np.asarray(np.linalg.svd(R_A, compute_uv=False), dtype=np.float64),
+        sigma_B=np.asarray(np.linalg.svd(R_Bt, compute_uv=False), dtype=np.float64),
         AtU=R_A.T @ U,
         BV=R_Bt.T @ Vt.T,
     )
 
 
+def _triangular_factor(A: Array) -> Array:
+    """R of A = QR; Q is not formed."""
+    return np.asarray(np.linalg.qr(A, mode="r"), dtype=np.float64)
+
+
 def _low_rank_norm(A: Array, B: Array, C: Array, D: Array) -> float:
     """‖AB − CD‖_F without forming an (a, b) matrix: QR of the stacked factors."""
-    R_left = np.linalg.qr(np.hstack([A, -C]), mode="r")
-    R_right = np.linalg.qr(np.vstack([B, D]).T, mode="r")
+    R_left = _triangular_factor(np.hstack([A, -C]))
+    R_right = _triangular_factor(np.vstack([B, D]).T)
     return float(np.linalg.norm(R_left @ R_right.T))
 
 
@@ -264,9 +269,7 @@ def condition_number(
     return L / mu
 
 
-def balanced_condition_number(
-    singular_values: ArrayLike, r: int, shape: tuple[int, int] | None = None
-) -> float:
+def balanced_condition_number(singular_values: ArrayLike, r: int, shape: tuple[int, int] | None = None) -> float:
     """κ at a balanced minimizer, from the singular values of Z alone.
 
     Balanced factors have σ_i(A)² = σ_i(B)² = s_i, so the closed forms give 2s₁/(s_r − s_{r+1}) for

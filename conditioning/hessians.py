@@ -108,9 +108,7 @@ def two_layer_hessian(
     return H
 
 
-def model2_hessian(
-    A: ArrayLike, B: ArrayLike, target: ArrayLike, h: "Callable[[torch.Tensor], torch.Tensor]"
-) -> Array:
+def model2_hessian(A: ArrayLike, B: ArrayLike, target: ArrayLike, h: "Callable[[torch.Tensor], torch.Tensor]") -> Array:
     """Hessian of Model 2's loss ½‖h(AB) − Z‖² at any point, for a differentiable torch function h.
 
     With W = AB, ρ = h(W) − Z and J the Jacobian of h: Mᵀ(JᵀJ + Hess⟨ρ, h⟩(W))M plus the curvature of the

@@ -1,0 +1,53 @@
+# Every target creates and fills .venv when needed: Python ≥ 3.11 and make are all it takes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# tiny matrices: threads inside BLAS cost more than they give
+export OMP_NUM_THREADS ?= 1
+WORKERS ?= 2
+
+.PHONY: help verify test test-slow lint format bench figures clean
+
+help:
+	@echo "make verify   examine every claim and print the verdicts"
+	@echo "make test     lint, types and tests"
+	@echo "make lint     ruff and mypy only"
+	@echo "make format   let ruff rewrite the code"
+	@echo "make bench    speed, as ratios against a named peer"
+	@echo "make figures  draw the figures of the README"
+	@echo "make clean    remove the environment and caches"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+verify: $(READY)
+	$(BIN)/python -m conditioning verify --json results/conditioning.json
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/balance.py
+	$(BIN)/python benchmarks/condition_number.py
+
+figures: $(READY)
+	@echo "no figures yet"
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,135 @@
+"""The commands `list`, `verify` and `replay`, the same in every room that makes claims."""
+
+import json
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from conditioning.command import console, errors
+from conditioning.records import ensure_writable, provenance, write_json
+from conditioning.verification import report
+from conditioning.verification.algebraic import AlgebraicClaim
+from conditioning.verification.claim import Claim, Verdict
+from conditioning.verification.family import Shape
+
+DEFAULT_TRIALS = 1000
+DEFAULT_SEED = 0
+
+
+def add_claim_commands(app: typer.Typer, load_claims: Callable[[], Mapping[str, Claim]], room: str) -> None:
+    """Adds `list`, `verify` and `replay` to a room's command line.
+
+    Args:
+        app: the room's application.
+        load_claims: returns the room's claims by id; called when a command runs, not at import.
+        room: name used in texts.
+    """
+
+    @app.command("list")
+    def list_claims() -> None:
+        """List the claims with their recorded verdicts."""
+        console.print(report.claims_table(load_claims().values()))
+
+    @app.command()
+    def verify(
+        ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; all if none.")] = None,
+        trials: Annotated[int, typer.Option(min=1, help="Instances drawn per claim.")] = DEFAULT_TRIALS,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = DEFAULT_SEED,
+        json_file: Annotated[Path | None, typer.Option("--json", help="Write the verdicts here.")] = None,
+        markdown: Annotated[bool, typer.Option(help="Print the table as Markdown.")] = False,
+    ) -> int:
+        """Examine claims; exit 0 if every verdict equals the recorded one, else 1."""
+        chosen = select(load_claims(), ids or [])
+        if json_file is not None:
+            ensure_writable(json_file)
+        verdicts = examine(chosen, trials=trials, seed=seed)
+        if json_file is not None:
+            write_json(json_file, [verdict.as_json() | {"provenance": provenance(seed=seed)} for verdict in verdicts])
+        if markdown:
+            print(report.markdown_table(verdicts))
+        else:
+            console.print(report.verdict_table(verdicts))
+            console.print(_closing(verdicts, room))
+        return int(not all(verdict.as_recorded for verdict in verdicts))
+
+    @app.command()
+    def replay(
+        id: Annotated[str, typer.Argument(metavar="ID", help="The claim.")],
+        file: Annotated[Path | None, typer.Option("--from", help="Verdicts written by verify --json.")] = None,
+        trials: Annotated[int, typer.Option(min=1, help="Instances drawn to find it again.")] = DEFAULT_TRIALS,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = DEFAULT_SEED,
+    ) -> int:
+        """Print a claim with its counterexample (or tight case) and recompute both sides exactly."""
+        (claim,) = select(load_claims(), [id])
+        found = _saved_instance(file, id) if file is not None else _search_again(claim, trials, seed)
+        report.print_claim(console, claim)
+        if found is None:
+            console.print("\nno counterexample, and no case of equality on record: nothing to replay")
+            return 0
+        if not isinstance(claim, AlgebraicClaim):
+            raise ValueError(f"{id} rests on measurements, not on an exact instance; run verify {id} instead")
+        shape, parameters = Shape(**found["shape"]), tuple(Fraction(x) for x in found["parameters"])
+        instance, comparison = claim.evaluate(shape, parameters)
+        outcome = "violated" if comparison.certainly_false else "undecided"
+        if comparison.certainly_true or comparison.indistinguishable:
+            outcome = "satisfied" if comparison.certainly_true else "equal to 2⁻¹⁰⁰"
+        report.print_instance(console, claim, instance, f"left {comparison.relation} right: {outcome}")
+        return 0
+
+
+def select(claims: Mapping[str, Claim], ids: list[str]) -> list[Claim]:
+    """The named claims in the order given, all of them for an empty list.
+
+    Raises:
+        ValueError: if an id is unknown.
+    """
+    unknown = [id for id in ids if id not in claims]
+    if unknown:
+        raise ValueError(f"unknown claim {', '.join(unknown)}; `list` shows the {len(claims)} there are")
+    return [claims[id] for id in ids] if ids else list(claims.values())
+
+
+def examine(claims: list[Claim], *, trials: int, seed: int) -> list[Verdict]:
+    """Examines claims one after the other under a progress bar (on stderr)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    verdicts = []
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("", total=len(claims))
+        for claim in claims:
+            progress.update(task, description=claim.id)
+            verdicts.append(claim.examine(trials=trials, seed=seed))
+            progress.advance(task)
+    return verdicts
+
+
+def _closing(verdicts: list[Verdict], room: str) -> str:
+    counts = {name: sum(v.verdict == name for v in verdicts) for name in ("holds", "refuted", "inconclusive")}
+    text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    wrong = [verdict.claim.id for verdict in verdicts if not verdict.as_recorded]
+    text += "; all as recorded" if not wrong else f"; NOT as recorded: {', '.join(wrong)}"
+    return (
+        f"\n{text}. holds: no counterexample found, which is evidence, not proof; "
+        f"refuted: see python -m {room} replay ID"
+    )
+
+
+def _search_again(claim: Claim, trials: int, seed: int) -> dict[str, Any] | None:
+    verdict = claim.examine(trials=trials, seed=seed)
+    if verdict.counterexample is not None:
+        return verdict.counterexample.as_json()
+    return verdict.evidence.get("tight")
+
+
+def _saved_instance(file: Path, id: str) -> dict[str, Any] | None:
+    try:
+        entries = {entry["id"]: entry for entry in json.loads(file.read_text(encoding="utf-8"))}
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(f"{file} is not a file written by verify --json ({error})") from None
+    if id not in entries:
+        raise ValueError(f"{file} has no verdict on {id}")
+    found: dict[str, Any] | None = entries[id]["counterexample"] or entries[id]["evidence"].get("tight")
+    return found

@@ -1,0 +1,108 @@
+"""How verdicts are shown: one table on one screen, and exact replays of counterexamples."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from conditioning.verification.claim import Claim, Verdict
+
+STYLES = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
+
+
+def claims_table(claims: Iterable[Claim]) -> Table:
+    """All claims with their recorded verdicts."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("claim", no_wrap=True)
+    table.add_column("recorded", no_wrap=True)
+    table.add_column("statement")
+    for claim in claims:
+        style = STYLES[claim.recorded]
+        prefix = f"({claim.kind}) " if claim.kind != "claim" else ""
+        table.add_row(claim.id, f"[{style}]{claim.recorded}[/]", escape(prefix + claim.statement))
+    return table
+
+
+def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> Table:
+    """One row a claim: verdict, evidence and what follows from it."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table.add_column("claim", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("draws", justify="right", no_wrap=True)
+    table.add_column("margin", justify="right", no_wrap=True)
+    table.add_column("counterexample, or what it rests on")
+    for verdict in verdicts:
+        surprise = "" if verdict.as_recorded else "[bold red] ![/]"
+        margin = "–" if verdict.worst_margin is None else f"{verdict.worst_margin:+.1e}"
+        table.add_row(
+            verdict.claim.id,
+            f"[{STYLES[verdict.verdict]}]{verdict.verdict}[/]{surprise}",
+            str(verdict.trials),
+            margin,
+            escape(summary(verdict)),
+        )
+    return table
+
+
+def summary(verdict: Verdict) -> str:
+    """The evidence in one short line."""
+    if verdict.counterexample is not None:
+        instance, claim = verdict.counterexample, verdict.claim
+        shape = ", ".join(f"{name}={size}" for name, size in instance.shape.items())
+        repaired = f" → {claim.corrected_by}" if claim.corrected_by else ""
+        return f"{shape}: {instance.left} against {instance.right}{repaired}"
+    parts: list[str] = []
+    if verdict.claim.kind != "claim":
+        parts.append(verdict.claim.kind)
+    if verdict.verdict == "inconclusive" or "exact_instances" not in verdict.evidence:
+        parts.append(verdict.note)
+    else:
+        exact = verdict.evidence["exact_instances"]
+        parts.append(f"{exact} instances also exactly" if exact else "in floating point")
+    if verdict.evidence.get("tight", {}).get("equal"):
+        parts.append("attained")
+    return ", ".join(part for part in parts if part)
+
+
+def markdown_table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as a Markdown table, for the README."""
+    lines = ["| claim | statement | verdict |", "|---|---|---|"]
+    for verdict in verdicts:
+        claim = verdict.claim
+        outcome = f"**{verdict.verdict}**" if verdict.verdict != "holds" else "holds"
+        if verdict.counterexample is not None:
+            outcome += f": {summary(verdict)}"
+        elif claim.kind != "claim":
+            outcome += f" ({claim.kind})"
+        lines.append(f"| `{claim.id}` | {claim.statement} | {outcome} |")
+    return "\n".join(lines)
+
+
+def print_claim(console: Console, claim: Claim) -> None:
+    """The claim in full."""
+    console.print(f"[bold]{claim.id}[/]  ({claim.kind}; recorded: {claim.recorded})")
+    console.print(escape(claim.statement))
+    console.print(f"source: {escape(claim.source)}\ndomain: {escape(claim.domain)}", soft_wrap=True)
+    if claim.argument:
+        console.print(escape(claim.argument))
+
+
+def print_instance(console: Console, claim: Claim, instance: Any, relation: str) -> None:
+    """A counterexample (or tight case) with its matrices and both sides."""
+    shape = ", ".join(f"{name} = {size}" for name, size in instance.shape.items())
+    console.print(f"\nat {shape}")
+    for name, value in instance.values.items():
+        if name == "parameters":
+            continue
+        console.print(f"  {name} = {_matrix_text(value)}", soft_wrap=True, markup=False)
+    console.print(f"\n  {claim.sides[0]} = {instance.left}", soft_wrap=True, markup=False)
+    console.print(f"  {claim.sides[1]} = {instance.right}", soft_wrap=True, markup=False)
+    console.print(f"  {relation}", soft_wrap=True, markup=False)
+
+
+def _matrix_text(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + "; ".join(" ".join(map(str, row)) for row in value) + "]"
+    return str(value)

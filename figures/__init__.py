@@ -1,0 +1,1 @@
+"""Figures of saved results: not built yet."""

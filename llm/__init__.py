@@ -1,0 +1,1 @@
+"""Real fine-tunes and adapters: not built yet."""

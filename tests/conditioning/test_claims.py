@@ -1,0 +1,135 @@
+"""Every claim of the room: the recorded verdict comes out, and refutations stand up to an outside check."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from conditioning import balance, hessian, jacobian
+from conditioning.claims import CLAIMS
+
+TRIALS = 250
+REFUTED = [claim for claim in CLAIMS.values() if claim.recorded == "refuted"]
+ISSUED = [
+    "invariance",
+    "minimizers-orbit",
+    "kappa-spread",
+    "model1-lower-bound",
+    "model1-lower-bound-interior",
+    "model1-upper-bound",
+    "model1-smoothness",
+    "model1-exact-spectrum",
+    "balanced-optimal-model1",
+    "balanced-unique",
+    "model2-upper-bound",
+    "model2-upper-bound-corrected",
+    "model2-upper-bound-tangent",
+    "balanced-optimal-model2",
+    "projection-preserves-product",
+    "projection-hyperbalanced",
+    "projection-idempotent",
+    "projection-removes-invariance",
+    "projection-first-order",
+    "projection-nearest",
+    "projection-reachable-set",
+    "intrinsic-gd",
+]
+
+
+def matrices(instance, names="ABZ"):
+    return [np.array([[float(Fraction(x)) for x in row] for row in instance.values[name]]) for name in names]
+
+
+def dense_kappa(H, r):
+    eigenvalues = np.linalg.eigvalsh(H)
+    return eigenvalues[-1] / eigenvalues[r * r]
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_verdict_is_as_recorded(claim):
+    verdict = claim.examine(trials=TRIALS, seed=11)
+    assert verdict.verdict == claim.recorded, verdict.note
+    assert verdict.certified == (claim.recorded == "refuted")
+    if claim.tight_at is not None:
+        assert verdict.evidence["tight"]["equal"]
+
+
+def test_every_promised_claim_is_there_and_says_what_it_must():
+    assert set(ISSUED) <= set(CLAIMS)
+    for claim in CLAIMS.values():
+        assert claim.argument, f"{claim.id} gives no argument"
+        assert claim.statement.endswith(".") or claim.statement.endswith("?")
+        assert claim.source
+        assert claim.domain
+        if claim.recorded == "refuted":
+            assert CLAIMS[claim.corrected_by].recorded == "holds"
+
+
+def refute(id):
+    return CLAIMS[id].examine(trials=TRIALS, seed=11).counterexample
+
+
+def test_lower_bound_counterexample_by_dense_algebra():
+    instance = refute("model1-lower-bound")
+    A, B, Z = matrices(instance)
+    sigma_A, sigma_B = np.linalg.svd(A)[1], np.linalg.svd(B)[1]
+    bound = (sigma_A[0] ** 2 + sigma_B[0] ** 2) / min(sigma_A[-1], sigma_B[-1]) ** 2
+    assert dense_kappa(hessian(A, B, Z), A.shape[1]) < bound * (1 - 1e-6)
+    assert A.shape[1] == min(Z.shape)
+
+
+def test_balanced_optimality_counterexample_by_dense_algebra():
+    A, B, Z = matrices(refute("balanced-optimal-model1"))
+    r = A.shape[1]
+    assert dense_kappa(hessian(A, B, Z), r) < dense_kappa(hessian(*balance(A, B), Z), r) * (1 - 1e-6)
+    assert r == min(Z.shape)
+
+
+def test_uniqueness_counterexample_by_dense_algebra():
+    A, B, Z = matrices(refute("balanced-unique"))
+    r = A.shape[1]
+    assert r >= 3
+    assert np.linalg.norm(A.T @ A - B @ B.T) > 0.01
+    balanced = dense_kappa(hessian(*balance(A, B), Z), r)
+    assert dense_kappa(hessian(A, B, Z), r) == pytest.approx(balanced, rel=1e-12)
+
+
+def test_model2_counterexamples_by_dense_algebra():
+    A, B, J = matrices(refute("model2-upper-bound"), "ABJ")
+    M = jacobian(A, B)
+    ratio = (np.linalg.norm(A, 2) ** 2 + np.linalg.norm(B, 2) ** 2) / min(
+        np.linalg.svd(A)[1][-1], np.linalg.svd(B)[1][-1]
+    ) ** 2
+    kappa = dense_kappa(M.T @ J.T @ J @ M, A.shape[1])
+    assert kappa > np.linalg.cond(J) * ratio * (1 + 1e-6)
+    assert A.shape[1] < min(A.shape[0], B.shape[1])
+
+    A, B, J = matrices(refute("balanced-optimal-model2"), "ABJ")
+    M, balanced = jacobian(A, B), jacobian(*balance(A, B))
+    kappas = [dense_kappa(m.T @ J.T @ J @ m, A.shape[1]) for m in (M, balanced)]
+    assert kappas[0] < kappas[1] * (1 - 1e-6)
+
+
+def test_nearest_counterexample_by_hand():
+    instance = refute("projection-nearest")
+    A, B, K = matrices(instance, "ABK")
+    r = A.shape[1]
+    assert r >= 2
+    X, Y = balance(A, B)
+    skew = K - K.T
+    O = (np.eye(r) - skew) @ np.linalg.inv(np.eye(r) + skew)
+    root = np.diag(np.sqrt(np.linalg.svd(A @ B)[1][:r]))
+    flat = np.eye(len(A), r) @ root, root @ np.eye(r, B.shape[1])
+    distance = lambda P, Q: np.linalg.norm(P - A) ** 2 + np.linalg.norm(Q - B) ** 2  # noqa: E731
+    np.testing.assert_allclose(flat[0] @ O @ O.T @ flat[1], A @ B, atol=1e-12)
+    assert distance(flat[0] @ O, O.T @ flat[1]) < min(distance(X @ D, D @ Y) for D in sign_matrices(r)) * (1 - 1e-6)
+
+
+def sign_matrices(r):
+    return [np.diag(np.array(list(np.binary_repr(i, r)), dtype=float) * 2 - 1) for i in range(2**r)]
+
+
+def test_literal_projection_counterexample_is_a_dead_start():
+    A, B, Z = matrices(refute("projection-literal-trains-on"))
+    assert not (A @ B).any()
+    assert np.linalg.norm(A.T @ Z) > 0  # a gradient step would move B, were the pair not sent to (0, 0)

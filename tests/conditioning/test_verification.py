@@ -1,0 +1,294 @@
+"""The verifier itself: planted falsehoods are refuted, truths are not, doubt stays doubt."""
+
+import itertools
+import json
+from fractions import Fraction
+
+import flint
+import numpy as np
+import pytest
+
+from conditioning.claims.canonical import CanonicalMinimizers, FloatPair
+from conditioning.verification import (
+    Comparison,
+    Shape,
+    algebraic_claim,
+    all_shapes,
+    at_least,
+    at_most,
+    equal,
+    exact,
+    more_than,
+    registry,
+)
+
+FAMILY = CanonicalMinimizers(largest=3)
+INTERIOR = CanonicalMinimizers("r < min(a, b)", where=lambda s: s.r < s.k, largest=3)
+
+
+def plant(compare, *, family=FAMILY, recorded="refuted", **options):
+    return algebraic_claim("planted", "planted", family=family, sides=("left", "right"), recorded=recorded, **options)(
+        compare
+    )
+
+
+# --- the search ----------------------------------------------------------------------------------
+
+
+def test_a_plainly_false_claim_is_refuted_by_its_smallest_instance():
+    verdict = plant(lambda x: at_least(x.kappa, 2, x.rounding)).examine(trials=200, seed=0)
+    assert verdict.verdict == "refuted"
+    assert verdict.certified
+    assert verdict.counterexample.shape == {"a": 1, "b": 1, "r": 1}
+    assert (verdict.counterexample.left, verdict.counterexample.right) == ("1", "2")
+
+
+def test_a_false_claim_that_random_draws_miss_is_found_by_the_optimizer():
+    # σ₁(A)² + σ₁(B)² ≥ 2.0001·s₁ fails only within 1 % of scalar balance, at which draws never land
+    generic = CanonicalMinimizers(
+        where=lambda s: s.r == 1, largest=2, gauge=lambda r, rng: np.array([[rng.uniform(1.5, 3)]])
+    )
+
+    def compare(x):
+        factor = 2.0001 if isinstance(x, FloatPair) else flint.fmpq(20001, 10000)
+        return at_least(x.gram_A[0] + x.gram_B[0], factor * x.s[0], x.rounding)
+
+    verdict = plant(compare, family=generic).examine(trials=60, seed=0)
+    assert verdict.verdict == "refuted"
+    assert verdict.evidence["optimizer_evaluations"] > 0
+
+
+def test_a_strict_claim_that_fails_by_equality_only_is_refuted():
+    claim = plant(lambda x: more_than(x.gram_A[0] + x.gram_B[0], 2 * x.s[0], x.rounding), family=INTERIOR)
+    verdict = claim.examine(trials=300, seed=1)
+    assert verdict.verdict == "refuted"
+    assert verdict.counterexample.left == verdict.counterexample.right
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_true_claim_is_not_refuted_although_it_is_tight(seed):
+    claim = plant(lambda x: at_least(x.gram_A[0] + x.gram_B[0], 2 * x.s[0], x.rounding), recorded="holds")
+    verdict = claim.examine(trials=200, seed=seed)
+    assert verdict.verdict == "holds"
+    assert verdict.as_recorded
+    assert not verdict.certified
+    assert verdict.counterexample is None
+    assert abs(verdict.worst_margin) < 1e-6  # the optimizer came close to equality
+    assert verdict.evidence["exact_instances"] == len(FAMILY.shapes)
+
+
+def test_a_float_bug_does_not_refute_a_true_claim():
+    def compare(x):
+        kappa = x.kappa * 0.5 if isinstance(x, FloatPair) else x.kappa  # wrong in floats, right exactly
+        return at_least(kappa, 1, x.rounding)
+
+    assert plant(compare, recorded="holds").examine(trials=60, seed=0).verdict == "holds"
+
+
+def test_a_claim_wrong_only_exactly_is_still_refuted():
+    def compare(x):
+        return at_least(x.kappa, 1) if isinstance(x, FloatPair) else at_least(x.kappa, 10**9)
+
+    assert plant(compare).examine(trials=60, seed=0).verdict == "refuted"
+
+
+def test_violations_that_cannot_be_decided_are_inconclusive():
+    verdict = plant(lambda x: at_least(x.kappa, 2.0, x.rounding), has_exact=False).examine(trials=60, seed=0)
+    assert verdict.verdict == "inconclusive"
+    assert not verdict.certified
+    assert "could be decided exactly" in verdict.note
+    assert not verdict.as_recorded
+
+
+def test_nan_counts_as_a_violation():
+    assert Comparison(np.nan, "<=", 1.0).suspicious
+    assert plant(lambda x: at_most(np.nan, 1.0), has_exact=False).examine(trials=20, seed=0).verdict == "inconclusive"
+
+
+def test_examination_is_deterministic_in_its_seed():
+    claim = plant(lambda x: at_least(x.kappa, 2, x.rounding), family=INTERIOR, recorded="holds")
+    first, again, other = (claim.examine(trials=100, seed=s).as_json() for s in (3, 3, 4))
+    assert first == again
+    assert first["worst_margin"] != other["worst_margin"]
+
+
+def test_every_shape_is_searched_even_with_one_trial():
+    seen = set()
+
+    def compare(x):
+        seen.add(x.shape)
+        return at_most(0.0, 1.0)
+
+    verdict = plant(compare, has_exact=False, recorded="holds").examine(trials=1, seed=0)
+    assert seen == set(FAMILY.shapes)
+    assert verdict.trials == len(FAMILY.shapes)
+
+
+def test_counterexamples_are_simplified_and_self_contained():
+    claim = plant(lambda x: at_most(x.kappa, 50, x.rounding), family=INTERIOR)
+    verdict = claim.examine(trials=200, seed=0)
+    found = verdict.counterexample.as_json()
+    A, B, Z = (np.array([[float(Fraction(x)) for x in row] for row in found[name]]) for name in "ABZ")
+    from conditioning import condition_number
+
+    assert condition_number(A, B, Z) == pytest.approx(float(Fraction(found["left"])), rel=1e-9)
+    assert max(abs(Fraction(x).numerator) + Fraction(x).denominator for x in found["parameters"]) < 20
+    instance, comparison = claim.evaluate(Shape(**found["shape"]), tuple(map(Fraction, found["parameters"])))
+    assert comparison.certainly_false
+    assert instance.left == found["left"]
+    json.dumps(verdict.as_json())
+
+
+def test_evaluate_refuses_what_is_no_instance():
+    claim = plant(lambda x: at_least(x.kappa, 2))
+    with pytest.raises(ValueError, match="no instance of its domain"):
+        claim.evaluate(Shape(1, 1, 1), (Fraction(-1), Fraction(1)))
+    with pytest.raises(ValueError, match="floating point only"):
+        plant(lambda x: at_least(1, 2), has_exact=False).evaluate(Shape(1, 1, 1), (Fraction(1), Fraction(1)))
+
+
+# --- comparisons --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("comparison", "margin", "suspicious"),
+    [
+        (at_most(1.0, 2.0), 0.5, False),
+        (at_most(2.0, 1.0), -0.5, True),
+        (at_most(1.0 + 1e-12, 1.0, 1e-11), -1e-12, False),
+        (at_least(3.0, 4.0), -0.25, True),
+        (at_least(1.0, np.inf), -1.0, True),
+        (at_most(1.0, np.inf), 1.0, False),
+        (equal(1.0, 1.0), 0.0, False),
+        (equal(1e-9, 0.0, 1e-8), -1e-9, False),
+        (equal(1e-7, 0.0, 1e-8), -1e-7, True),
+        (equal(2.0, 4.0), -0.5, True),
+        (more_than(2.0, 1.0), 0.5, False),
+        (more_than(1.0, 1.0), 0.0, True),
+        (more_than(1.0 + 1e-12, 1.0, 1e-11), 1e-12, True),
+        (more_than(1.0, 2.0), -0.5, True),
+    ],
+)
+def test_margins(comparison, margin, suspicious):
+    assert comparison.margin == pytest.approx(margin, rel=1e-3)
+    assert comparison.suspicious is suspicious
+
+
+def test_exact_comparisons_decide_only_what_is_certain():
+    half, root = flint.fmpq(1, 2), flint.arb(2).sqrt()
+    assert at_least(half, flint.fmpq(2, 3)).certainly_false
+    assert at_least(half, half).certainly_true
+    assert more_than(half, half).certainly_false
+    assert equal(half, flint.fmpq(2, 3)).certainly_false
+    assert equal(half, half).certainly_true
+    assert at_most(root, flint.fmpq(141, 100)).certainly_false
+    assert at_most(root, flint.fmpq(142, 100)).certainly_true
+    overlapping = at_most(root * root, flint.fmpq(2))
+    assert not overlapping.certainly_false
+    assert not overlapping.certainly_true
+    assert overlapping.indistinguishable
+    assert not at_most(root, flint.fmpq(142, 100)).indistinguishable
+
+
+# --- exact arithmetic ---------------------------------------------------------------------------
+
+
+def test_eigenvalues_are_rational_where_they_can_be_and_balls_elsewhere():
+    M = exact.matrix([[2, 1, 0], [1, 2, 0], [0, 0, 3]])
+    assert exact.eigenvalues(M) == [1, 3, 3]
+    golden = exact.eigenvalues(exact.matrix([[1, 1], [1, 0]]))
+    assert isinstance(golden[1], flint.arb)
+    assert golden[1].overlaps((1 + flint.arb(5).sqrt()) / 2)
+    assert float(golden[1].rad()) < 1e-60
+    assert golden[0] < 0 < golden[1]
+
+
+def test_eigenvalues_agree_with_lapack():
+    rng = np.random.default_rng(0)
+    M = rng.integers(-5, 6, (7, 7))
+    M = M + M.T
+    values = [exact.to_float(x) for x in exact.eigenvalues(exact.matrix(M.tolist()))]
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(M), atol=1e-13)
+
+
+def test_square_roots_and_extrema():
+    assert exact.sqrt(flint.fmpq(9, 4)) == flint.fmpq(3, 2)
+    assert isinstance(exact.sqrt(flint.fmpq(2)), flint.arb)
+    assert exact.sqrt(flint.arb(2)).overlaps(flint.arb(2).sqrt())
+    one, root = flint.fmpq(1), flint.arb(2).sqrt()
+    assert exact.maximum(one, root) is root
+    assert exact.maximum(root, one) is root
+    assert exact.minimum(one, root) is one
+    assert exact.minimum(root, one) is one
+    blurred = root * root
+    assert exact.maximum(blurred, flint.fmpq(2)).overlaps(flint.arb(2))
+    assert exact.minimum(blurred, flint.fmpq(2)).overlaps(flint.arb(2))
+    assert exact.show(flint.fmpq(17, 16)) == "17/16"
+    assert "+/-" in exact.show(root)
+
+
+def test_second_differences_are_exact_for_a_biquadratic_polynomial():
+    def f(theta):
+        x, y, z = theta
+        return 3 * x * x * y * y + 5 * x * y + z * z - 7 * y * z + 2 * x
+
+    H = exact.hessian(f, [flint.fmpq(1), flint.fmpq(2), flint.fmpq(-1)])
+    assert exact.matrix([[24, 29, 0], [29, 6, -7], [0, -7, 2]]) == H
+
+
+# --- domains and registries ---------------------------------------------------------------------
+
+
+def test_all_shapes_are_there_smallest_first():
+    shapes = all_shapes(4)
+    expected = {(a, b, r) for a, b, r in itertools.product(range(1, 5), repeat=3) if r <= min(a, b)}
+    assert {(s.a, s.b, s.r) for s in shapes} == expected
+    assert [s.d for s in shapes] == sorted(s.d for s in shapes)
+    assert shapes[0] == Shape(1, 1, 1)
+
+
+def test_the_canonical_family_draws_what_it_promises():
+    rng = np.random.default_rng(0)
+    ranks, square_roots = set(), 0
+    for shape in FAMILY.shapes:
+        for _ in range(40):
+            parameters = FAMILY.draw(shape, rng)
+            if not FAMILY.valid(shape, parameters):
+                continue
+            pair = FAMILY.floating(shape, parameters, rng)
+            A, B, Z = pair.A, pair.B, pair.Z
+            U, s, Vt = np.linalg.svd(Z)
+            best = U[:, : shape.r] * s[: shape.r] @ Vt[: shape.r]
+            np.testing.assert_allclose(A @ B, best, atol=1e-9 * s[0])
+            np.testing.assert_allclose(s, pair.s, atol=1e-12 * s[0])
+            ranks.add(int(np.linalg.matrix_rank(Z)) - shape.r)
+            square_roots += 1
+    assert ranks >= {0, 1}  # rank Z = r and rank Z > r both occur
+    assert square_roots > 30 * len(FAMILY.shapes)
+
+
+def test_float_and_exact_instances_agree():
+    rng = np.random.default_rng(1)
+    for shape in [s for s in FAMILY.shapes if s.d <= 12]:
+        rationals = None
+        while rationals is None or not FAMILY.valid(shape, rationals):
+            rationals = tuple(Fraction(round(8 * x), 8) for x in FAMILY.draw(shape, rng))
+        floating = FAMILY.floating(shape, np.array([float(x) for x in rationals]))
+        exactly = FAMILY.exact(shape, rationals)
+        for name in ("L", "mu", "kappa", "kappa_balanced"):
+            assert getattr(floating, name) == pytest.approx(
+                exact.to_float(getattr(exactly, name)), rel=floating.rounding
+            )
+        assert floating.kernel_dimension == exactly.kernel_dimension == shape.r**2
+        for form in ("paper", "corrected"):
+            for left, right in zip(floating.bounds(form), exactly.bounds(form), strict=True):
+                assert left == pytest.approx(exact.to_float(right), rel=floating.rounding)
+
+
+def test_a_registry_refuses_duplicates_and_dangling_corrections():
+    claim = plant(lambda x: at_least(x.kappa, 2))
+    with pytest.raises(ValueError, match="two claims are called planted"):
+        registry([claim, claim])
+    dangling = plant(lambda x: at_least(x.kappa, 2), corrected_by="nowhere")
+    with pytest.raises(ValueError, match="corrected by nowhere, which is not a claim"):
+        registry([dangling])
