@@ -53,7 +53,7 @@ def seconds(function: Callable[[], object], repetitions: int) -> float:
 def main(repetitions: int = 5, device: str = "cpu", literal_pairs: int = 1) -> None:
     """Prints one row a set of adapters; the literal peer is timed on a few pairs and scaled up."""
     total = 0.0
-    console.print("adapters                 pairs  balance [ms]  literal SVD / balance  looped QR / balance", markup=False)
+    console.print("adapters                 pairs  balance [ms]  literal SVD / balance  looped QR / balance")
     for name, (number, a, b, r) in SETS.items():
         torch.manual_seed(0)
         A = torch.randn(number, a, r, device=device) / r**0.5

@@ -127,6 +127,11 @@ def _pad_rows(xp: Any, A: Any) -> Any:
     return A if missing <= 0 else xp.concat([A] + [xp.zeros_like(A[..., :1, :])] * missing, axis=-2)
 
 
+def _eye_like(xp: Any, M: Any) -> Any:
+    """Identity of the size, dtype and device of the (…, r, r) array M."""
+    return xp.eye(M.shape[-1], dtype=M.dtype, device=array_api_compat.device(M))
+
+
 def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tuple[Any, Any]:
     """The columns of T and rows of T⁻¹ that belong to null directions; zero in the live positions.
 
@@ -138,7 +143,7 @@ def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tupl
     N = xp.linalg.svd(keep[..., :, None] * (U.mT @ R_A))[2].mT * null[..., None, :]
     W = xp.linalg.svd(keep[..., :, None] * (Vt @ R_B))[2].mT * null[..., None, :]
     # the live block is filled with 2·I: larger than the singular values of WᵀN, so it sorts first
-    u, c, vt = xp.linalg.svd(W.mT @ N + 2 * keep[..., None, :] * xp.eye(keep.shape[-1], dtype=N.dtype))
+    u, c, vt = xp.linalg.svd(W.mT @ N + 2 * keep[..., None, :] * _eye_like(xp, N))
     scale = null / xp.sqrt(xp.where(live, xp.ones_like(c), c))
     return N @ vt.mT * scale[..., None, :], scale[..., :, None] * u.mT @ W.mT
 
@@ -171,7 +176,7 @@ def _alignment(xp: Any, gauge: Gauge, overlap: Any, T: Any) -> Any:
     """
     if gauge == "hyperbalanced":
         signs = xp.where(xp.linalg.diagonal(overlap) < 0, -1.0, 1.0)
-        return signs[..., None, :] * xp.eye(overlap.shape[-1], dtype=overlap.dtype)
+        return signs[..., None, :] * _eye_like(xp, overlap)
     if gauge == "nearest":
         u, _, vt = xp.linalg.svd(overlap)
         return u @ vt

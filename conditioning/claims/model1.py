@@ -362,7 +362,9 @@ def balanced_smallest_trace(x: Any) -> Comparison:
     tight_at=BALANCED_3x3_RANK_2,
 )
 def smallest_trace(x: Any) -> Comparison:
-    """Proof: the cross block has no diagonal, so tr H = tr MᵀM = b‖A‖² + a‖B‖² ≥ 2(ab)^{1/2}‖A‖‖B‖ ≥ 2(ab)^{1/2}‖AB‖_*."""
+    """Proof: the cross block has no diagonal, so tr H = tr MᵀM = b‖A‖² + a‖B‖² ≥ 2(ab)^{1/2}‖A‖‖B‖, and
+    ‖A‖‖B‖ ≥ ‖AB‖_*, the nuclear norm (Hölder).
+    """
     dimension = x.shape.a * x.shape.b
     root = x.sqrt(dimension if isinstance(x, FloatPair) else flint.fmpq(dimension))
     return at_least(x.trace, 2 * root * sum(x.s[: x.shape.r]), x.rounding)

@@ -15,6 +15,7 @@ from conditioning.verification.claim import (
     registry,
 )
 from conditioning.verification.family import Family, Shape, all_shapes
+from conditioning.verification.measured import MeasuredClaim, Measurement, measured_claim
 
 __all__ = [
     "DERIVED",
@@ -24,6 +25,8 @@ __all__ = [
     "Comparison",
     "Family",
     "Instance",
+    "MeasuredClaim",
+    "Measurement",
     "Shape",
     "Verdict",
     "algebraic_claim",
@@ -31,6 +34,7 @@ __all__ = [
     "at_least",
     "at_most",
     "equal",
+    "measured_claim",
     "more_than",
     "registry",
 ]

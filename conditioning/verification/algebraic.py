@@ -26,6 +26,7 @@ SIMPLE = sorted(
     {Fraction(sign * p, q) for p in range(7) for q in range(1, 5) for sign in (1, -1)},
     key=lambda x: (abs(x.numerator) + x.denominator, -x),
 )
+DEFAULT_TRIALS = 1000
 POLISHED = 6  # instances that the optimizer starts from
 EVALUATIONS = 250  # of the margin, per start
 CANDIDATES = 5  # certified counterexamples among which the simplest one is kept
@@ -49,9 +50,9 @@ class AlgebraicClaim(Claim):
     has_exact: bool = True
     tight_at: tuple[Shape, Rationals] | None = None
 
-    def examine(self, *, trials: int, seed: int) -> Verdict:
+    def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
         """Searches for a counterexample (module docstring)."""
-        search = _Search(self, trials, np.random.default_rng(seed))
+        search = _Search(self, trials or DEFAULT_TRIALS, np.random.default_rng(seed))
         counterexample = search.run()
         evidence: dict[str, Any] = {
             "optimizer_evaluations": search.evaluations,

@@ -212,8 +212,13 @@ class Claim(ABC):
     argument: str = ""
 
     @abstractmethod
-    def examine(self, *, trials: int, seed: int) -> Verdict:
-        """Collects evidence and returns the verdict; deterministic in (trials, seed)."""
+    def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
+        """Collects evidence and returns the verdict; deterministic in (trials, seed).
+
+        Args:
+            trials: instances to look at; None means the claim's own default.
+            seed: seed of the draws.
+        """
 
 
 def registry(*groups: Sequence[Claim]) -> dict[str, Claim]:

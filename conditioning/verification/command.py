@@ -1,8 +1,13 @@
 """The commands `list`, `verify` and `replay`, the same in every room that makes claims."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import fields
 from fractions import Fraction
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +21,6 @@ from conditioning.verification.algebraic import AlgebraicClaim
 from conditioning.verification.claim import Claim, Verdict
 from conditioning.verification.family import Shape
 
-DEFAULT_TRIALS = 1000
 DEFAULT_SEED = 0
 
 
@@ -37,16 +41,17 @@ def add_claim_commands(app: typer.Typer, load_claims: Callable[[], Mapping[str, 
     @app.command()
     def verify(
         ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; all if none.")] = None,
-        trials: Annotated[int, typer.Option(min=1, help="Instances drawn per claim.")] = DEFAULT_TRIALS,
+        trials: Annotated[int | None, typer.Option(min=1, help="Instances per claim; its own default.")] = None,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = DEFAULT_SEED,
         json_file: Annotated[Path | None, typer.Option("--json", help="Write the verdicts here.")] = None,
+        jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
         markdown: Annotated[bool, typer.Option(help="Print the table as Markdown.")] = False,
     ) -> int:
         """Examine claims; exit 0 if every verdict equals the recorded one, else 1."""
         chosen = select(load_claims(), ids or [])
         if json_file is not None:
             ensure_writable(json_file)
-        verdicts = examine(chosen, trials=trials, seed=seed)
+        verdicts = examine(chosen, room, trials=trials, seed=seed, jobs=jobs or os.cpu_count() or 1)
         if json_file is not None:
             write_json(json_file, [verdict.as_json() | {"provenance": provenance(seed=seed)} for verdict in verdicts])
         if markdown:
@@ -60,18 +65,20 @@ def add_claim_commands(app: typer.Typer, load_claims: Callable[[], Mapping[str, 
     def replay(
         id: Annotated[str, typer.Argument(metavar="ID", help="The claim.")],
         file: Annotated[Path | None, typer.Option("--from", help="Verdicts written by verify --json.")] = None,
-        trials: Annotated[int, typer.Option(min=1, help="Instances drawn to find it again.")] = DEFAULT_TRIALS,
+        trials: Annotated[int | None, typer.Option(min=1, help="Instances drawn to find it again.")] = None,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = DEFAULT_SEED,
     ) -> int:
         """Print a claim with its counterexample (or tight case) and recompute both sides exactly."""
         (claim,) = select(load_claims(), [id])
+        if not isinstance(claim, AlgebraicClaim):
+            report.print_claim(console, claim)
+            console.print(f"\nrests on measurements, not on an exact instance: run python -m {room} verify {id}")
+            return 0
         found = _saved_instance(file, id) if file is not None else _search_again(claim, trials, seed)
         report.print_claim(console, claim)
         if found is None:
             console.print("\nno counterexample, and no case of equality on record: nothing to replay")
             return 0
-        if not isinstance(claim, AlgebraicClaim):
-            raise ValueError(f"{id} rests on measurements, not on an exact instance; run verify {id} instead")
         shape, parameters = Shape(**found["shape"]), tuple(Fraction(x) for x in found["parameters"])
         instance, comparison = claim.evaluate(shape, parameters)
         outcome = "violated" if comparison.certainly_false else "undecided"
@@ -93,17 +100,41 @@ def select(claims: Mapping[str, Claim], ids: list[str]) -> list[Claim]:
     return [claims[id] for id in ids] if ids else list(claims.values())
 
 
-def examine(claims: list[Claim], *, trials: int, seed: int) -> list[Verdict]:
-    """Examines claims one after the other under a progress bar (on stderr)."""
+def examine(claims: list[Claim], room: str, *, trials: int | None, seed: int, jobs: int) -> list[Verdict]:
+    """Examines claims under a progress bar (on stderr), `jobs` at a time in processes of their own.
+
+    Args:
+        claims: claims of one room.
+        room: the room's package; workers find the claims by id in its module `claims`.
+        trials: as for `Claim.examine`.
+        seed: as for `Claim.examine`.
+        jobs: number of processes; 1 stays in this one.
+
+    Returns:
+        Verdicts in the order of the claims; they do not depend on `jobs`.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    verdicts = []
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task("", total=len(claims))
-        for claim in claims:
-            progress.update(task, description=claim.id)
-            verdicts.append(claim.examine(trials=trials, seed=seed))
-            progress.advance(task)
-    return verdicts
+        if jobs == 1 or len(claims) == 1:
+            verdicts = []
+            for claim in claims:
+                progress.update(task, description=claim.id)
+                verdicts.append(claim.examine(trials=trials, seed=seed))
+                progress.advance(task)
+            return verdicts
+        with ProcessPoolExecutor(min(jobs, len(claims)), mp_context=get_context("spawn")) as pool:
+            futures = {pool.submit(_examine_by_id, room, claim.id, trials, seed): claim for claim in claims}
+            for done in as_completed(futures):
+                progress.update(task, description=futures[done].id)
+                progress.advance(task)
+            return [Verdict(claim=claim, **future.result()) for future, claim in futures.items()]
+
+
+def _examine_by_id(room: str, id: str, trials: int | None, seed: int) -> dict[str, Any]:
+    """A worker's job: the verdict on one claim without the claim itself, which need not be picklable."""
+    verdict = import_module(f"{room}.claims").CLAIMS[id].examine(trials=trials, seed=seed)
+    return {field.name: getattr(verdict, field.name) for field in fields(verdict) if field.name != "claim"}
 
 
 def _closing(verdicts: list[Verdict], room: str) -> str:
@@ -117,7 +148,7 @@ def _closing(verdicts: list[Verdict], room: str) -> str:
     )
 
 
-def _search_again(claim: Claim, trials: int, seed: int) -> dict[str, Any] | None:
+def _search_again(claim: Claim, trials: int | None, seed: int) -> dict[str, Any] | None:
     verdict = claim.examine(trials=trials, seed=seed)
     if verdict.counterexample is not None:
         return verdict.counterexample.as_json()

@@ -78,11 +78,22 @@ def test_exit_code_1_when_a_verdict_is_not_the_recorded_one(monkeypatch, capsys)
 
     claim = dataclasses.replace(CLAIMS["model1-lower-bound"], recorded="holds")
     monkeypatch.setattr("conditioning.claims.CLAIMS", {claim.id: claim})
-    monkeypatch.setattr(sys, "argv", ["conditioning", "verify", "--trials", "30"])
+    monkeypatch.setattr(sys, "argv", ["conditioning", "verify", "--trials", "30", "--jobs", "1"])
     with pytest.raises(SystemExit) as exit:
         run_app(main.app)
     assert exit.value.code == 1
     assert "NOT as recorded: model1-lower-bound" in capsys.readouterr().out
+
+
+def test_verdicts_do_not_depend_on_the_number_of_processes(tmp_path):
+    ids = ("model1-lower-bound", "model1-smoothness", "projection-idempotent")
+    entries = []
+    for jobs in ("1", "2"):
+        file = tmp_path / f"{jobs}.json"
+        assert run("verify", *ids, "--trials", "60", "--jobs", jobs, "--json", str(file)).returncode == 0
+        entries.append([{k: v for k, v in e.items() if k != "provenance"} for e in json.loads(file.read_text())])
+    assert entries[0] == entries[1]
+    assert [entry["id"] for entry in entries[0]] == list(ids)
 
 
 def test_markdown_is_a_table():

@@ -1,0 +1,233 @@
+"""One simulator: stacked trajectories over step sizes × seeds advance together, step by step."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import ArrayLike, NDArray
+from rich.progress import Progress
+
+from conditioning.checks import Array
+from conditioning.command import errors
+from synthetic.losses import Loss, Params, move
+from synthetic.methods import Method, Optimizer, make_optimizer, parse_method
+
+DIVERGENCE_FACTOR = 1e6
+"""A trajectory has diverged once f − f* exceeds this multiple of its starting value, or is not finite."""
+
+LARGEST_ENTRY = 1e75
+"""Entries beyond this have diverged before any loss is evaluated: their fourth powers would overflow."""
+
+PATIENCE_SECONDS = 5.0
+"""A progress bar appears only when a simulation takes longer than this."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """What a simulation recorded, all NumPy; G step sizes, n seeds.
+
+    Attributes:
+        excess: (steps + 1, G, n) f − f*, from the start on; inf from the step at which a trajectory diverged.
+        imbalance: (steps + 1, G, n) ‖AᵀA − BBᵀ‖_F (root of the sum of squares over layers), inf likewise.
+        path: (steps, G, n) lengths ‖A₊B₊ − AB‖_F of the steps (0 after divergence), or None.
+        diverged_at: (G, n) step at which a trajectory diverged, −1 if it did not.
+        factors: final factors, each (G, n, ·, ·); of diverged trajectories the last ones before divergence.
+        seconds: wall time.
+    """
+
+    excess: Array
+    imbalance: Array
+    path: Array | None
+    diverged_at: NDArray[np.int64]
+    factors: Params
+    seconds: float
+
+    @property
+    def steps(self) -> int:
+        """Number of steps taken."""
+        return len(self.excess) - 1
+
+
+def simulate(
+    loss: Loss,
+    start: Params,
+    *,
+    method: str | Method = "lora",
+    optimizer: str | Optimizer = "gd",
+    step_sizes: ArrayLike,
+    steps: int,
+    stop_below: float = 0.0,
+    record_path: bool = False,
+    device: str | None = None,
+    quiet: bool = True,
+) -> Trajectories:
+    """Runs one method from the same starts at every step size.
+
+    A diverged trajectory is frozen at its last good point and its curve continues as inf; the others go on.
+
+    Args:
+        loss: n problems (leading dimension n), NumPy arrays.
+        start: coordinates of the n starting points, each (n, ·, ·).
+        method: name ("lora", "balora", "balora@5", …) or a `Method`.
+        optimizer: name ("gd", "sign-gd", "sign", "adam") or a fresh `Optimizer`.
+        step_sizes: (G,) step sizes for all seeds, or (G, n).
+        steps: how many steps.
+        stop_below: stop early once f − f* ≤ stop_below·(its start) in every trajectory that has not diverged.
+        record_path: whether to record the step lengths in AB.
+        device: None for NumPy, or a torch device such as "cpu" or "cuda".
+        quiet: never show a progress bar.
+
+    Returns:
+        The recorded trajectories.
+
+    Raises:
+        ValueError: on unknown names, empty, non-finite or non-positive step sizes, or a negative `steps`.
+    """
+    gammas = np.asarray(step_sizes, dtype=np.float64)
+    gammas = gammas[:, None] if gammas.ndim == 1 else gammas
+    if gammas.ndim != 2 or gammas.size == 0:
+        raise ValueError("the grid of step sizes is empty")
+    if not np.isfinite(gammas).all() or (gammas <= 0).any():
+        raise ValueError("step sizes must be positive and finite")
+    if steps < 0:
+        raise ValueError(f"the number of steps must not be negative, but is {steps}")
+    method = parse_method(method) if isinstance(method, str) else method
+    optimizer = make_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
+
+    began = time.perf_counter()
+    convert, context = _backend(device)
+    with context, np.errstate(over="ignore", invalid="ignore"):
+        recorded = _run(
+            move(loss, convert),
+            tuple(convert(x) for x in start),
+            method,
+            optimizer,
+            convert(gammas),
+            steps,
+            stop_below=stop_below,
+            record_path=record_path,
+            quiet=quiet,
+        )
+    excess, imbalance, path, diverged_at, factors = recorded
+    return Trajectories(
+        excess=_to_numpy(excess),
+        imbalance=_to_numpy(imbalance),
+        path=_to_numpy(path) if record_path else None,
+        diverged_at=_to_numpy(diverged_at).astype(np.int64),
+        factors=tuple(_to_numpy(x) for x in factors),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _run(
+    loss: Loss,
+    start: Params,
+    method: Method,
+    optimizer: Optimizer,
+    gammas: Any,
+    steps: int,
+    *,
+    stop_below: float,
+    record_path: bool,
+    quiet: bool,
+) -> tuple[Any, Any, Any, Any, Params]:
+    xp = array_namespace(*start)
+    batch = (gammas.shape[0], start[0].shape[0])
+    theta: Params = tuple(xp.broadcast_to(x, batch + tuple(x.shape[1:])) for x in start)
+    gamma = xp.broadcast_to(gammas, batch)[..., None, None]
+    excess, gradient = loss.evaluate(theta)
+    factors = loss.factors(theta)
+    limit, goal = DIVERGENCE_FACTOR * excess, stop_below * excess
+    diverged_at = xp.zeros_like(excess) - 1
+    excesses, imbalances, path = [excess], [_imbalance(factors)], []
+
+    for t in _track(steps, method.name, quiet):
+        moved = optimizer.direction(factors, gradient)
+        candidate: Params = tuple(x - gamma * d for x, d in zip(theta, moved, strict=True))
+        good = diverged_at < 0
+        for x in candidate:
+            good = good & xp.all(xp.abs(x) < LARGEST_ENTRY, axis=(-2, -1))
+        candidate = _select(xp, good, candidate, theta)
+        if method.post_step is not None and (t + 1) % method.every == 0:
+            mapped = method.post_step(loss.factors(candidate), gamma[..., 0, 0])
+            candidate = loss.coordinates(mapped)
+        new_excess, new_gradient = loss.evaluate(candidate)
+        good = good & xp.isfinite(new_excess) & (new_excess <= limit)
+
+        theta = _select(xp, good, candidate, theta)
+        gradient = _select(xp, good, new_gradient, gradient)
+        diverged_at = xp.where(~good & (diverged_at < 0), t + 1.0, diverged_at)
+        new_factors = loss.factors(theta)
+        if record_path:
+            path.append(_product_distance(xp, new_factors, factors))
+        factors = new_factors
+        inf = xp.full_like(new_excess, xp.inf)
+        excesses.append(xp.where(good, new_excess, inf))
+        imbalances.append(xp.where(good, _imbalance(factors), inf))
+        if stop_below > 0 and bool(xp.all(~good | (new_excess <= goal))):
+            break
+    lengths = xp.stack(path) if path else xp.zeros((0, *batch))
+    return xp.stack(excesses), xp.stack(imbalances), lengths, diverged_at, factors
+
+
+def _select(xp: Any, condition: Any, yes: Params, no: Params) -> Params:
+    return tuple(xp.where(condition[..., None, None], x, y) for x, y in zip(yes, no, strict=True))
+
+
+def _imbalance(factors: Params) -> Any:
+    """‖AᵀA − BBᵀ‖_F over all layers."""
+    xp = array_namespace(*factors)
+    square = 0.0
+    for A, B in zip(factors[::2], factors[1::2], strict=True):
+        gap = A.mT @ A - B @ B.mT
+        square = square + xp.sum(gap * gap, axis=(-2, -1))
+    return xp.sqrt(square)
+
+
+def _product_distance(xp: Any, new: Params, old: Params) -> Any:
+    """‖A₊B₊ − AB‖_F over all layers, without subtracting the products."""
+    square = 0.0
+    for i in range(0, len(new), 2):
+        move = (new[i] - old[i]) @ new[i + 1] + old[i] @ (new[i + 1] - old[i + 1])
+        square = square + xp.sum(move * move, axis=(-2, -1))
+    return xp.sqrt(square)
+
+
+def _backend(device: str | None) -> tuple[Any, AbstractContextManager[Any]]:
+    """How to convert NumPy arrays, and the context in which to compute."""
+    if device is None:
+        return np.asarray, nullcontext()
+    import torch
+
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"torch device {device!r} is not available: {str(error).splitlines()[0]}") from None
+    return lambda x: torch.as_tensor(np.asarray(x), device=target), target
+
+
+def _to_numpy(x: Any) -> NDArray[Any]:
+    return np.asarray(x.cpu() if hasattr(x, "cpu") else x)
+
+
+def _track(steps: int, label: str, quiet: bool) -> Iterator[int]:
+    """range(steps), with a progress bar on stderr from `PATIENCE_SECONDS` on."""
+    began = time.perf_counter()
+    bar: Progress | None = None
+    try:
+        for t in range(steps):
+            if bar is None and not quiet and time.perf_counter() - began > PATIENCE_SECONDS:
+                bar = Progress(console=errors, transient=True)
+                bar.start()
+                task = bar.add_task(label, total=steps)
+            if bar is not None:
+                bar.update(task, completed=t)
+            yield t
+    finally:
+        if bar is not None:
+            bar.stop()

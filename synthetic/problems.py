@@ -1,0 +1,141 @@
+"""From settings to stacked problems: the losses, their paired starting points and a grid of step sizes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from conditioning.checks import Array, check_rank
+from synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
+from synthetic.targets import generators, low_rank, starts, targets
+
+LOSSES = ("one-layer", "two-layer", "mlp")
+
+GRID_POINTS = 50
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A family of paired problems.
+
+    Attributes:
+        loss: "one-layer", "two-layer" or "mlp".
+        shape: (a, b) of the (first) adapted matrix; the second layer of "two-layer" is (b, b).
+        rank: r.
+        target: as in `targets.targets`; for the other two losses it draws the teacher's updates.
+        start: as in `targets.starts`.
+        scale: standard deviation of the starting entries.
+        scaling: λ of the one-layer loss.
+        seeds: number of paired instances.
+        seed: root seed.
+    """
+
+    loss: str = "one-layer"
+    shape: tuple[int, int] = (20, 20)
+    rank: int = 4
+    target: str = "gaussian"
+    start: str = "lora"
+    scale: float = 1.0
+    scaling: float = 1.0
+    seeds: int = 8
+    seed: int = 0
+
+    def meta(self) -> dict[str, Any]:
+        """JSON-like description."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Problems:
+    """n stacked problems.
+
+    Attributes:
+        loss: the loss, leading dimension n.
+        start: starting factors, each (n, ·, ·).
+        Z: (n, a, b) targets (teacher updates of the first layer for the other losses).
+        entry: typical size of an entry of a balanced minimizer, the natural unit of a sign step.
+        parameters: number of parameters d.
+    """
+
+    loss: Loss
+    start: Params
+    Z: Array
+    entry: float
+    parameters: int
+
+
+def make_problems(settings: Settings) -> Problems:
+    """Draws the problems; the same settings give the same problems.
+
+    Raises:
+        ValueError: on an unknown name, rank > min(a, b), or bad numbers.
+        DegenerateTargetError: if a target does not determine its minimizers.
+        OSError: if a target file cannot be read.
+    """
+    if settings.loss not in LOSSES:
+        raise ValueError(f"unknown loss {settings.loss!r}; choose from {', '.join(LOSSES)}")
+    (a, b), r = settings.shape, settings.rank
+    check_rank(r, a, b)
+    if settings.scaling != 1 and settings.loss != "one-layer":
+        raise ValueError("the scaling λ belongs to the one-layer loss")
+    for_targets, for_starts, for_frozen = generators(settings.seed, settings.seeds, 3)
+    Z = targets(settings.target, (a, b), for_targets)
+    start: Params = starts(settings.start, (a, b), r, for_starts, scale=settings.scale)
+    updates = [Z]
+    loss: Loss
+    if settings.loss == "one-layer":
+        loss = OneLayer.from_target(Z, r, scaling=settings.scaling)
+    elif settings.loss == "two-layer":
+        W1 = np.stack([rng.standard_normal((a, b)) for rng in for_frozen]) / np.sqrt(b)
+        W2 = np.stack([rng.standard_normal((b, b)) for rng in for_frozen]) / np.sqrt(b)
+        updates.append(targets(settings.target, (b, b), for_targets))
+        loss = TwoLayer.from_updates(W1, W2, Z, updates[1], r)
+        start += starts(settings.start, (b, b), r, for_starts, scale=settings.scale)
+    else:
+        # the inputs are scaled so that the hidden units see WX of order 1 and are not saturated
+        teacher = low_rank(Z, r)
+        C = np.stack([rng.standard_normal((a, a)) for rng in for_frozen]) / np.sqrt(a)
+        X = np.stack([rng.standard_normal((b, 2 * b)) for rng in for_frozen])
+        X /= np.sqrt(np.mean((teacher @ X) ** 2, axis=(-2, -1), keepdims=True))
+        loss = MLP.from_teacher(C, X, teacher)
+    parameters = sum(x.shape[-2] * x.shape[-1] for x in start)
+    mass = sum(np.linalg.svd(M, compute_uv=False)[:, :r].sum(axis=-1) for M in updates)
+    entry = float(np.sqrt(2 * np.median(mass) / settings.scaling / parameters))
+    return Problems(loss=loss, start=start, Z=Z, entry=entry, parameters=parameters)
+
+
+def step_size_grid(spec: str, problems: Problems, optimizer: str) -> Array:
+    """Step sizes, the same for every method and seed.
+
+    Args:
+        spec: "LO:HI:N", N log-spaced step sizes, or "auto", 50 of them around the natural unit of the
+            optimizer: 10^{−2…1.5}/L for GD, 10^{−1…2}/(dL) for sign-GD, 10^{−3…0.5} of a typical parameter
+            for sign and Adam, with L as in `Loss.smoothness` (median over the problems).
+        problems: what the grid is for.
+        optimizer: its name.
+
+    Returns:
+        (N,) ascending step sizes.
+
+    Raises:
+        ValueError: on a malformed, empty or non-positive grid.
+    """
+    if spec == "auto":
+        L = float(np.median(problems.loss.smoothness))
+        unit, low, high = {
+            "gd": (1 / L, -2, 1.5),
+            "sign-gd": (1 / (problems.parameters * L), -1, 2),
+        }.get(optimizer, (problems.entry, -3, 0.5))
+        return np.asarray(unit * np.logspace(low, high, GRID_POINTS), dtype=np.float64)
+    parts = spec.split(":")
+    try:
+        first, last, count = float(parts[0]), float(parts[1]), int(parts[2])
+    except (ValueError, IndexError):
+        raise ValueError(f'step sizes must be "auto" or LO:HI:N, not {spec!r}') from None
+    if len(parts) != 3:
+        raise ValueError(f'step sizes must be "auto" or LO:HI:N, not {spec!r}')
+    if count < 1:
+        raise ValueError(f"the grid of step sizes {spec!r} is empty")
+    if not 0 < first <= last < np.inf:
+        raise ValueError(f"{spec!r}: step sizes need 0 < LO ≤ HI < ∞")
+    return np.geomspace(first, last, count)

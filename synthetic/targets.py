@@ -1,0 +1,220 @@
+"""Target matrices with prescribed spectra and starting points, drawn so that every method gets the same ones.
+
+A seed is the unit of pairing: target, frozen weights and starting point of seed i come from the i-th child of
+one `SeedSequence`, so they do not depend on the method, the step sizes or how many seeds there are.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conditioning.checks import Array, as_matrix, as_singular_values, check_rank
+from conditioning.projection import balance
+
+TARGETS = ("gaussian", "linear", "geometric:RATIO", "power-law:EXPONENT", "FILE")
+STARTS = ("lora", "gaussian", "balanced", "imbalanced:RATIO")
+
+
+def generators(seed: int, count: int, streams: int = 2) -> list[list[np.random.Generator]]:
+    """Independent generators: `streams` for each of `count` seeds.
+
+    Args:
+        seed: root of the `SeedSequence`.
+        count: number of paired instances.
+        streams: generators per instance (one per thing that is drawn).
+
+    Returns:
+        Generators indexed [stream][instance].
+
+    Raises:
+        ValueError: if `count` is not positive or the seed is negative.
+    """
+    if count < 1:
+        raise ValueError(f"{count} seeds given; at least 1 is needed")
+    if seed < 0:
+        raise ValueError(f"the seed must not be negative, but is {seed}")
+    children = [child.spawn(streams) for child in np.random.SeedSequence(seed).spawn(count)]
+    return [[np.random.default_rng(child[i]) for child in children] for i in range(streams)]
+
+
+def split_parameter(spec: str, default: float | None = None) -> tuple[str, float | None]:
+    """Splits "name:number" into its parts; without a colon the number is `default`.
+
+    Raises:
+        ValueError: if what follows the colon is not a finite number.
+    """
+    name, colon, text = spec.partition(":")
+    if not colon:
+        return name, default
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(f"{spec!r}: {text!r} is not a number")
+    return name, value
+
+
+def spectrum_from_name(spec: str, k: int) -> Array:
+    """Singular values s₁ = 1 ≥ … ≥ s_k of a named family.
+
+    Args:
+        spec: "linear" (s_i = (k − i + 1)/k), "geometric:q" (s_i = q^{i−1}, default q = 0.8) or
+            "power-law:p" (s_i = i^{−p}, default p = 1).
+        k: how many.
+
+    Returns:
+        (k,) descending singular values.
+
+    Raises:
+        ValueError: on an unknown name or a parameter outside 0 < q ≤ 1, p ≥ 0.
+    """
+    name, parameter = split_parameter(spec)
+    index = np.arange(k)
+    if name == "linear" and parameter is None:
+        return (k - index) / k
+    if name == "geometric":
+        ratio = 0.8 if parameter is None else parameter
+        if not 0 < ratio <= 1:
+            raise ValueError(f"{spec!r}: the ratio must lie in (0, 1]")
+        return np.asarray(ratio**index, dtype=np.float64)
+    if name == "power-law":
+        exponent = 1.0 if parameter is None else parameter
+        if exponent < 0:
+            raise ValueError(f"{spec!r}: the exponent must not be negative")
+        return np.asarray((index + 1.0) ** -exponent, dtype=np.float64)
+    raise ValueError(f"unknown target {spec!r}; choose one of {', '.join(TARGETS)}")
+
+
+def random_matrix(s: Array, shape: tuple[int, int], rng: np.random.Generator) -> Array:
+    """U diag(s) Vᵀ with Haar-distributed orthonormal U (a, k) and V (b, k), k = min(a, b).
+
+    Args:
+        s: (k,) singular values.
+        shape: (a, b).
+        rng: source of randomness.
+
+    Returns:
+        (a, b) float64 matrix.
+
+    Raises:
+        ValueError: if there are not min(a, b) singular values.
+    """
+    k = min(shape)
+    if s.shape != (k,):
+        raise ValueError(f"{len(s)} singular values given, but a {shape[0]}×{shape[1]} matrix has {k}")
+    bases = []
+    for rows in shape:
+        Q, R = np.linalg.qr(rng.standard_normal((rows, k)))
+        bases.append(Q * np.sign(np.diag(R)))  # without the signs Q is not Haar distributed
+    return np.asarray((bases[0] * s) @ bases[1].T, dtype=np.float64)
+
+
+def targets(spec: str, shape: tuple[int, int], rngs: Sequence[np.random.Generator]) -> Array:
+    """One target matrix Z per generator.
+
+    Args:
+        spec: "gaussian" (independent standard normal entries), a family of `spectrum_from_name` with random
+            singular vectors, or a file: .npy, .npz (one array) or .txt holding a matrix of the given shape,
+            which every instance then shares, or a vector of singular values.
+        shape: (a, b).
+        rngs: one per instance.
+
+    Returns:
+        (n, a, b) float64 array.
+
+    Raises:
+        ValueError: on an unknown name, a wrong shape or non-finite entries in the file.
+        OSError: if the file cannot be read.
+    """
+    if min(shape) < 1:
+        raise ValueError(f"the shape must be positive, but is {shape[0]}×{shape[1]}")
+    if spec == "gaussian":
+        return np.stack([rng.standard_normal(shape) for rng in rngs])
+    if Path(spec).suffix not in (".npy", ".npz", ".txt"):
+        s = spectrum_from_name(spec, min(shape))
+        return np.stack([random_matrix(s, shape, rng) for rng in rngs])
+    content = _read_array(Path(spec))
+    if content.ndim == 2:
+        Z = as_matrix("the target", content)
+        if Z.shape != shape:
+            raise ValueError(f"{spec} holds a matrix of shape {Z.shape}, but the shape asked for is {shape}")
+        return np.stack([Z] * len(rngs))
+    s = as_singular_values(content)
+    return np.stack([random_matrix(s, shape, rng) for rng in rngs])
+
+
+def _read_array(path: Path) -> NDArray[np.float64]:
+    if path.suffix == ".txt":
+        return np.loadtxt(path, dtype=np.float64)
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.lib.npyio.NpzFile):
+        with loaded:
+            if len(loaded.files) != 1:
+                raise ValueError(f"{path} holds {len(loaded.files)} arrays; a target file needs exactly one")
+            loaded = loaded[loaded.files[0]]
+    return np.asarray(loaded, dtype=np.float64)
+
+
+def low_rank(Z: Array, r: int) -> Array:
+    """Z_r, the best rank-r approximation, of every matrix of a stack (…, a, b)."""
+    U, s, Vt = np.linalg.svd(Z, full_matrices=False)
+    return np.asarray((U[..., :r] * s[..., None, :r]) @ Vt[..., :r, :], dtype=np.float64)
+
+
+def starts(
+    spec: str, shape: tuple[int, int], r: int, rngs: Sequence[np.random.Generator], *, scale: float = 1.0
+) -> tuple[Array, Array]:
+    """One starting pair per generator.
+
+    Args:
+        spec: "lora" (A = 0, B of independent N(0, scale²) entries: the usual LoRA start, and that of the
+            public BaLoRA experiment), "gaussian" (both N(0, scale²)), "balanced" (the latter after P) or
+            "imbalanced:t" (the balanced one turned into (tA, B/t), default t = 4).
+        shape: (a, b) of AB.
+        r: rank.
+        rngs: one per instance.
+        scale: standard deviation of the entries.
+
+    Returns:
+        A (n, a, r) and B (n, r, b), float64.
+
+    Raises:
+        ValueError: on an unknown name, r > min(a, b), or a scale or ratio that is not positive.
+    """
+    check_rank(r, *shape)
+    if not 0 < scale < np.inf:
+        raise ValueError(f"the initialization scale must be positive and finite, but is {scale}")
+    name, ratio = split_parameter(spec)
+    plain = name in ("lora", "gaussian", "balanced") and ratio is None
+    if not plain and name != "imbalanced":
+        raise ValueError(f"unknown start {spec!r}; choose one of {', '.join(STARTS)}")
+    A = scale * np.stack([rng.standard_normal((shape[0], r)) for rng in rngs])
+    B = scale * np.stack([rng.standard_normal((r, shape[1])) for rng in rngs])
+    if name == "lora":
+        return np.zeros_like(A), B
+    if name == "gaussian":
+        return A, B
+    A, B = balance(A, B)
+    if name == "balanced":
+        return A, B
+    t = 4.0 if ratio is None else ratio
+    if t <= 0:
+        raise ValueError(f"{spec!r}: the ratio must be positive")
+    return t * A, B / t
+
+
+def random_gauge(r: int, spread: float, rng: np.random.Generator) -> Array:
+    """G = U diag(e^{spread·g}) Vᵀ with Haar orthogonal U, V and standard normal g: always invertible.
+
+    Args:
+        r: size.
+        spread: 0 gives an orthogonal G, which leaves κ alone.
+        rng: source of randomness.
+
+    Returns:
+        (r, r) float64 matrix.
+    """
+    return random_matrix(np.exp(spread * rng.standard_normal(r)), (r, r), rng)
