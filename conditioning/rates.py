@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from conditioning.checks import Array, as_matrix
+from conditioning.tolerances import psd_rtol
 
 ENUMERATION_LIMIT = 20
 """Largest d for which L_∞ is found by trying all 2^{d−1} sign vectors."""
@@ -94,8 +95,7 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
         raise ValueError(f"H must be square, but has shape {matrix.shape}")
     if not 0 <= kernel_dimension < d:
         raise ValueError(f"kernel_dimension = {kernel_dimension} must lie between 0 and d − 1 = {d - 1}")
-    scale = float(np.abs(matrix).max())
-    rounding = 64 * d * np.finfo(np.float64).eps * scale
+    rounding = psd_rtol(d) * float(np.abs(matrix).max())
     if np.abs(matrix - matrix.T).max() > rounding:
         raise ValueError("H is not symmetric")
     eigenvalues, Q = np.linalg.eigh((matrix + matrix.T) / 2)

@@ -50,6 +50,14 @@ def gap_rtol(k: int) -> float:
     return 4 * k * EPS
 
 
+def psd_rtol(d: int) -> float:
+    """Size, against max |H_ij|, below which an eigenvalue of a (d, d) Hessian, or its asymmetry, is rounding.
+
+    Forming a d-dimensional Hessian and diagonalizing it costs a modest multiple of d·EPS.
+    """
+    return 64 * d * EPS
+
+
 def claim_rtol(condition: float, d: int) -> float:
     """Relative slack that rounding may consume when a claim's two sides are compared in float64.
 

@@ -1,1 +1,5 @@
-"""Figures of saved results: not built yet."""
+"""Figures of results that other rooms saved; nothing is computed here."""
+
+from figures.drawing import FIGURES, FORMATS, Kind, draw, draw_all, names_for
+
+__all__ = ["FIGURES", "FORMATS", "Kind", "draw", "draw_all", "names_for"]

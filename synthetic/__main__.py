@@ -239,9 +239,24 @@ def settle(
     _finish(result, out, table, quiet)
 
 
+@app.command()
+def manifold(out: Out = Path("results"), quiet: Quiet = False) -> None:
+    """Minimizers of a 2×2 problem by their κ, the balanced ones, and where P sends a pair (paper: Fig. 2)."""
+    from synthetic.manifold import manifold as experiment
+
+    check_writable(out)
+    result = experiment()
+    table = Table("minimizers", "κ: smallest, largest", box=None)
+    kappa = result.arrays["kappa"]
+    table.add_row(str(kappa.size), f"{kappa.min():.3g}, {kappa.max():.3g}")
+    _finish(result, out, table, quiet)
+
+
 def _finish(result: Result, out: Path, table: Table, quiet: bool) -> None:
-    """Saves a result and prints its table: the one place that every command passes, also for drawing."""
-    paths = save(result, out)
+    """Saves a result, draws its figures and prints its table: the one place that every command passes."""
+    from figures import draw_all, names_for
+
+    paths = [*save(result, out), *draw_all(names_for(result.name), out, out)]
     if not quiet:
         console.print(table)
         console.print("saved", *paths)

@@ -239,10 +239,6 @@ def balora_beats_lora_from_balance(trials: int, seed: int) -> Measurement:
 # --- the critics' questions -------------------------------------------------------------------------
 
 
-def _settled(trials: int, seed: int, **changes: Any) -> Any:
-    return settle(Settings(seeds=trials, seed=seed, **changes)).meta
-
-
 @measured_claim(
     "same-kappa-same-curve",
     "From one balanced start LoRA and BaLoRA follow the same curve up to O(γ), and at engineered equal κ they converge "
@@ -252,18 +248,24 @@ def _settled(trials: int, seed: int, **changes: Any) -> Any:
     trials=8,
 )
 def same_kappa_same_curve(trials: int, seed: int) -> Measurement:
-    """Rule: the deviation scales as γ^p with p ≥ 0.9, and the log rates at equal κ differ by at most 2 %.
+    """Rule: deviation ~ γ^p with p ≥ 0.9, and log rates at equal κ within 10 %, where both runs are conclusive.
 
+    The 10 % are for limsups over a window of a finite run; under 80 % conclusive pairs leave it inconclusive.
     Argument: the gradient flow conserves AᵀA − BBᵀ, so it stays balanced, where P is the identity; Euler's method
     leaves it by O(γ). At equal κ both linearize to I − γH with the same extreme eigenvalues.
     """
-    meta = _settled(trials, seed)
-    exponent, difference = meta["deviation_exponent"], meta["equal_kappa_log_rate_difference"]
-    holds = exponent >= 0.9 and difference <= 0.02
-    note = f"deviation ~ γ^{exponent:.2f}; log rates at equal κ differ by {100 * difference:.2g} %"
-    names = ("deviation_exponent", "imbalance_exponent", "equal_kappa_log_rate_difference", "equal_kappa_imbalance")
-    evidence = {name: meta[name] for name in names}
-    return Measurement("holds" if holds else "refuted", trials, exponent - 0.9, note, evidence)
+    result = settle(Settings(seeds=trials, seed=seed))
+    exponent = result.meta["deviation_exponent"]
+    sure = result.arrays["equal_kappa_conclusive"].all(axis=0)
+    logs = np.log(result.arrays["equal_kappa_limsup"][:, sure])
+    difference = float(np.abs(logs[0] / logs[1] - 1).max(initial=0.0))
+    note = f"deviation ~ γ^{exponent:.2f}; log rates at equal κ differ by up to {100 * difference:.2g} %"
+    names = ("deviation_exponent", "imbalance_exponent", "equal_kappa_imbalance")
+    evidence = {name: result.meta[name] for name in names} | {"equal_kappa_conclusive_pairs": int(sure.sum())}
+    verdict: Any = "holds" if exponent >= 0.9 and difference <= 0.1 else "refuted"
+    if sure.sum() < 0.8 * trials:
+        verdict = "inconclusive"
+    return Measurement(verdict, trials, exponent - 0.9, note, evidence)
 
 
 @measured_claim(
@@ -279,7 +281,7 @@ def not_a_step_rescale(trials: int, seed: int) -> Measurement:
 
     The converse, BaLoRA confined to LoRA's step lengths, is reported beside it.
     """
-    gains = _settled(trials, seed)["log10_gain"]
+    gains = settle(Settings(seeds=trials, seed=seed)).meta["log10_gain"]
     decisive = gains["at_multiples_of_balora_lengths"]
     sign = _sign(decisive)
     verdict: Any = {1: "holds", -1: "refuted", 0: "inconclusive"}[sign]
@@ -303,7 +305,7 @@ def flow_conserves_imbalance(trials: int, seed: int) -> Measurement:
 
     Proof: claim `gd-step-imbalance`, and 1/γ steps fit into a fixed time.
     """
-    meta = _settled(trials, seed)
+    meta = settle(Settings(seeds=trials, seed=seed)).meta
     one, fixed = meta["drift_one_step_exponent"], meta["drift_fixed_time_exponent"]
     holds = abs(one - 2) <= 0.05 and abs(fixed - 1) <= 0.1
     note = f"one step ~ γ^{one:.3f}, fixed time ~ γ^{fixed:.3f}"
@@ -402,7 +404,7 @@ COMPARISONS: Sequence[MeasuredClaim] = (
     ),
     _beats_claim(
         "adam-prefers-the-symmetric-gauge",
-        "Is the symmetric gauge of P, which leaves Adam's coordinates in order, always better under Adam than the paper's?",
+        "Is P's symmetric gauge, which keeps Adam's coordinates in order, always better under Adam than the paper's?",
         "adam",
         methods=("balora", "balora-symmetric"),
         variations=STARTS,

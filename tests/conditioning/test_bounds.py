@@ -63,6 +63,12 @@ def test_bounds_by_hand():
     assert condition_number(A, B, Z) == pytest.approx(upper, rel=1e-14)
 
 
+def test_papers_upper_bound_at_full_rank_takes_the_missing_singular_value_as_zero():
+    A, B, Z = np.array([[2.0], [0], [0]]), np.array([[0.5]]), np.array([[1.0], [0], [0]])
+    assert kappa_bounds(A, B, Z) == pytest.approx((17.0, 17.0))
+    assert condition_number(A, B, Z) == pytest.approx(17.0)  # μ = σ_r(B)² = m since a > b
+
+
 def test_corrected_lower_bound_uses_its_test_vector():
     # near-equal s_r, s_{r+1}: 1/m is useless, the test vector gives κ_bal at balance
     A, B, Z = np.array([[1.0], [0]]), np.array([[1.0, 0]]), np.diag([1, 0.99])
@@ -114,6 +120,14 @@ def test_model2_stretch_refutes_exponent_one_half_and_attains_one():
     assert model2_kappa_bound(A, B, J, form="paper") == pytest.approx(2 * c)
     assert model2_kappa_bound(A, B, J, form="corrected") == pytest.approx(2 * c**2)
     assert model2_kappa_bound(A, B, J, form="tangent") == pytest.approx(2 * c**2)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_numerical_kernels_count_as_kernels_at_every_scale(scale):
+    A, B = np.array([[1.0], [0]]), np.array([[1.0, 0]])
+    assert model2_kappa_bound(A, B, scale * np.diag([1, 1, 1, 1e-17]), form="corrected") == np.inf
+    assert model2_kappa_bound(A, B, scale * np.diag([1, 1, 1, 1e-12]), form="corrected") < np.inf
+    assert model2_kappa_bound(A, B, scale * np.diag([1, 1, 1e-17, 1]), form="tangent") == np.inf
 
 
 def test_tangent_bound_survives_a_kernel_off_the_tangent_space():

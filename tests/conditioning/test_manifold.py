@@ -33,6 +33,11 @@ def test_membership_and_its_tolerance():
     allowed = balance_rtol(EPS, 2) * 10 / (2 * 17**0.5)
     assert is_balanced(S, (1 + 0.9 * allowed) * S)
     assert not is_balanced(S, (1 + 1.2 * allowed) * S)
+    # …and grows with ‖·‖², with √r and not with a: the same pair a hundred times larger, with seven rows of zeros
+    tall = np.vstack([S, np.zeros((7, 2))])
+    assert is_balanced(100 * tall, 100 * (1 + 0.9 * allowed) * S)
+    assert not is_balanced(100 * tall, 100 * (1 + 1.2 * allowed) * S)
+    assert not is_balanced(0.01 * tall, 0.01 * (1 + 1.2 * allowed) * S)
     assert is_balanced(S.astype(np.float32), ((1 + 1e-7) * S).astype(np.float32))
     assert is_balanced(torch.from_numpy(S), torch.from_numpy(S))
     assert is_balanced(np.eye(2, dtype=int), np.eye(2, dtype=int))

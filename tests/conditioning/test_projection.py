@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conditioning import GAUGES, balance, balancing_gap, change_gauge, is_balanced, is_hyperbalanced
+from conditioning.projection import _refinement
 from conditioning.tolerances import EPS, rank_rtol
 from tests.strategies import minimizers, orthogonal, pairs
 
@@ -45,6 +46,30 @@ def test_product_kept_on_ten_thousand_near_singular_pairs(a, b, r, gauge):
     assert np.isfinite(X).all()
     assert np.isfinite(Y).all()
     assert product_error(X, Y, A, B) <= 16
+
+
+@every_gauge
+def test_well_conditioned_pairs_keep_the_product_to_a_few_epsilons(gauge):
+    # without the refinement step the tail of these reaches 8
+    A, B = np.random.default_rng(0).standard_normal((2, 10_000, 4, 4))
+    X, Y = balance(A[..., :3], B[..., :3, :], gauge=gauge)
+    assert product_error(X, Y, A[..., :3], B[..., :3, :]) <= 5
+
+
+def test_refinement_is_the_smallest_correction_and_keeps_the_balance():
+    rng = np.random.default_rng(1)
+    residual, root = rng.standard_normal((3, 4, 4)), rng.uniform(0.5, 2, (3, 4))
+    root[2, 3] = 0  # a null direction
+    residual[2, 3, 3] = 0
+    dx, dy = _refinement(np, residual, root)
+    for E, q, x, y in zip(residual, root, dx, dy, strict=True):
+        np.testing.assert_allclose(np.diag(q) @ y + x @ np.diag(q), E, atol=1e-15)
+        gram_x, gram_y = np.diag(q) @ x, y @ np.diag(q)
+        np.testing.assert_allclose(gram_x + gram_x.T, gram_y + gram_y.T, atol=1e-15)
+        # smallest: the pseudo-inverse of (dx, dy) ↦ dx·diag(q) + diag(q)·dy
+        operator = np.hstack([np.kron(np.eye(4), np.diag(q)), np.kron(np.diag(q), np.eye(4))])
+        smallest = np.linalg.pinv(operator) @ E.ravel()
+        np.testing.assert_allclose(np.concatenate([x.ravel(), y.ravel()]), smallest, atol=1e-13)
 
 
 @every_gauge

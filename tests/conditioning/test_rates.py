@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conditioning import gd_rate, hessian, minimizer, sharp_sign_gd_rate, sign_gd_rate
+from conditioning.tolerances import psd_rtol
 
 
 def test_values_by_hand():
@@ -66,6 +67,19 @@ def test_beyond_enumeration_the_bound_is_an_upper_bound():
     diagonal = sharp_sign_gd_rate(np.diag(np.arange(1.0, 31.0)))
     assert diagonal.L_inf == pytest.approx(465.0)  # Σ|H_ij| is exact for diagonal H
     assert diagonal.mu_inf == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_kernel_is_told_from_small_eigenvalues_at_every_scale(scale):
+    limit = psd_rtol(3)
+    assert sharp_sign_gd_rate(scale * np.diag([1, 1, 2 * limit])).mu_inf == pytest.approx(2 * limit * scale)
+    with pytest.raises(ValueError, match="zero or negative"):
+        sharp_sign_gd_rate(scale * np.diag([1, 1, limit / 2]))
+    skew = np.zeros((3, 3))
+    skew[0, 1] = scale
+    sharp_sign_gd_rate(scale * np.eye(3) + limit / 2 * skew)
+    with pytest.raises(ValueError, match="not symmetric"):
+        sharp_sign_gd_rate(scale * np.eye(3) + 2 * limit * skew)
 
 
 def test_enumeration_covers_more_than_one_chunk():

@@ -141,6 +141,8 @@ def test_model2_condition_number_equals_dense():
     assert model2_condition_number(A, B, J) == pytest.approx(eigenvalues[-1] / eigenvalues[4], rel=1e-10)
     with pytest.raises(ValueError, match="not injective on the tangent space"):
         model2_condition_number(A, B, J[:9])
+    with pytest.raises(ValueError, match="not injective on the tangent space"):
+        model2_condition_number(A, B, 1e-6 * J[:, [0] * 12])
     J_flat = J.copy()
     J_flat[:, :] = J[:, :1]
     with pytest.raises(ValueError, match="not injective on the tangent space"):
@@ -200,7 +202,9 @@ def test_other_bad_input_is_refused():
         balanced_condition_number([1.0], 1, (3, 3))
     with pytest.raises(ValueError, match="ratio ρ = 0 must be positive"):
         imbalanced_condition_number([2.0, 1.0], 1, 0)
-    with pytest.raises(ValueError, match="G is singular"):
-        minimizer(Z, 2, np.ones((2, 2)))
+    for scale in (1e-3, 1.0, 1e3):
+        with pytest.raises(ValueError, match="G is singular"):
+            minimizer(Z, 2, scale * np.array([[1.0, 1.0], [1.0, 1.0 + 4e-16]]))
+        minimizer(Z, 2, scale * np.array([[1.0, 1.0], [1.0, 1.0 + 1e-12]]))
     with pytest.raises(ValueError, match=r"G must be \(2, 2\)"):
         minimizer(Z, 2, np.eye(3))

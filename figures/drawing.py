@@ -1,0 +1,166 @@
+"""Draws figures by name: every file is rendered in memory first, then written whole."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from conditioning.records import ensure_writable
+from figures import bound_tightness, convergence, kappa_histogram, manifold, phase, rates, settle
+from figures.saved import Saved, files, load
+from figures.style import RC
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A figure that can be drawn.
+
+    Attributes:
+        plot: makes the figure of a saved result.
+        data: name of that result.
+        room: package whose command of the same name makes it.
+    """
+
+    plot: Callable[[Saved], Figure]
+    data: str
+    room: str = "synthetic"
+
+
+FIGURES: dict[str, Kind] = {
+    "manifold": Kind(manifold.plot, "manifold"),
+    "kappa-histogram": Kind(kappa_histogram.plot, "kappa-histogram"),
+    "bound-tightness": Kind(bound_tightness.plot, "kappa-histogram"),
+    "convergence": Kind(convergence.plot, "convergence"),
+    "rates": Kind(rates.plot, "rates"),
+    "phase": Kind(phase.plot, "phase"),
+    "settle": Kind(settle.plot, "settle"),
+}
+
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Formats, with the metadata to leave out: identical data gives identical files."""
+
+
+def draw(
+    name: str,
+    source_dir: str | os.PathLike[str],
+    target_dir: str | os.PathLike[str],
+    formats: Sequence[str] = ("png",),
+) -> list[Path]:
+    """Draws one figure of saved data.
+
+    Args:
+        name: one of `FIGURES`.
+        source_dir: folder with the data.
+        target_dir: folder for NAME.png, …; created if need be.
+        formats: some of `FORMATS`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: on an unknown name or format, or data that is not what the figure needs.
+        OSError: if the data is missing or a file cannot be read or written.
+    """
+    return draw_all([name], source_dir, target_dir, formats)
+
+
+def draw_all(
+    names: Iterable[str],
+    source_dir: str | os.PathLike[str],
+    target_dir: str | os.PathLike[str],
+    formats: Sequence[str] = ("png",),
+) -> list[Path]:
+    """Draws several figures: all of them are ready before the first file is written.
+
+    Args, returns and raises: as for `draw`.
+    """
+    names, source, target = list(dict.fromkeys(names)), Path(source_dir), Path(target_dir)
+    check_formats(formats)
+    for name in names:
+        check_name(name)
+        check_data(name, source)
+    contents: dict[Path, bytes] = {}
+    for name in names:
+        kind = FIGURES[name]
+        for suffix, content in render(kind.plot, load(kind.data, source), formats).items():
+            contents[target / f"{name}.{suffix}"] = content
+    for path in contents:
+        ensure_writable(path)
+    for path, content in contents.items():
+        write_bytes(path, content)
+    return list(contents)
+
+
+def render(plot: Callable[[Saved], Figure], saved: Saved, formats: Sequence[str]) -> dict[str, bytes]:
+    """Format → contents of the file, made with the project's style only."""
+    contents = {}
+    with matplotlib.style.context(RC, after_reset=True):
+        try:
+            figure = plot(saved)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"the data of {saved.name} is not what its figure expects: {error}") from None
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # one layout for all formats
+        for suffix in formats:
+            stream = io.BytesIO()
+            figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
+            contents[suffix] = stream.getvalue()
+    return contents
+
+
+def names_for(data: str) -> list[str]:
+    """The figures that are drawn from the result of that name."""
+    return [name for name, kind in FIGURES.items() if kind.data == data]
+
+
+def available(source: Path) -> list[str]:
+    """The figures whose data is in a folder."""
+    return [name for name, kind in FIGURES.items() if all(path.is_file() for path in files(kind.data, source))]
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for a figure that does not exist."""
+    if name not in FIGURES:
+        raise ValueError(f"unknown figure {name!r}; choose from {', '.join(FIGURES)} or all")
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises ValueError for formats that cannot be written."""
+    unknown = [suffix for suffix in formats if suffix not in FORMATS]
+    if unknown or not formats:
+        what = f"unknown format {unknown[0]!r}" if unknown else "no format given"
+        raise ValueError(f"{what}; choose from {', '.join(FORMATS)}")
+
+
+def check_data(name: str, source: Path) -> None:
+    """Raises FileNotFoundError, saying what makes the data, unless a figure's data is there."""
+    kind = FIGURES[name]
+    missing = [path.name for path in files(kind.data, source) if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{name} needs {' and '.join(missing)} in {source}: run python -m {kind.room} {kind.data} --out {source}"
+        )
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file in one piece: under a temporary name in the same folder, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

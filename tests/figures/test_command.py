@@ -1,0 +1,119 @@
+"""`python -m figures`: what it writes, and one clear line when it cannot."""
+
+import shutil
+import sys
+
+import pytest
+
+from figures import FIGURES
+from figures.__main__ import main
+from tests.figures.samples import rates, save
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs the command line; returns exit code, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["figures", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return run
+
+
+def test_all_is_every_figure_whose_data_is_there(call, tmp_path):
+    save(rates(), tmp_path)
+    for names in ([], ["rates", "all"]):
+        target = tmp_path / "-".join(["to", *names])
+        code, out, err = call(*names, "--from", tmp_path, "--to", target, "--format", "png, svg")
+        assert (code, err) == (0, "")
+        assert sorted(path.name for path in target.iterdir()) == ["rates.png", "rates.svg"]
+        assert out.split() == [str(target / "rates.png"), str(target / "rates.svg")]
+
+
+def test_several_names(call, data, tmp_path):
+    assert call("bound-tightness", "phase", "--from", data, "--to", tmp_path)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bound-tightness.png", "phase.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "unknown figure 'nonsense'; choose from manifold, kappa-histogram"),
+        (["phase", "--format", "gif"], "unknown format 'gif'; choose from png, svg, pdf"),
+        (["phase", "--format", ","], "no format given"),
+        (["phase", "--speed", "9"], "No such option"),
+    ],
+)
+def test_bad_usage_is_one_line_and_writes_nothing(call, data, tmp_path, arguments, message):
+    code, out, err = call(*arguments, "--from", data, "--to", tmp_path / "to")
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_missing_data_says_what_makes_it(call, tmp_path, name):
+    code, _, err = call(name, "--from", tmp_path, "--to", tmp_path / "to")
+    data = FIGURES[name].data
+    assert code == 2
+    assert err == (
+        f"error: {name} needs {data}.npz and {data}.json in {tmp_path}: "
+        f"run python -m synthetic {data} --out {tmp_path}\n"
+    )
+    assert not (tmp_path / "to").exists()
+
+
+def test_no_data_at_all(call, tmp_path):
+    code, _, err = call("--from", tmp_path)
+    assert code == 2
+    assert "no data for any figure" in err
+
+
+def test_one_missing_figure_stops_the_others_too(call, data, tmp_path):
+    shutil.copy(data / "phase.npz", tmp_path)
+    shutil.copy(data / "phase.json", tmp_path)
+    assert call("phase", "rates", "--from", tmp_path, "--to", tmp_path / "to")[0] == 2
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "message"),
+    [
+        ("npz", b"not an archive", "rates.npz is not an .npz archive of arrays"),
+        ("npz", None, "rates.npz has no array 'kappa'"),
+        ("json", b"{", "rates.json is not JSON"),
+        ("json", b"[]", "rates.json holds no description"),
+        ("json", b"{}", "rates.json has no entry 'settings'"),
+    ],
+)
+def test_broken_data_is_one_line(call, tmp_path, suffix, content, message):
+    saved = rates()
+    if content is None:
+        del saved.arrays["kappa"]
+    save(saved, tmp_path)
+    if content is not None:
+        (tmp_path / f"rates.{suffix}").write_bytes(content)
+    code, _, err = call("rates", "--from", tmp_path, "--to", tmp_path / "to")
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "to").exists()
+
+
+def test_an_unwritable_folder_leaves_nothing_behind(call, data, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = call("phase", "--from", data, "--to", tmp_path / "file")
+    assert code == 2
+    assert err.startswith("error: cannot write into ")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "to" / "phase.svg").mkdir(parents=True)
+    code, _, err = call("phase", "--from", data, "--to", tmp_path / "to", "--format", "png,svg")
+    assert code == 2
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["phase.svg"]

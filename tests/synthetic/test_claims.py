@@ -1,0 +1,155 @@
+"""The room's claims: each rule decides as stated, and the cheap claims come out as recorded."""
+
+import numpy as np
+import pytest
+
+import synthetic.claims as module
+from synthetic.claims import CLAIMS
+from synthetic.results import Result
+
+ISSUED = [
+    "gd-rate",
+    "gd-rate-tight",
+    "sign-gd-rate",
+    "sign-gd-rate-sharp",
+    "balora-rate",
+    "balora-beats-lora-gd",
+    "balora-beats-lora-sign-gd",
+    "balora-beats-lora-adam",
+    "same-kappa-same-curve",
+    "not-a-step-rescale",
+    "flow-conserves-imbalance",
+    "overhead-per-step",
+]
+
+
+def test_every_promised_claim_is_there_and_states_its_rule():
+    assert set(ISSUED) <= set(CLAIMS)
+    for claim in CLAIMS.values():
+        assert "Rule:" in claim.argument or "Proof:" in claim.argument
+
+
+@pytest.mark.parametrize("id", ["gd-rate", "gd-rate-tight", "sign-gd-rate", "sign-gd-rate-sharp", "balora-rate"])
+def test_rate_claims_come_out_as_recorded(id):
+    verdict = CLAIMS[id].examine(trials=12, seed=5)
+    assert verdict.verdict == CLAIMS[id].recorded == "holds", verdict.note
+    assert verdict.evidence["conclusive"] >= 0.8 * 12
+    assert not verdict.certified
+
+
+def test_flow_claims_come_out_as_recorded():
+    for id in ("same-kappa-same-curve", "flow-conserves-imbalance"):
+        assert CLAIMS[id].examine(trials=3, seed=6).verdict == "holds"
+    verdict = CLAIMS["gd-step-imbalance"].examine(trials=150, seed=5)
+    assert verdict.verdict == "holds"
+    assert verdict.evidence["exact_instances"] > 10
+
+
+def test_no_gain_from_a_balanced_start():
+    verdict = CLAIMS["balora-beats-lora-from-balance"].examine(trials=5, seed=5)
+    assert verdict.verdict == "refuted"
+    assert verdict.evidence["interval"][1] < module.NO_GAIN
+
+
+def fake_rates(**summary):
+    line = {"conclusive": 10, "violations": 0, "log_ratio_min": 1.0, "log_ratio_max": 1.0, **summary}
+    return lambda **_: Result("rates", {}, {"summary": [line], "settings": {}}, 0)
+
+
+@pytest.mark.parametrize(
+    ("summary", "verdict"),
+    [
+        ({}, "holds"),
+        ({"violations": 1}, "refuted"),
+        ({"conclusive": 7}, "inconclusive"),
+        ({"conclusive": 7, "violations": 1}, "inconclusive"),
+        ({"log_ratio_max": 1.009}, "holds"),
+        ({"log_ratio_max": 1.011}, "refuted"),
+        ({"log_ratio_min": 0.989}, "refuted"),
+    ],
+)
+def test_the_rule_of_the_tight_rate(monkeypatch, summary, verdict):
+    monkeypatch.setattr(module, "rates", fake_rates(**summary))
+    assert CLAIMS["gd-rate-tight"].examine(trials=10, seed=0).verdict == verdict
+
+
+def test_a_bound_that_is_only_valid_need_not_be_tight(monkeypatch):
+    monkeypatch.setattr(module, "rates", fake_rates(log_ratio_max=5.0))
+    assert CLAIMS["sign-gd-rate"].examine(trials=10, seed=0).verdict == "holds"
+    assert CLAIMS["gd-rate"].examine(trials=10, seed=0).verdict == "holds"
+    assert CLAIMS["balora-rate"].examine(trials=10, seed=0).verdict == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("one_layer", "two_layer", "verdict"),
+    [
+        ((0.1, 0.5), (0.2, 0.3), "holds"),
+        ((0.1, 0.5), (-0.1, 0.3), "inconclusive"),
+        ((-0.5, -0.1), (0.2, 0.3), "refuted"),
+        ((0.1, 0.5), (-0.5, -0.1), "refuted"),
+    ],
+)
+def test_the_rule_of_the_comparisons(monkeypatch, one_layer, two_layer, verdict):
+    intervals = {"one-layer": one_layer, "two-layer": two_layer}
+    variations = iter([(-0.2, -0.1), *[(-0.1, 0.1)] * 10])
+
+    def fake(settings, *_):
+        main = settings in module.MAIN.values()
+        return {"median": 0.2, "interval": intervals[settings.loss] if main else next(variations)}
+
+    monkeypatch.setattr(module, "_gain", fake)
+    found = CLAIMS["balora-beats-lora-gd"].examine(trials=4, seed=0)
+    assert found.verdict == verdict
+    assert found.worst_margin == min(one_layer[0], two_layer[0])
+    assert "worse at: Gaussian start 0.1 +0.20 [-0.20, -0.10]; undecided at: balanced start" in found.note
+
+
+@pytest.mark.parametrize(
+    ("id", "change", "verdict"),
+    [
+        ("same-kappa-same-curve", {}, "holds"),
+        ("same-kappa-same-curve", {"deviation_exponent": 0.8}, "refuted"),
+        ("same-kappa-same-curve", {"limsup": [0.9, 0.9**1.12]}, "refuted"),
+        ("same-kappa-same-curve", {"limsup": [0.9, 0.9**1.08]}, "holds"),
+        ("same-kappa-same-curve", {"limsup": [0.9, 0.9**1.12], "conclusive": False}, "inconclusive"),
+        ("flow-conserves-imbalance", {}, "holds"),
+        ("flow-conserves-imbalance", {"drift_one_step_exponent": 1.9}, "refuted"),
+        ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 1.2}, "refuted"),
+        ("not-a-step-rescale", {}, "holds"),
+        ("not-a-step-rescale", {"interval": (-0.1, 0.2)}, "inconclusive"),
+        ("not-a-step-rescale", {"interval": (-0.2, -0.1)}, "refuted"),
+    ],
+)
+def test_the_rules_of_the_critics_questions(monkeypatch, id, change, verdict):
+    gain = {"median": 0.2, "interval": change.pop("interval", (0.1, 0.3))}
+    names = ("each_at_best", "at_multiples_of_balora_lengths", "at_multiples_of_lora_lengths")
+    meta = {
+        "deviation_exponent": 0.98,
+        "imbalance_exponent": 1.0,
+        "equal_kappa_imbalance": [0.1, 0.0],
+        "drift_one_step_exponent": 2.0,
+        "drift_fixed_time_exponent": 1.0,
+        "log10_gain": dict.fromkeys(names, gain),
+        **change,
+    }
+    arrays = {
+        "equal_kappa_limsup": np.repeat(np.array([meta.pop("limsup", [0.9, 0.9])]).T, 3, axis=1),
+        "equal_kappa_conclusive": np.full((2, 3), meta.pop("conclusive", True)),
+    }
+    monkeypatch.setattr(module, "settle", lambda settings: Result("settle", arrays, meta, 0))
+    assert CLAIMS[id].examine(trials=3, seed=0).verdict == verdict
+
+
+def test_diverged_seeds_count_against_the_method_that_diverges():
+    from synthetic.convergence import _comparisons
+
+    curves = np.ones((2, 2, 4))
+    curves[1, 0] = 1e-3
+    curves[1, 1] = [1e-5, 1e-5, 1e-5, np.inf]
+    (line,) = _comparisons(["lora", "balora"], curves, 0)
+    assert line["diverged"] == [0, 1]
+    assert line["log10_gain"]["wins"] == 3
+    assert line["log10_gain"]["n"] == 4
+    curves[1, 1, 2:] = np.inf
+    (line,) = _comparisons(["lora", "balora"], curves, 0)
+    assert line["log10_gain"]["median"] == pytest.approx((2 - 9) / 2)
