@@ -26,6 +26,7 @@ $(READY): pyproject.toml constraints.txt
 
 verify: $(READY)
 	$(BIN)/python -m conditioning verify --json results/conditioning.json
+	$(BIN)/python -m synthetic verify --json results/synthetic.json
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
@@ -47,7 +48,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/condition_number.py
 
 figures: $(READY)
-	@echo "no figures yet"
+	for experiment in manifold kappa-histogram rates convergence phase settle; do \
+		$(BIN)/python -m synthetic $$experiment --out results || exit 1; done
+	$(BIN)/python -m figures all --from results --to figures/gallery --format png
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from conditioning.claims import CLAIMS
+from conditioning.claims import CLAIMS as STATIC
+from synthetic.claims import CLAIMS as DYNAMIC
 
+CLAIMS = STATIC | DYNAMIC
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -15,14 +17,19 @@ def test_every_claim_is_in_the_table_with_its_verdict(claim):
     (row,) = [line for line in README.splitlines() if line.startswith(f"| `{claim.id}` |")]
     _, _, statement, outcome, _ = row.split("|")
     assert statement.strip() == claim.statement
-    assert outcome.strip().startswith({"holds": "holds", "refuted": "**refuted**"}[claim.recorded])
+    assert outcome.strip().startswith("holds" if claim.recorded == "holds" else f"**{claim.recorded}**")
     if claim.corrected_by:
         assert outcome.strip().endswith(f"→ {claim.corrected_by}")
 
 
 def test_no_row_without_a_claim():
-    rows = re.findall(r"^\| `([\w-]+)` \| .*(?:holds|refuted)", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| .*(?:holds|refuted|inconclusive)", README, flags=re.MULTILINE)
     assert set(rows) == set(CLAIMS)
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (Path(__file__).parent.parent / target).is_file(), target
 
 
 def test_the_five_line_example_runs_and_prints_what_it_says(capsys):

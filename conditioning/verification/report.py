@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conditioning.verification.claim import Claim, Verdict
+from conditioning.verification.measured import MeasuredClaim
 
 STYLES = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
 
@@ -48,22 +49,19 @@ def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> T
 
 def summary(verdict: Verdict) -> str:
     """The evidence in one short line."""
+    claim = verdict.claim
+    repaired = f" → {claim.corrected_by}" if claim.corrected_by else ""
     if verdict.counterexample is not None:
-        instance, claim = verdict.counterexample, verdict.claim
+        instance = verdict.counterexample
         shape = ", ".join(f"{name}={size}" for name, size in instance.shape.items())
-        repaired = f" → {claim.corrected_by}" if claim.corrected_by else ""
         return f"{shape}: {instance.left} against {instance.right}{repaired}"
-    parts: list[str] = []
-    if verdict.claim.kind != "claim":
-        parts.append(verdict.claim.kind)
-    if verdict.verdict == "inconclusive" or "exact_instances" not in verdict.evidence:
-        parts.append(verdict.note)
-    else:
-        exact = verdict.evidence["exact_instances"]
-        parts.append(f"{exact} instances also exactly" if exact else "in floating point")
-    if verdict.evidence.get("tight", {}).get("equal"):
-        parts.append("attained")
-    return ", ".join(part for part in parts if part)
+    kind = [] if claim.kind == "claim" else [claim.kind]
+    if isinstance(claim, MeasuredClaim):
+        return ", ".join([*kind, verdict.note]) + repaired
+    exact = verdict.evidence.get("exact_instances")
+    basis = verdict.note if verdict.verdict == "inconclusive" else "in floating point"
+    attained = ["attained"] if verdict.evidence.get("tight", {}).get("equal") else []
+    return ", ".join([*kind, f"{exact} instances also exactly" if exact else basis, *attained])
 
 
 def markdown_table(verdicts: Sequence[Verdict]) -> str:
@@ -72,7 +70,7 @@ def markdown_table(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         claim = verdict.claim
         outcome = f"**{verdict.verdict}**" if verdict.verdict != "holds" else "holds"
-        if verdict.counterexample is not None:
+        if verdict.counterexample is not None or isinstance(claim, MeasuredClaim):
             outcome += f": {summary(verdict)}"
         elif claim.kind != "claim":
             outcome += f" ({claim.kind})"

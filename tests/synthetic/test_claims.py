@@ -109,9 +109,8 @@ def test_the_rule_of_the_comparisons(monkeypatch, one_layer, two_layer, verdict)
     [
         ("same-kappa-same-curve", {}, "holds"),
         ("same-kappa-same-curve", {"deviation_exponent": 0.8}, "refuted"),
-        ("same-kappa-same-curve", {"limsup": [0.9, 0.9**1.12]}, "refuted"),
-        ("same-kappa-same-curve", {"limsup": [0.9, 0.9**1.08]}, "holds"),
-        ("same-kappa-same-curve", {"limsup": [0.9, 0.9**1.12], "conclusive": False}, "inconclusive"),
+        ("same-kappa-same-curve", {"equal_kappa_log_rate_difference": 0.11}, "refuted"),
+        ("same-kappa-same-curve", {"equal_kappa_log_rate_difference": 0.09}, "holds"),
         ("flow-conserves-imbalance", {}, "holds"),
         ("flow-conserves-imbalance", {"drift_one_step_exponent": 1.9}, "refuted"),
         ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 1.2}, "refuted"),
@@ -126,17 +125,14 @@ def test_the_rules_of_the_critics_questions(monkeypatch, id, change, verdict):
     meta = {
         "deviation_exponent": 0.98,
         "imbalance_exponent": 1.0,
+        "equal_kappa_log_rate_difference": 0.01,
         "equal_kappa_imbalance": [0.1, 0.0],
         "drift_one_step_exponent": 2.0,
         "drift_fixed_time_exponent": 1.0,
         "log10_gain": dict.fromkeys(names, gain),
         **change,
     }
-    arrays = {
-        "equal_kappa_limsup": np.repeat(np.array([meta.pop("limsup", [0.9, 0.9])]).T, 3, axis=1),
-        "equal_kappa_conclusive": np.full((2, 3), meta.pop("conclusive", True)),
-    }
-    monkeypatch.setattr(module, "settle", lambda settings: Result("settle", arrays, meta, 0))
+    monkeypatch.setattr(module, "settle", lambda settings: Result("settle", {}, meta, 0))
     assert CLAIMS[id].examine(trials=3, seed=0).verdict == verdict
 
 
