@@ -4,11 +4,10 @@ Peer: for each adapter, `torch.linalg.svd` of the product AB and US^{1/2}, S^{1/
 second peer that loops over thin QR factorizations. Ratios within one run, medians of repetitions.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from timing import seconds  # a sibling script
 
 from conditioning import balance
 from conditioning.command import console, new_app, run
@@ -37,16 +36,6 @@ def thin(A: torch.Tensor, B: torch.Tensor) -> Pair:
     U, S, Vt = torch.linalg.svd(R_A @ R_B.mT)
     root = S.sqrt()
     return Q_A @ (U * root), (root[:, None] * Vt) @ Q_B.mT
-
-
-def seconds(function: Callable[[], object], repetitions: int) -> float:
-    function()
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 @app.command()

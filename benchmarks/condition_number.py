@@ -3,26 +3,13 @@
 Peer: `numpy.linalg.eigvalsh(hessian(A, B, Z))`, O(d³) time and O(d²) memory with d = r(a + b).
 """
 
-import statistics
-import time
-from collections.abc import Callable
-
 import numpy as np
+from timing import seconds  # a sibling script
 
 from conditioning import condition_number, hessian, minimizer
 from conditioning.command import console, new_app, run
 
 app = new_app(__doc__ or "")
-
-
-def seconds(function: Callable[[], object], repetitions: int) -> float:
-    function()
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 @app.command()

@@ -47,7 +47,7 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
 
 
 def ensure_writable(path: str | os.PathLike[str]) -> None:
-    """Creates a file's folder and checks that files can be written there: before long work, not after it.
+    """Checks that a file can be written: before long work, not after it.
 
     Args:
         path: the file to be written later.
@@ -58,12 +58,30 @@ def ensure_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder; name a file to write")
+    ensure_folder(target.parent)
+
+
+def ensure_folder(folder: str | os.PathLike[str]) -> None:
+    """Checks that files can be written into a folder, creating it for the check only: before long work, not after.
+
+    Args:
+        folder: the folder for files to be written later; it need not exist, and is left as it was.
+
+    Raises:
+        OSError: if it cannot be created or written.
+    """
+    path = Path(folder)
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise type(error)(f"cannot write into {target.parent}: {error.strerror}") from None
+        raise type(error)(f"cannot write into {path}: {error.strerror}") from None
+    finally:
+        for created in missing:
+            if created.is_dir():
+                created.rmdir()
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
@@ -106,6 +124,22 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> 
             np.savez_compressed(stream, **plain)
 
     return _write_whole(path, write)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Writes a file in one piece.
+
+    Args:
+        path: file to write; its folder is created.
+        content: what to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: if the folder cannot be created or written.
+    """
+    return _write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from conditioning.records import ensure_writable
+from conditioning.records import ensure_writable, write_bytes
 from figures import bound_tightness, convergence, kappa_histogram, manifold, phase, rates, settle
 from figures.saved import Saved, files, load
 from figures.style import RC
@@ -150,17 +149,3 @@ def check_data(name: str, source: Path) -> None:
         raise FileNotFoundError(
             f"{name} needs {' and '.join(missing)} in {source}: run python -m {kind.room} {kind.data} --out {source}"
         )
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file in one piece: under a temporary name in the same folder, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,11 +8,12 @@ import typer
 from rich.table import Table
 
 from conditioning.command import console, new_app, run
+from conditioning.records import ensure_folder
 from conditioning.verification import Claim
 from conditioning.verification.command import add_claim_commands
 from synthetic.methods import OPTIMIZERS, POST_STEPS
 from synthetic.problems import LOSSES, Settings
-from synthetic.results import Result, check_writable, save
+from synthetic.results import Result, save
 from synthetic.selection import CRITERIA, TUNING
 from synthetic.targets import STARTS, TARGETS
 
@@ -38,7 +39,7 @@ Target = Annotated[str, typer.Option(help=f"Spectrum: {', '.join(TARGETS)}.")]
 Start = Annotated[str, typer.Option(help=f"Starting point: {', '.join(STARTS)}.")]
 Scale = Annotated[float, typer.Option(help="Standard deviation of the starting entries.")]
 Steps = Annotated[int, typer.Option(help="Number of steps.")]
-StepSizes = Annotated[str, typer.Option(help='"auto" or LO:HI:N, log-spaced.')]
+StepSizes = Annotated[str, typer.Option(help='"auto", one number, or LO:HI:N, log-spaced.')]
 Select = Annotated[str, typer.Option(help=f"What a step size is chosen by: {', '.join(CRITERIA)}.")]
 OptimizerName = Annotated[str, typer.Option(help=f"Optimizer: {', '.join(OPTIMIZERS)}.")]
 
@@ -69,7 +70,7 @@ def convergence(
     """Loss curves of several methods from the same starts, each at its own best step size."""
     from synthetic.convergence import convergence as experiment
 
-    check_writable(out)
+    ensure_folder(out)
     settings = Settings(loss, shape, rank, target, start, scale, scaling, seeds, seed)
     result = experiment(
         settings,
@@ -116,7 +117,7 @@ def rates(
     """Measured asymptotic contraction against the rates that κ promises."""
     from synthetic.rates import rates as experiment
 
-    check_writable(out)
+    ensure_folder(out)
     result = experiment(
         shape=shape,
         rank=rank,
@@ -158,7 +159,7 @@ def kappa_histogram(
     """κ of random minimizers and of LoRA's limit points, with the balanced value and both bounds."""
     from synthetic.kappa_histogram import kappa_histogram as experiment
 
-    check_writable(out)
+    ensure_folder(out)
     settings = Settings(shape=shape, rank=rank, target=target, start=start, scale=scale, seed=seed)
     result = experiment(settings, draws=draws, limits=limits, spread=spread, max_steps=max_steps, quiet=quiet)
     table = Table(box=None, show_header=False)
@@ -190,7 +191,7 @@ def phase(
     """A map of the gain over spectrum decay × initialization scale."""
     from synthetic.phase import phase as experiment
 
-    check_writable(out)
+    ensure_folder(out)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     result = experiment(
         Settings(shape=shape, rank=rank, start=start, seeds=seeds, seed=seed),
@@ -227,7 +228,7 @@ def settle(
     """Whether BaLoRA's gain is the conditioning: same κ, equal κ, matched steps, conserved imbalance."""
     from synthetic.settle import settle as experiment
 
-    check_writable(out)
+    ensure_folder(out)
     settings = Settings(shape=shape, rank=rank, target=target, start=start, scale=scale, seeds=seeds, seed=seed)
     result = experiment(settings, steps=steps, step_sizes=step_sizes, quiet=quiet)
     table = Table(box=None, show_header=False)
@@ -244,7 +245,7 @@ def manifold(out: Out = Path("results"), quiet: Quiet = False) -> None:
     """Minimizers of a 2×2 problem by their κ, the balanced ones, and where P sends a pair (paper: Fig. 2)."""
     from synthetic.manifold import manifold as experiment
 
-    check_writable(out)
+    ensure_folder(out)
     result = experiment()
     table = Table("minimizers", "κ: smallest, largest", box=None)
     kappa = result.arrays["kappa"]

@@ -108,7 +108,7 @@ def step_size_grid(spec: str, problems: Problems, optimizer: str) -> Array:
     """Step sizes, the same for every method and seed.
 
     Args:
-        spec: "LO:HI:N", N log-spaced step sizes, or "auto", 50 of them around the natural unit of the
+        spec: one number, or "LO:HI:N", N log-spaced step sizes, or "auto", 50 of them around the natural unit of the
             optimizer: 10^{−2…1.5}/L for GD, 10^{−1…2}/(dL) for sign-GD, 10^{−3…0.5} of a typical parameter
             for sign and Adam, with L as in `Loss.smoothness` (median over the problems).
         problems: what the grid is for.
@@ -128,12 +128,13 @@ def step_size_grid(spec: str, problems: Problems, optimizer: str) -> Array:
         }.get(optimizer, (problems.entry, -3, 0.5))
         return np.asarray(unit * np.logspace(low, high, GRID_POINTS), dtype=np.float64)
     parts = spec.split(":")
+    if len(parts) == 1:
+        parts = [spec, spec, "1"]
     try:
-        first, last, count = float(parts[0]), float(parts[1]), int(parts[2])
-    except (ValueError, IndexError):
-        raise ValueError(f'step sizes must be "auto" or LO:HI:N, not {spec!r}') from None
-    if len(parts) != 3:
-        raise ValueError(f'step sizes must be "auto" or LO:HI:N, not {spec!r}')
+        low_part, high_part, number = parts
+        first, last, count = float(low_part), float(high_part), int(number)
+    except ValueError:
+        raise ValueError(f'step sizes must be "auto", one number or LO:HI:N, not {spec!r}') from None
     if count < 1:
         raise ValueError(f"the grid of step sizes {spec!r} is empty")
     if not 0 < first <= last < np.inf:

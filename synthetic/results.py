@@ -1,7 +1,5 @@
 """What every experiment returns, and how it is saved: NAME.npz with the arrays, NAME.json with the rest."""
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +25,6 @@ class Result:
     arrays: dict[str, NDArray[Any]]
     meta: dict[str, Any]
     seed: int
-
-
-def check_writable(folder: Path) -> None:
-    """Raises OSError unless files can be made in the folder, and leaves no trace; call it before computing."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
-        os.close(handle)
-        Path(name).unlink()
-    finally:
-        for path in missing:
-            if path.exists():
-                path.rmdir()
 
 
 def save(result: Result, folder: Path) -> tuple[Path, Path]:

@@ -221,6 +221,44 @@ def test_one_null_direction_is_carried_over_and_the_rest_balanced(gauge):
     assert 0.05 * expected < carried < 5 * expected
 
 
+@every_gauge
+def test_rank_deficient_pairs_are_moved_by_an_invertible_gauge_too(gauge):
+    rng = np.random.default_rng(8)
+    A, B = rng.standard_normal((8, 4)), rng.standard_normal((4, 7))
+    B[2:] = rng.standard_normal((2, 2)) @ B[:2]  # AB has rank 2, A rank 4
+    X, Y = balance(A, B, gauge=gauge)
+    T = np.linalg.lstsq(A, X, rcond=None)[0]
+    np.testing.assert_allclose(A @ T, X, atol=1e-13)
+    np.testing.assert_allclose(T @ Y, B, atol=1e-13)
+    if gauge == "symmetric":
+        np.testing.assert_allclose(T, T.T, atol=1e-13)
+        assert np.linalg.eigvalsh(T)[0] > 0
+    if gauge == "nearest":
+        overlap = X.T @ A + Y @ B.T
+        np.testing.assert_allclose(overlap, overlap.T, atol=1e-12)
+
+
+@every_gauge
+@pytest.mark.parametrize("seed", range(4))
+def test_null_directions_of_both_factors_are_moved_by_one_and_the_same_gauge(gauge, seed):
+    rng = np.random.default_rng(seed)
+    core = orthogonal(7, rng) * np.linspace(0.5, 2, 7) @ orthogonal(7, rng)
+    # AB has rank 2; three directions live in A alone and two in B alone
+    in_A, in_B = np.array([1.0, 0.8, 0.6, 0.9, 0.5, 0, 0]), np.array([0.9, 0.5, 0, 0, 0, 0.7, 1.1])
+    A = orthogonal(9, rng)[:, :7] * in_A @ core
+    B = np.linalg.solve(core, in_B[:, None] * orthogonal(8, rng)[:7])
+    for left, right in ((A, B), (B.T.copy(), A.T.copy())):
+        X, Y = balance(left, right, gauge=gauge)
+        assert not np.array_equal(X, left)  # moved, not given up
+        # some T has both X = AT and TY = B: the linear system for vec T is consistent
+        system = np.vstack([np.kron(left, np.eye(7)), np.kron(np.eye(7), Y.T)])
+        wanted = np.concatenate([X.ravel(), right.ravel()])
+        vec_T = np.linalg.lstsq(system, wanted, rcond=1e-10)[0]
+        np.testing.assert_allclose(system @ vec_T, wanted, atol=1e-12)
+        for before, after in ((left, X), (right, Y)):
+            assert np.linalg.matrix_rank(after, rtol=1e-10) == np.linalg.matrix_rank(before, rtol=1e-10)
+
+
 def test_tiny_products_are_still_balanced_when_they_are_numerically_there():
     A, B = np.diag([1.0, 1.0]), np.diag([1.0, 1e-10])
     X, _ = balance(A, B)

@@ -55,3 +55,20 @@ def test_provenance_names_seed_command_and_versions(monkeypatch):
     assert "/somewhere" not in json.dumps(record)
     monkeypatch.setattr(records, "PACKAGES", ("surely-not-installed",))
     assert records.provenance()["versions"] == {"surely-not-installed": None}
+
+
+def test_checking_a_folder_leaves_no_trace(tmp_path):
+    records.ensure_folder(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    records.ensure_writable(tmp_path / "a" / "b.json")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OSError, match="cannot write into"):
+        records.ensure_folder(tmp_path / "file" / "x")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        records.ensure_writable(tmp_path)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_bytes_round_trip(tmp_path):
+    assert records.write_bytes(tmp_path / "deep" / "a.bin", b"\x00\x01").read_bytes() == b"\x00\x01"
