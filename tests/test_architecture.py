@@ -27,7 +27,8 @@ def test_rooms_import_only_what_they_may():
 
 
 def test_importing_the_theory_does_not_load_torch_or_matplotlib():
-    code = "import sys, conditioning, conditioning.claims; print({'torch', 'matplotlib'} & set(sys.modules))"
+    heavy = {"torch", "matplotlib", "transformers", "peft"}
+    code = f"import sys, conditioning, conditioning.claims, llm; print({heavy} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "set()"
 
