@@ -125,7 +125,6 @@ def sign_gd_rate_sharp(trials: int, seed: int) -> Measurement:
 @measured_claim(
     "balora-rate",
     "GD projected after every step reaches ((κ_bal − 1)/(κ_bal + 1))² from any start: no better, no worse.",
-    source=POSTER,
     domain="one-layer loss, 7×6 Gaussian targets, r = 2, κ_bal ≤ 100; from Gaussian starts",
     trials=50,
 )

@@ -82,7 +82,6 @@ def invariance(x: Any) -> Comparison:
 @algebraic_claim(
     "minimizers-orbit",
     "The minimizers form one GL(r) orbit of dimension r², which is the whole kernel of the Hessian there.",
-    source=POSTER,
     family=MINIMIZERS,
     sides=("dim ker Hessian", "r²"),
 )
@@ -130,7 +129,6 @@ def exact_spectrum(x: Any) -> Comparison:
 @algebraic_claim(
     "model1-smoothness",
     "The largest eigenvalue of the Hessian at a minimizer is L = σ₁(A)² + σ₁(B)².",
-    source=POSTER,
     family=MINIMIZERS,
     sides=("L", "σ₁(A)² + σ₁(B)²"),
     tight_at=BALANCED_3x2_RANK_1,
@@ -147,7 +145,6 @@ def smoothness(x: Any) -> Comparison:
 @algebraic_claim(
     "kappa-spread",
     "κ is unbounded over the pairs with one and the same product: every Z has minimizers with κ ≥ 1000.",
-    source=POSTER,
     family=SPREADABLE,
     sides=("κ at G = diag(t, 1, …, 1), t = 1000", "1000"),
 )

@@ -173,7 +173,6 @@ def hyperbalanced(x: Any) -> Comparison:
 @algebraic_claim(
     "projection-idempotent",
     "P is a projection: P(P(A, B)) = P(A, B).",
-    source=POSTER,
     family=SEPARATED,
     sides=("‖P(P(A, B)) − P(A, B)‖/‖P(A, B)‖", "0"),
     has_exact=False,
@@ -217,7 +216,6 @@ def _gap_condition(x: FloatPair) -> float:
     "projection-first-order",
     "P agrees with the identity to first order on the hyperbalanced manifold, like a retraction: "
     "‖P(x + tv) − (x + tv)‖ = O(t²) for x on it and v tangent.",
-    source=POSTER,
     family=MOVES,
     sides=("16·e(t/4)/e(t) at t = 2⁻¹², e(t) = ‖P(x + tv) − (x + tv)‖", "2 (would be 4 at first order)"),
     has_exact=False,

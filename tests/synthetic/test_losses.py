@@ -7,6 +7,7 @@ import torch
 
 from conditioning.checks import DegenerateTargetError
 from conditioning.factors import minimizer
+from conditioning.hessians import hessian, two_layer_hessian
 from synthetic.losses import MLP, OneLayer, TwoLayer, move, polish
 from synthetic.targets import low_rank
 
@@ -158,3 +159,28 @@ def test_move_converts_every_array(rng):
     moved = move(loss.about(*draw(rng, (a, r), (r, b))), torch.as_tensor)
     assert all(isinstance(x, torch.Tensor) for x in (moved.Z_r, moved.U, moved.minimum, *moved.origin))
     assert moved.scaling == 1.0
+
+
+@pytest.mark.parametrize("scaling", [1.0, 0.5])
+def test_one_layer_smoothness_is_the_largest_eigenvalue_at_balance(rng, scaling):
+    Z = rng.standard_normal((a, b))
+    loss = OneLayer.from_target(Z[None], r, scaling=scaling)
+    A, B = minimizer(Z / scaling, r)
+    # ½‖Z − λAB‖² = λ²·½‖Z/λ − AB‖²
+    eigenvalues = scaling**2 * np.linalg.eigvalsh(hessian(A, B, Z / scaling))
+    assert loss.smoothness[0] == pytest.approx(eigenvalues[-1], rel=1e-12)
+    s = np.linalg.svd(Z, compute_uv=False)
+    assert loss.minimum[0] == pytest.approx(0.5 * (s[r:] ** 2).sum(), rel=1e-12)
+
+
+def test_smoothness_estimates_by_hand_and_against_dense_hessians(rng):
+    one = np.ones((1, 1, 1))
+    # P = 1 + 2 = 3, Q = 1 + 3 = 4: 2·max(2·4², 3·3²) = 64
+    assert TwoLayer.from_updates(one, one, 2 * one, 3 * one, 1).smoothness[0] == pytest.approx(64.0)
+    assert TwoLayer.from_updates(one, one, 3 * one, 2 * one, 1).smoothness[0] == pytest.approx(64.0)
+    assert MLP.from_teacher(3 * one, 5 * one, 2 * one).smoothness[0] == pytest.approx(2 * 2 * 3**2 * 5**2)
+    W1, W2, Z1, Z2 = (rng.standard_normal((4, 4)) for _ in range(4))
+    loss = TwoLayer.from_updates(W1[None], W2[None], Z1[None], Z2[None], 2)
+    (A1, B1), (A2, B2) = minimizer(Z1, 2), minimizer(Z2, 2)
+    L = np.linalg.eigvalsh(two_layer_hessian(A1, B1, A2, B2, W1, W2, loss.target[0]))[-1]
+    assert 0.25 < loss.smoothness[0] / L < 2

@@ -128,3 +128,23 @@ def test_settle_exponents():
     np.testing.assert_allclose(arrays["equal_kappa"][0], arrays["equal_kappa"][1], rtol=1e-4)
     assert result.meta["equal_kappa_imbalance"][0] > 1e-3 > 1e-12 > result.meta["equal_kappa_imbalance"][1]
     assert result.meta["equal_kappa_log_rate_difference"] < 0.02
+
+
+def test_every_field_by_hand():
+    # 40 steps at ratio 0.5, then 40 alternating 0.8, 0.2: mean 0.4, limsup 0.8
+    ratios = np.concatenate([np.full(40, 0.5), np.tile([0.8, 0.2], 20)])
+    curve = np.concatenate([[2.0], 2 * np.cumprod(ratios)])
+    found = measure_rate(curve, kappa=7.0, mu=0.5, decades=60.0, rounding=1e-3)
+    assert (found.steps, found.horizon, found.window, found.stopped) == (80, 80, (60, 80), "horizon")
+    assert found.limsup == pytest.approx(0.8)
+    assert found.mean == pytest.approx(0.4)
+    assert found.half_mean == pytest.approx(0.5)
+    assert found.limit_distance == pytest.approx((2 * curve[-1] / 0.5) ** 0.5)
+    error = abs(np.log(0.5) / np.log(0.4) - 1)
+    scatter = abs(np.log(0.8) / np.log(0.4) - 1)
+    assert found.error == pytest.approx(error)
+    assert found.scatter == pytest.approx(scatter)
+    assert found.uncertainty == pytest.approx(error + scatter + 2e-3 / abs(np.log(0.4)))
+    assert not found.conclusive
+    assert found.log_ratio(0.64) == pytest.approx(0.5)
+    assert measure_rate(curve[:41], kappa=7.0, mu=0.5, decades=60.0).conclusive
