@@ -134,9 +134,8 @@ def exact_spectrum(x: Any) -> Comparison:
     tight_at=BALANCED_3x2_RANK_1,
 )
 def smoothness(x: Any) -> Comparison:
-    """Proof: it is the largest of the sums in the exact spectrum, and a block's largest eigenvalue is at most
-    max(σ₁(A)², σ₁(B)²) + s_l ≤ σ₁(A)² + σ₁(B)², since s_l ≤ s_r ≤ σ_r(A)σ₁(B) ≤ σ₁(A)σ₁(B) and the 2×2 matrix
-    [[σ₁(B)², s], [s, σ₁(A)²]] with s ≤ σ₁(A)σ₁(B) has largest eigenvalue at most its trace.
+    """Proof: it is the largest of the sums in the exact spectrum. A block's largest eigenvalue is at most that of
+    [[σ₁(B)², s_l], [s_l, σ₁(A)²]]; since s_l ≤ s₁ ≤ σ₁(A)σ₁(B) its determinant is ≥ 0, so that is at most its trace.
     """
     L = x.dense_spectrum[-1] if isinstance(x, FloatPair) else x.L
     return equal(L, x.gram_A[0] + x.gram_B[0], x.rounding)
