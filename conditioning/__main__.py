@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 import conditioning
+from conditioning.checks import as_matrix
 from conditioning.command import console, new_app, run
 from conditioning.records import read_npz
 from conditioning.verification import Claim
@@ -39,7 +40,7 @@ def kappa(
     missing = sorted({"A", "B", "Z"} - set(arrays))
     if missing:
         raise ValueError(f"{file} has no array named {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
-    A, B, Z = arrays["A"], arrays["B"], arrays["Z"]
+    A, B, Z = (as_matrix(name, arrays[name]) for name in "ABZ")
     mu, L = conditioning.extreme_eigenvalues(A, B, Z, rtol=rtol)
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {

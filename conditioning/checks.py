@@ -77,6 +77,8 @@ def as_singular_values(values: ArrayLike) -> Array:
 
 
 def check_rank(r: int, a: int, b: int) -> None:
-    """Raises ValueError unless 1 ≤ r ≤ min(a, b)."""
+    """Raises ValueError unless 1 ≤ r ≤ min(a, b), and TypeError unless r is an integer."""
+    if isinstance(r, bool) or not isinstance(r, int | np.integer):
+        raise TypeError(f"rank r must be an integer, not {r!r}")
     if not 1 <= r <= min(a, b):
         raise ValueError(f"rank r = {r} must lie between 1 and min(a, b) = {min(a, b)}")

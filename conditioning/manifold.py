@@ -2,7 +2,7 @@
 
 Near a product of rank r the balanced pairs form a manifold of dimension d − r(r+1)/2 and the hyperbalanced
 ones, A = US^{1/2}, B = S^{1/2}Vᵀ with S > 0 diagonal, one of dimension d − r²: as many as there are rank-r
-matrices, so the GL(r) invariance is gone up to signs (and rotations inside equal singular values).
+matrices, so the GL(r) invariance is gone up to order and signs (and rotations inside equal singular values).
 """
 
 from typing import Literal
@@ -46,7 +46,8 @@ def is_balanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -> boo
     Raises:
         ValueError: on mismatched shapes or non-finite entries.
     """
-    return balancing_gap(A, B) <= _allowed_gap(A, B, rtol)
+    left, right = _scaled(A, B)
+    return balancing_gap(left, right) <= _relative_tolerance(A, B, rtol) * _size(left, right)
 
 
 def is_hyperbalanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -> bool:
@@ -54,19 +55,31 @@ def is_hyperbalanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -
 
     The order of the diagonal is free. Arguments and errors are those of `is_balanced`.
     """
-    left, _ = as_pair(A, B)
+    left, right = _scaled(A, B)
     gram = left.T @ left
     off_diagonal = float(np.linalg.norm(gram - np.diag(np.diag(gram))))
-    return off_diagonal <= _allowed_gap(A, B, rtol) and is_balanced(A, B, rtol=rtol)
+    return off_diagonal <= _relative_tolerance(A, B, rtol) * _size(left, right) and is_balanced(A, B, rtol=rtol)
 
 
-def _allowed_gap(A: ArrayLike, B: ArrayLike, rtol: float | None) -> float:
+def _relative_tolerance(A: ArrayLike, B: ArrayLike, rtol: float | None) -> float:
+    """The relative tolerance: as given, or what rounding in the arrays' dtype explains."""
     if rtol is None:
         dtypes = [np.asarray(X).dtype for X in (A, B)]
         storage_eps = max(float(np.finfo(t).eps) if t.kind == "f" else EPS for t in dtypes)
         rtol = balance_rtol(storage_eps, np.shape(A)[-1])
+    return rtol
+
+
+def _scaled(A: ArrayLike, B: ArrayLike) -> tuple[Array, Array]:
+    """The pair divided by its largest entry, so that Gram matrices neither overflow nor underflow."""
     left, right = as_pair(A, B)
-    return rtol * float(np.linalg.norm(left) ** 2 + np.linalg.norm(right) ** 2)
+    largest = max(np.abs(left).max(), np.abs(right).max())
+    return (left, right) if largest == 0 else (left / largest, right / largest)
+
+
+def _size(A: Array, B: Array) -> float:
+    """‖A‖_F² + ‖B‖_F²."""
+    return float(np.linalg.norm(A) ** 2 + np.linalg.norm(B) ** 2)
 
 
 def tangent_projection(

@@ -7,9 +7,9 @@ P is a change of gauge, P(A, B) = (AT, T⁻¹B), computed by the QR route (equal
 Everything is done in float64 with orthogonal matrices only, so AB is kept to a few epsilons of the storage
 type times ‖A‖‖B‖ whatever the conditioning of the pair.
 
-Where singular values of AB vanish, that formula destroys the pair: at AB = 0 it returns (0, 0), a saddle of
-every loss, from which training never leaves. Such *null* directions are carried over instead. With t = the
-live columns of T (BV_q S_q^{-1/2}) and τ = the live rows of T⁻¹ (S_q^{-1/2} U_qᵀA), which are dual, the rest
+Where singular values of AB vanish, that formula destroys the pair: at AB = 0 it returns (0, 0), where the gradient
+of every loss of AB vanishes, so that training never leaves. Such *null* directions are carried over instead. With
+t = the live columns of T (BV_q S_q^{-1/2}) and τ = the live rows of T⁻¹ (S_q^{-1/2} U_qᵀA), which are dual, the rest
 of T spans the null space of τ and the rest of T⁻¹ the null space of tᵀ, normalized symmetrically and scaled by
 (σ₁(B)/σ₁(A))^{1/2}, as the live ones are on the whole. So T stays invertible and no direction of A or B is
 lost; what lies in the null directions cannot be balanced and is left unbalanced.
@@ -34,7 +34,8 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     All gauges agree up to an r×r rotation between the factors:
 
     - "hyperbalanced" (the BaLoRA poster's P): AᵀA = BBᵀ = S, diagonal and descending. Signs are chosen so
-      that diag(XᵀA + YBᵀ) ≥ 0, so P is the identity on descending hyperbalanced pairs.
+      that diag(XᵀA + YBᵀ) ≥ 0, so P is the identity on descending hyperbalanced pairs with distinct S
+      (inside equal singular values the SVD is free to rotate).
     - "nearest": of all balanced pairs with the product AB the nearest to (A, B) in ‖·‖_F: P(A, B) turned by
       the orthogonal polar factor of XᵀA + YBᵀ (orthogonal Procrustes; derived here).
     - "symmetric": (AT, T⁻¹B) with T symmetric positive definite, T² = (AᵀA)⁻¹ # (BBᵀ) (geometric mean):
@@ -64,6 +65,7 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     # a NaN or infinity anywhere in a column spoils its norm, hence R; R is small, A is not
     if not bool(xp.all(xp.isfinite(R_A))) or not bool(xp.all(xp.isfinite(R_B))):
         raise ValueError("A or B contains NaN or infinity; nothing was balanced")
+    R_A, R_B, weight_A, weight_B, size = _normalized(xp, R_A, R_B)
     C = R_A @ R_B.mT
     U, S, Vt = xp.linalg.svd(C)
     storage_eps = float(xp.finfo(A.dtype).eps)
@@ -83,7 +85,7 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
         T_null, T_inv_null = scale * T_null, T_inv_null / scale
         T, x, y = T + T_null, x + R_A @ T_null, y + T_inv_null @ R_B.mT
 
-    O = _alignment(xp, gauge, x.mT @ R_A + y @ R_B, T)
+    O = _alignment(xp, gauge, weight_A * (x.mT @ R_A) + weight_B * (y @ R_B), T)
     x, y = x @ O, O.mT @ y
     dx, dy = _refinement(xp, U.mT @ (C - x @ y) @ Vt.mT, root * keep)
     x, y = x + U @ dx @ O, y + O.mT @ dy @ Vt
@@ -93,8 +95,8 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     kept = norm(x @ y - C) <= PRODUCT_RTOL / 2 * max(storage_eps, EPS) * given
     grown = norm(x) * norm(y) > 2 * given
     done = xp.any(live, axis=-1) & kept & ~grown
-    X = xp.astype((Q_A @ x)[..., : A.shape[-2], :], A.dtype)
-    Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]], B.dtype)
+    X = xp.astype((Q_A @ x)[..., : A.shape[-2], :] * size, A.dtype)
+    Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]] * size, B.dtype)
     if bool(xp.all(done)):
         return X, Y
     done = done[..., None, None]
@@ -125,6 +127,25 @@ def _pad_rows(xp: Any, A: Any) -> Any:
     """Adds zero rows to a factor with fewer rows than columns (r > min(a, b)), so that R is square."""
     missing = A.shape[-1] - A.shape[-2]
     return A if missing <= 0 else xp.concat([A] + [xp.zeros_like(A[..., :1, :])] * missing, axis=-2)
+
+
+def _normalized(xp: Any, R_A: Any, R_B: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """R_A and R_B scaled to entries of order 1 by powers of two, so that no product over- or underflows.
+
+    Returns:
+        Both scaled by 2^{-p}, 2^{-q}, with p + q even; the weights 2^{p − max(p, q)}, 2^{q − max(p, q)} of XᵀA and
+        YBᵀ relative to each other; and the scale 2^{(p + q)/2} of the balanced pair. All (…, 1, 1), all exact.
+    """
+
+    def exponent(R: Any) -> Any:
+        largest = xp.max(xp.abs(R), axis=(-2, -1), keepdims=True)
+        safe = xp.where(largest > 0, largest, xp.ones_like(largest))
+        return xp.clip(xp.round(xp.log2(safe)), -1000.0, 1000.0)
+
+    p, q = exponent(R_A), exponent(R_B)
+    q = q + xp.remainder(p + q, 2.0 * xp.ones_like(q))
+    top = xp.maximum(p, q)
+    return R_A * 2.0**-p, R_B * 2.0**-q, 2.0 ** (p - top), 2.0 ** (q - top), 2.0 ** ((p + q) / 2)
 
 
 def _eye_like(xp: Any, M: Any) -> Any:

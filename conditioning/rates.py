@@ -99,9 +99,10 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
     if np.abs(matrix - matrix.T).max() > rounding:
         raise ValueError("H is not symmetric")
     eigenvalues, Q = np.linalg.eigh((matrix + matrix.T) / 2)
-    if eigenvalues[kernel_dimension] <= rounding:
+    kernel = eigenvalues[:kernel_dimension]
+    if eigenvalues[kernel_dimension] <= rounding or np.abs(kernel).max(initial=0.0) > rounding:
         raise ValueError(
-            f"H has more than {kernel_dimension} eigenvalues that are zero or negative; "
+            f"H has not exactly {kernel_dimension} zero eigenvalues and otherwise positive ones; "
             "pass the true kernel_dimension (r² at a minimizer)"
         )
     positive, basis = eigenvalues[kernel_dimension:], Q[:, kernel_dimension:]

@@ -155,7 +155,13 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         OSError: if the file cannot be read.
         ValueError: if it is no .npz archive of plain arrays.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except EOFError:
+        raise ValueError(f"{path} is empty") from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path} holds a single array, not an archive of named ones")
+    with archive:
         return {name: archive[name] for name in archive.files}
 
 

@@ -16,7 +16,11 @@ The block is never formed. With S = diag(s_1..s_r), AᵀU_r = GᵀS^{1/2} and BV
 
     F = 2^{-1/2} [[ BV_r D₋,  BV_r D₊ ], [ AᵀU_r D₋, −AᵀU_r D₊ ]],   D∓ = (I ∓ s_l S⁻¹)^{1/2},
 
-so its eigenvalues are squared singular values of F: small ones come out to EPS·√κ relatively, not EPS·κ.
+so its eigenvalues are squared singular values of F: small ones come out to EPS·√κ relatively, not EPS·κ. The
+smallest one is better still: F⁻¹ needs no inversion, since (BV_r)⁻¹ = S⁻¹(AᵀU_r)ᵀ and (AᵀU_r)⁻¹ = S⁻¹(BV_r)ᵀ, so μ is
+the reciprocal of a squared norm,
+
+    F⁻¹ = 2^{-1/2} diag(D₋, D₊)⁻¹ [[ I, I ], [ I, −I ]] diag(S⁻¹(AᵀU_r)ᵀ, S⁻¹(BV_r)ᵀ),   μ = ‖F⁻¹‖₂⁻².
 """
 
 from dataclasses import dataclass
@@ -85,7 +89,11 @@ class Minimizer:
     def mu(self) -> float:
         """Smallest non-zero eigenvalue (module docstring)."""
         if self.r < self.k:
-            return float(self.residual_block(self.s[self.r : self.r + 1])[0, -1])
+            s, ratio = self.s[: self.r, None], self.s[self.r] / self.s[: self.r, None]
+            left, right = self.AtU.T / s, self.BV.T / s
+            minus, plus = np.sqrt(1 - ratio), np.sqrt(1 + ratio)
+            inverse = np.block([[left / minus, right / minus], [left / plus, -right / plus]])
+            return float(2 / np.linalg.norm(inverse, 2) ** 2)
         if self.a == self.b:
             return float(self.sigma_A[-1] ** 2 + self.sigma_B[-1] ** 2)
         return float((self.sigma_B if self.a > self.b else self.sigma_A)[-1] ** 2)
@@ -142,6 +150,8 @@ def analyse_minimizer(
     (a, r), b = left.shape, right.shape[1]
     check_rank(r, a, b)
     k = min(a, b)
+    if not rtol >= 0:
+        raise ValueError(f"rtol = {rtol} must be a number ≥ 0")
     if (Z is None) == (singular_values is None):
         raise ValueError("pass either the target Z or its singular values, not both and not neither")
 
@@ -162,7 +172,7 @@ def analyse_minimizer(
         check_target(s, r)
         distance = float(np.linalg.norm(s_product - s[:r]))
     allowed = rtol * float(np.linalg.norm(s[:r]))
-    if distance > allowed:
+    if not distance <= allowed:
         raise NotAMinimizerError(
             f"AB is not the best rank-{r} approximation of Z: ‖AB − Z_r‖_F = {distance:.3g}, allowed {allowed:.3g}. "
             "The closed forms hold at minimizers; use hessian(A, B, Z) elsewhere, or raise rtol"

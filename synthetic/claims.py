@@ -124,8 +124,9 @@ def sign_gd_rate_sharp(trials: int, seed: int) -> Measurement:
 
 @measured_claim(
     "balora-rate",
-    "GD projected after every step reaches ((κ_bal − 1)/(κ_bal + 1))² from any start: no better, no worse.",
-    domain="one-layer loss, 7×6 Gaussian targets, r = 2, κ_bal ≤ 100; from Gaussian starts",
+    "GD projected after every step contracts at ((κ_bal − 1)/(κ_bal + 1))², the rate at the balanced minimizer, from "
+    "generic starts that converge.",
+    domain="one-layer loss, 7×6 Gaussian targets, r = 2, κ_bal ≤ 100; Gaussian starts with entries 0.1·s₁^{1/2}",
     trials=50,
 )
 def balora_rate(trials: int, seed: int) -> Measurement:
@@ -158,6 +159,8 @@ def _gain(
     settings: Settings, optimizer: str, trials: int, seed: int, methods: tuple[str, str] = ("lora", "balora")
 ) -> dict[str, Any]:
     """Median log₁₀ gain of the second method over the first with its interval, and edge hits of the grid."""
+    if trials < 3:
+        raise ValueError(f"{trials} paired seeds give no interval; at least 3 trials are needed")
     settings = replace(settings, seeds=trials, seed=seed)
     result = convergence(settings, optimizer=optimizer, methods=methods, steps=STEPS)
     comparison = result.meta["comparisons"][0]
@@ -247,18 +250,22 @@ def balora_beats_lora_from_balance(trials: int, seed: int) -> Measurement:
     trials=8,
 )
 def same_kappa_same_curve(trials: int, seed: int) -> Measurement:
-    """Rule: deviation ~ γ^p with p ≥ 0.9, and every pair's log limsups at equal κ, same horizon, within 10 %.
+    """Rule: deviation ~ γ^p with p ≥ 0.9; at equal κ (within 1 %) all conclusive pairs' log limsups within 10 %.
 
-    Argument: the gradient flow conserves AᵀA − BBᵀ, so it stays balanced, where P is the identity; Euler's method
-    leaves it by O(γ). At equal κ both linearize to I − γH with the same extreme eigenvalues.
+    Inconclusive if fewer than half of the pairs at equal κ are. Argument: the gradient flow conserves AᵀA − BBᵀ, so it
+    stays balanced, where P is the identity; Euler's method leaves it by O(γ). At equal κ both linearize to I − γH
+    with the same extreme eigenvalues.
     """
     meta = settle(Settings(seeds=trials, seed=seed)).meta
     exponent, difference = meta["deviation_exponent"], meta["equal_kappa_log_rate_difference"]
-    note = f"deviation ~ γ^{exponent:.2f}; log rates at equal κ differ by up to {100 * difference:.2g} %"
+    share = meta["equal_kappa_conclusive_share"]
+    note = f"deviation ~ γ^{exponent:.2f}; log rates at equal κ differ by up to {100 * difference:.2g} % in the "
+    note += f"{100 * share:.0f} % of pairs that are conclusive"
+    holds = exponent >= 0.9 and difference <= 0.1 and meta["equal_kappa_difference"] <= 0.01
+    verdict: Any = "inconclusive" if share < 0.5 else "holds" if holds else "refuted"
     names = ("deviation_exponent", "imbalance_exponent", "equal_kappa_log_rate_difference", "equal_kappa_imbalance")
-    holds = exponent >= 0.9 and difference <= 0.1
-    evidence = {name: meta[name] for name in names}
-    return Measurement("holds" if holds else "refuted", trials, exponent - 0.9, note, evidence)
+    evidence = {name: meta[name] for name in (*names, "equal_kappa_conclusive_share", "equal_kappa_difference")}
+    return Measurement(verdict, trials, exponent - 0.9, note, evidence)
 
 
 @measured_claim(

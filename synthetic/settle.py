@@ -179,8 +179,15 @@ def _equal_kappa(settings: Settings, quiet: bool) -> tuple[dict[str, NDArray[Any
     imbalance = [run.imbalance[-1, 0] / _mass(run.factors)[0] for run in runs]
     return arrays, {
         "equal_kappa_imbalance": [float(np.median(gap)) for gap in imbalance],
-        "equal_kappa_log_rate_difference": float(np.abs(np.log(limsup[0]) / np.log(limsup[1]) - 1).max()),
+        "equal_kappa_log_rate_difference": _largest_log_rate_difference(limsup[:, conclusive.all(axis=0)]),
+        "equal_kappa_conclusive_share": float(conclusive.all(axis=0).mean()),
+        "equal_kappa_difference": float(np.abs(kappa[0] / kappa[1] - 1).max()),
     }
+
+
+def _largest_log_rate_difference(limsup: Array) -> float:
+    """Max |log rate of LoRA/log rate of BaLoRA − 1| over the pairs (2, n); 0 for none."""
+    return float(np.abs(np.log(limsup[0]) / np.log(limsup[1]) - 1).max(initial=0.0))
 
 
 def _unbalanced_at_equal_kappa(Z: Array, r: int) -> tuple[Array, Array]:

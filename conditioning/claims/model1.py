@@ -81,7 +81,7 @@ def invariance(x: Any) -> Comparison:
 
 @algebraic_claim(
     "minimizers-orbit",
-    "The minimizers form one GL(r) orbit of dimension r², which is the whole kernel of the Hessian there.",
+    "The kernel of the Hessian at a minimizer is the tangent space of its GL(r) orbit: its dimension is exactly r².",
     family=MINIMIZERS,
     sides=("dim ker Hessian", "r²"),
 )
@@ -143,7 +143,7 @@ def smoothness(x: Any) -> Comparison:
 
 @algebraic_claim(
     "kappa-spread",
-    "κ is unbounded over the pairs with one and the same product: every Z has minimizers with κ ≥ 1000.",
+    "κ is unbounded over the pairs with the same product, unless a = b = r = 1: Z has minimizers with κ ≥ 1000.",
     family=SPREADABLE,
     sides=("κ at G = diag(t, 1, …, 1), t = 1000", "1000"),
 )
@@ -200,7 +200,7 @@ def lower_bound_interior(x: Any) -> Comparison:
 )
 def upper_bound(x: Any) -> Comparison:
     """Proof: the block is at least min(σ_r(B)², σ_r(A)²)·I plus the coupling, whose norm is s_{r+1} (Weyl);
-    for r = k, μ ≥ m. Equality at balanced pairs. Where m ≤ s_{r+1} it says nothing.
+    for r = k, μ ≥ m. Equality at balanced pairs, but for r = a = b. Where m ≤ s_{r+1} it says nothing.
     """
     return at_most(x.kappa, x.bounds("paper")[1], x.rounding)
 
@@ -224,15 +224,16 @@ def corrected_lower(x: Any) -> Comparison:
 @algebraic_claim(
     "model1-bounds-corrected-upper",
     "κ ≤ (σ₁(A)² + σ₁(B)²)/max(λ, (s_r − s_{r+1})/max(‖G‖, ‖G⁻¹‖)²) for r < k, λ the smallest eigenvalue of "
-    "[[σ_r(B)², −s_{r+1}], [−s_{r+1}, σ_r(A)²]]: never vacuous, never weaker than the paper's.",
+    "[[σ_r(B)², −s_{r+1}], [−s_{r+1}, σ_r(A)²]].",
     kind="correction",
     family=MINIMIZERS,
     sides=("κ", "kappa_bounds(form='corrected').upper"),
     tight_at=BALANCED_3x3_RANK_2,
 )
 def corrected_upper(x: Any) -> Comparison:
-    """Proof: for unit-free u, v: u'BBᵀu + v'AᵀAv − 2s u'v ≥ σ_r(B)²‖u‖² + σ_r(A)²‖v‖² − 2s‖u‖‖v‖ ≥ λ(‖u‖² + ‖v‖²).
-    The second bound is Ostrowski's theorem for diag(G⁻¹, Gᵀ)·[[S, −sI], [−sI, S]]·diag(G⁻ᵀ, G).
+    """Proof: for any u, v: u'BBᵀu + v'AᵀAv − 2s u'v ≥ σ_r(B)²‖u‖² + σ_r(A)²‖v‖² − 2s‖u‖‖v‖ ≥ λ(‖u‖² + ‖v‖²).
+    The second bound is Ostrowski's theorem for diag(G⁻¹, Gᵀ)·[[S, −sI], [−sI, S]]·diag(G⁻ᵀ, G). So the bound is never
+    vacuous, and as λ ≥ m − s_{r+1} never weaker than the paper's.
     """
     return at_most(x.kappa, x.bounds("corrected")[1], x.rounding)
 
@@ -248,10 +249,12 @@ def balanced_kappa(x: Any) -> Comparison:
     s_i ± s_l.
     """
     r, k = x.shape.r, x.shape.k
-    balanced = x.with_gauge([[Fraction(int(i == j)) for j in range(r)] for i in range(r)])
     if isinstance(x, FloatPair):
+        left, _, right = np.linalg.svd(x.G)
+        balanced = x.with_gauge(left @ right)  # any orthogonal gauge
         return equal(balanced.kappa, x.kappa_balanced, balanced.rounding)
     gap = x.s[r - 1] - (x.s[r] if r < k else 0)
+    balanced = x.with_gauge([[Fraction(int(i == j)) for j in range(r)] for i in range(r)])
     return equal(balanced.kappa, (1 if r == x.shape.a == x.shape.b else 2) * x.s[0] / gap)
 
 
@@ -329,7 +332,7 @@ def balanced_unique(x: Any) -> Comparison:
 )
 def balanced_unique_rank_2(x: Any) -> Comparison:
     """Proof: κ = κ_bal forces L = 2s₁ and μ = s_r − s_{r+1}. The latter makes u = Gᵀe_r and v = G⁻¹e_r equal unit
-    vectors. The former gives ‖A‖² = ‖B‖² = s₁, so Gᵀe₁ and G⁻¹e₁ have norm ≤ 1 and inner product 1: equal
+    vectors. The former gives σ₁(A)² = σ₁(B)² = s₁, so Gᵀe₁ and G⁻¹e₁ have norm ≤ 1 and inner product 1: equal
     unit vectors too. For r ≤ 2 this says Gᵀ = G⁻¹, so AᵀA = GᵀSG = BBᵀ.
     """
     return more_than(x.kappa, x.kappa_balanced, x.rounding)
@@ -351,7 +354,7 @@ def balanced_smallest_trace(x: Any) -> Comparison:
 
 @algebraic_claim(
     "smallest-trace",
-    "tr H = b‖A‖² + a‖B‖² ≥ 2(ab)^{1/2}(s₁ + … + s_r), smallest where AᵀA = (a/b)BBᵀ: at balance only if a = b.",
+    "tr H = b‖A‖² + a‖B‖² ≥ 2(ab)^{1/2}(s₁ + … + s_r).",
     kind="correction",
     family=MINIMIZERS,
     sides=("tr H", "2(ab)^{1/2}(s₁ + … + s_r)"),
@@ -359,7 +362,7 @@ def balanced_smallest_trace(x: Any) -> Comparison:
 )
 def smallest_trace(x: Any) -> Comparison:
     """Proof: the cross block has no diagonal, so tr H = tr MᵀM = b‖A‖² + a‖B‖² ≥ 2(ab)^{1/2}‖A‖‖B‖, and
-    ‖A‖‖B‖ ≥ ‖AB‖_*, the nuclear norm (Hölder).
+    ‖A‖‖B‖ ≥ ‖AB‖_*, the nuclear norm (Hölder). Equality where AᵀA = (a/b)BBᵀ, which is balance only if a = b.
     """
     dimension = x.shape.a * x.shape.b
     root = x.sqrt(dimension if isinstance(x, FloatPair) else flint.fmpq(dimension))
@@ -383,8 +386,7 @@ def imbalanced_kappa(x: Any) -> Comparison:
     if isinstance(x, FloatPair):
         shape = (x.shape.a, x.shape.b)
         expected = closed_form.imbalanced_condition_number(x.s, r, t**4, shape)
-        tolerance = x.rounding * max(t, 1 / t) ** 4
-        return equal(pair.kappa, expected, tolerance)
+        return equal(pair.kappa, expected, pair.rounding)
     tau, (s_r, s_next) = t**2 + 1 / t**2, (x.s[r - 1], x.s[r])
     root = x.sqrt(s_r**2 * (tau**2 - 4) + 4 * s_next**2)
     return equal(pair.kappa, 2 * x.s[0] * tau / (s_r * tau - root))

@@ -127,8 +127,7 @@ def upper_bound_corrected(x: Any) -> Comparison:
 
 @algebraic_claim(
     "model2-upper-bound-tangent",
-    "κ ≤ κ(ΠJᵀJΠ)·(σ₁(A)² + σ₁(B)²)/m with Π the projector onto the tangent space {dA·B + A·dB}: never weaker, "
-    "and finite for J that is injective there only.",
+    "κ ≤ κ(ΠJᵀJΠ)·(σ₁(A)² + σ₁(B)²)/m with Π the projector onto the tangent space {dA·B + A·dB}.",
     kind="correction",
     family=INTERPOLATING,
     sides=("κ", "κ(JᵀJ on the tangent space)·(σ₁(A)² + σ₁(B)²)/m"),
@@ -136,7 +135,7 @@ def upper_bound_corrected(x: Any) -> Comparison:
 )
 def upper_bound_tangent(x: Any) -> Comparison:
     """Proof: the range of M is the tangent space, so J may be restricted to it in the argument for
-    `model2-upper-bound-corrected`.
+    `model2-upper-bound-corrected`. Never weaker, and finite for every J that is injective there.
     """
     return at_most(kappa(x), tangent_condition(x) * factor_ratio(x), rounding(x))
 
@@ -159,7 +158,7 @@ def balanced_optimal(x: Any) -> Comparison:
 
 @algebraic_claim(
     "balanced-optimal-model2-bound",
-    "Balanced pairs minimize the upper bound: (σ₁(A)² + σ₁(B)²)/m ≥ 2s₁/s_r, with equality at balance.",
+    "Balanced pairs minimize the upper bound: (σ₁(A)² + σ₁(B)²)/m ≥ 2s₁/s_r, its value at balance.",
     kind="correction",
     family=INTERPOLATING,
     sides=("(σ₁(A)² + σ₁(B)²)/m", "2s₁/s_r"),

@@ -57,6 +57,7 @@ class AlgebraicClaim(Claim):
         evidence: dict[str, Any] = {
             "optimizer_evaluations": search.evaluations,
             "exact_instances": search.exact_instances,
+            "cleared_exactly": search.cleared,
         }
         if search.worst is not None:
             evidence["worst_shape"] = search.worst.shape.as_dict()
@@ -65,6 +66,8 @@ class AlgebraicClaim(Claim):
         note = f"no counterexample in {search.draws} draws and {search.evaluations} optimizer steps"
         if self.has_exact:
             note += f"; {search.exact_instances} instances also checked exactly"
+        if search.cleared:
+            note += f"; {search.cleared} that looked violated in floats cleared exactly"
         if counterexample is not None:
             verdict, note = "refuted", "counterexample certified in exact arithmetic"
         elif search.undecided:
@@ -72,6 +75,8 @@ class AlgebraicClaim(Claim):
             note = f"{search.undecided} instances look violated, but none could be decided exactly"
         if self.tight_at is not None:
             evidence["tight"] = self._tightness(*self.tight_at)
+            if verdict == "holds" and not evidence["tight"]["equal"]:
+                verdict, note = "inconclusive", "the case of equality on record is none"
         return Verdict(
             claim=self,
             verdict=verdict,
@@ -125,7 +130,7 @@ class _Search:
 
     def __init__(self, claim: AlgebraicClaim, trials: int, rng: np.random.Generator) -> None:
         self.claim, self.family, self.trials, self.rng = claim, claim.family, trials, rng
-        self.draws = self.evaluations = self.exact_instances = self.undecided = 0
+        self.draws = self.evaluations = self.exact_instances = self.undecided = self.cleared = 0
         self.worst: _Point | None = None
 
     def run(self) -> Instance | None:
@@ -201,15 +206,16 @@ class _Search:
         """Turns a float instance that looks violated into a small rational one that certainly is."""
         if not point.comparison.suspicious:
             return None
-        satisfied = False
+        cleared = False
         if self.claim.has_exact:
             for rationals in self._rationals(point):
                 exact = self.claim.compare(self.family.exact(point.shape, rationals))
                 if exact.certainly_false:
                     return self._simplest(point.shape, rationals)
-                satisfied |= exact.certainly_true or exact.indistinguishable
-        # exact arithmetic next to the instance sees no violation: the floats had only lost their digits
-        self.undecided += not satisfied
+                # only exact arithmetic right beside the instance shows that the floats had merely lost digits
+                cleared = exact.satisfied and _close(rationals, point.parameters)
+        self.cleared += cleared
+        self.undecided += not cleared
         return None
 
     def _rationals(self, point: _Point) -> Iterator[Rationals]:
@@ -246,6 +252,12 @@ class _Search:
         floats = np.array([float(x) for x in candidate])
         looks_violated = self.claim.compare(self.family.floating(shape, floats)).suspicious
         return looks_violated and self._refutes(shape, candidate)
+
+
+def _close(rationals: Rationals, parameters: Array) -> bool:
+    """Whether a rounding moved no parameter by more than 1e-5, absolutely or relatively."""
+    floats = np.array([float(x) for x in rationals])
+    return bool((np.abs(floats - parameters) <= 1e-5 * np.maximum(1, np.abs(parameters))).all())
 
 
 def _complexity(x: Fraction) -> int:

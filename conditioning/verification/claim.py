@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import flint
+
 from conditioning.verification.exact import to_float
 
 VerdictName = Literal["holds", "refuted", "inconclusive"]
@@ -86,7 +88,13 @@ class Comparison:
     @property
     def indistinguishable(self) -> bool:
         """Whether exact sides agree to 2⁻¹⁰⁰ relatively: equality, as far as balls can tell."""
-        return abs(self.margin) < 2.0**-100
+        difference, size = abs(self.left - self.right), abs(self.left) + abs(self.right)
+        return bool(difference <= size * flint.fmpq(1, 2**100))
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether exact sides satisfy the statement, equality within balls included where it allows equality."""
+        return self.certainly_true or (self.relation != ">" and self.indistinguishable)
 
 
 def at_most(left: Any, right: Any, tolerance: float = 0.0) -> Comparison:

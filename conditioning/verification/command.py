@@ -81,9 +81,9 @@ def add_claim_commands(app: typer.Typer, load_claims: Callable[[], Mapping[str, 
             return 0
         shape, parameters = Shape(**found["shape"]), tuple(Fraction(x) for x in found["parameters"])
         instance, comparison = claim.evaluate(shape, parameters)
-        outcome = "violated" if comparison.certainly_false else "undecided"
-        if comparison.certainly_true or comparison.indistinguishable:
-            outcome = "satisfied" if comparison.certainly_true else "equal to 2⁻¹⁰⁰"
+        outcome = "equal to 2⁻¹⁰⁰" if comparison.indistinguishable else "undecided"
+        if comparison.certainly_false or comparison.certainly_true:
+            outcome = "violated" if comparison.certainly_false else "satisfied"
         report.print_instance(console, claim, instance, f"left {comparison.relation} right: {outcome}")
         return 0
 
@@ -157,10 +157,13 @@ def _search_again(claim: Claim, trials: int | None, seed: int) -> dict[str, Any]
 
 def _saved_instance(file: Path, id: str) -> dict[str, Any] | None:
     try:
-        entries = {entry["id"]: entry for entry in json.loads(file.read_text(encoding="utf-8"))}
+        entries = {
+            entry["id"]: entry["counterexample"] or entry["evidence"].get("tight")
+            for entry in json.loads(file.read_text(encoding="utf-8"))
+        }
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is not a file written by verify --json ({error})") from None
     if id not in entries:
         raise ValueError(f"{file} has no verdict on {id}")
-    found: dict[str, Any] | None = entries[id]["counterexample"] or entries[id]["evidence"].get("tight")
+    found: dict[str, Any] | None = entries[id]
     return found

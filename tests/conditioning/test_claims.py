@@ -129,6 +129,35 @@ def sign_matrices(r):
     return [np.diag(np.array(list(np.binary_repr(i, r)), dtype=float) * 2 - 1) for i in range(2**r)]
 
 
+def test_the_first_order_check_is_not_empty_and_catches_a_first_order_error(monkeypatch):
+    import conditioning.claims.projection as module
+
+    claim, rng = CLAIMS["projection-first-order"], np.random.default_rng(0)
+    draws = []
+    while len(draws) < 40:
+        shape = claim.family.shapes[len(draws) % len(claim.family.shapes)]
+        parameters = claim.family.draw(shape, rng)
+        if claim.family.valid(shape, parameters):
+            draws.append(claim.family.floating(shape, parameters, rng))
+    compared = [claim.compare(x) for x in draws]
+    assert sum(c.left != 1.0 for c in compared) >= 30  # 1.0 marks instances with no remainder above rounding
+
+    reference = {}
+
+    def shifted(A, B):
+        """P with an error that is linear in the distance from the first pair projected."""
+        X, Y = balance(A, B)
+        origin = reference.setdefault("X", X)
+        return X + 0.01 * (X - origin), Y
+
+    violated = 0
+    for x in draws:
+        reference.clear()
+        monkeypatch.setattr(module, "balance", shifted)
+        violated += claim.compare(x).suspicious
+    assert violated >= 30
+
+
 def test_literal_projection_counterexample_is_a_dead_start():
     A, B, Z = matrices(refute("projection-literal-trains-on"))
     assert not (A @ B).any()

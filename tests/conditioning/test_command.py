@@ -58,6 +58,11 @@ def test_verify_prints_a_table_and_writes_json(tmp_path):
     assert f"κ = {first['counterexample']['left']}" in replayed.stdout
 
 
+def test_replay_of_an_equality_that_violates_a_strict_claim_says_so():
+    result = run("replay", "projection-literal-trains-on", "--trials", "30")
+    assert "left > right: violated" in result.stdout
+
+
 def test_replay_searches_again_and_shows_tight_cases():
     refuted = run("replay", "model1-lower-bound", "--trials", "60")
     assert "violated" in refuted.stdout
@@ -128,6 +133,8 @@ def test_wrong_usage_is_one_clear_line(tmp_path):
     assert_one_line_error(run("kappa", str(tmp_path / "text.npz")), "is not an .npz archive")
     (tmp_path / "bad.json").write_text("{")
     assert_one_line_error(run("replay", "invariance", "--from", str(tmp_path / "bad.json")), "not a file written by")
+    (tmp_path / "part.json").write_text('[{"id": "invariance"}]')
+    assert_one_line_error(run("replay", "invariance", "--from", str(tmp_path / "part.json")), "not a file written by")
     (tmp_path / "other.json").write_text("[]")
     assert_one_line_error(run("replay", "invariance", "--from", str(tmp_path / "other.json")), "no verdict on")
     (tmp_path / "file").write_text("")

@@ -91,3 +91,12 @@ def test_tangent_projection_refuses_points_off_the_manifold():
         tangent_projection(np.diag([1.0, 0]), np.diag([1.0, 0]), S, S)
     with pytest.raises(ValueError, match=r"has shapes \(3, 2\), \(2, 2\)"):
         tangent_projection(S, S, np.zeros((3, 2)), zero)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-90, 1e90, 1e150])
+def test_membership_does_not_depend_on_the_scale(scale):
+    S = np.diag([2.0, 1.0])
+    assert is_hyperbalanced(scale * S, scale * S)
+    assert not is_balanced(scale * S, 1.001 * scale * S)
+    assert not is_hyperbalanced(scale * S, 1.001 * scale * S)
+    assert is_balanced(0 * S, 0 * S)

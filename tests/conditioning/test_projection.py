@@ -379,3 +379,19 @@ def test_bad_input_is_named():
             balance(A_bad, B)
         with pytest.raises(ValueError, match="contains NaN or infinity"):
             balance(B.T, A_bad.T)
+
+
+@every_gauge
+@pytest.mark.parametrize("exponents", [(150, 150), (-150, -150), (200, -200), (-90, 120), (-160, -150)])
+def test_scale_does_not_matter(gauge, exponents):
+    rng = np.random.default_rng(10)
+    A, B = rng.standard_normal((6, 3)), rng.standard_normal((3, 5))
+    X, Y = balance(A, B, gauge=gauge)
+    p, q = exponents
+    X2, Y2 = balance(A * 10.0**p, B * 10.0**q, gauge=gauge)
+    size = 10.0 ** ((p + q) / 2)
+    assert is_balanced(X2, Y2)
+    if gauge != "nearest":  # which pair is nearest depends on the scales
+        np.testing.assert_allclose(X2 / size, X, atol=1e-13)
+        np.testing.assert_allclose(Y2 / size, Y, atol=1e-13)
+    np.testing.assert_allclose((X2 / size) @ (Y2 / size), A @ B, atol=1e-14)

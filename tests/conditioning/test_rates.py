@@ -73,7 +73,7 @@ def test_beyond_enumeration_the_bound_is_an_upper_bound():
 def test_the_kernel_is_told_from_small_eigenvalues_at_every_scale(scale):
     limit = psd_rtol(3)
     assert sharp_sign_gd_rate(scale * np.diag([1, 1, 2 * limit])).mu_inf == pytest.approx(2 * limit * scale)
-    with pytest.raises(ValueError, match="zero or negative"):
+    with pytest.raises(ValueError, match="not exactly 0 zero eigenvalues"):
         sharp_sign_gd_rate(scale * np.diag([1, 1, limit / 2]))
     skew = np.zeros((3, 3))
     skew[0, 1] = scale
@@ -101,9 +101,11 @@ def test_bad_input():
         sharp_sign_gd_rate(np.ones((2, 3)))
     with pytest.raises(ValueError, match="not symmetric"):
         sharp_sign_gd_rate(np.array([[1.0, 0.5], [0, 1]]))
-    with pytest.raises(ValueError, match="more than 0 eigenvalues that are zero or negative"):
+    with pytest.raises(ValueError, match="not exactly 0 zero eigenvalues"):
         sharp_sign_gd_rate(np.diag([1.0, 0]))
-    with pytest.raises(ValueError, match="more than 1 eigenvalues"):
+    with pytest.raises(ValueError, match="not exactly 1 zero eigenvalues"):
         sharp_sign_gd_rate(np.diag([1.0, 0, -1]), kernel_dimension=1)
+    with pytest.raises(ValueError, match="not exactly 1 zero eigenvalues"):
+        sharp_sign_gd_rate(np.diag([-1.0, 1, 2]), kernel_dimension=1)
     with pytest.raises(ValueError, match="kernel_dimension = 2"):
         sharp_sign_gd_rate(np.eye(2), kernel_dimension=2)

@@ -72,3 +72,12 @@ def test_checking_a_folder_leaves_no_trace(tmp_path):
 
 def test_bytes_round_trip(tmp_path):
     assert records.write_bytes(tmp_path / "deep" / "a.bin", b"\x00\x01").read_bytes() == b"\x00\x01"
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "empty.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match="is empty"):
+        records.read_npz(tmp_path / "empty.npz")
+    np.save(tmp_path / "one.npy", np.eye(2))
+    with pytest.raises(ValueError, match="a single array, not an archive"):
+        records.read_npz(tmp_path / "one.npy")

@@ -208,3 +208,22 @@ def test_other_bad_input_is_refused():
         minimizer(Z, 2, scale * np.array([[1.0, 1.0], [1.0, 1.0 + 1e-12]]))
     with pytest.raises(ValueError, match=r"G must be \(2, 2\)"):
         minimizer(Z, 2, np.eye(3))
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e8, 1e12])
+def test_kappa_of_extreme_scalar_imbalance(scale):
+    Z = np.diag([4.0, 2.0, 1.0, 0.5])
+    A, B = minimizer(Z, 2)
+    expected = imbalanced_condition_number([4.0, 2.0, 1.0, 0.5], 2, scale**4)
+    assert condition_number(A * scale, B / scale, Z) == pytest.approx(expected, rel=1e-12)
+
+
+def test_tolerances_and_ranks_must_make_sense():
+    Z = np.diag([3.0, 2.0, 1.0])
+    A, B = minimizer(Z, 2)
+    for rtol in (np.nan, -1.0):
+        with pytest.raises(ValueError, match="must be a number ≥ 0"):
+            condition_number(2 * A, B, Z, rtol=rtol)
+    for r in (2.0, True, "2"):
+        with pytest.raises(TypeError, match="rank r must be an integer"):
+            minimizer(Z, r)

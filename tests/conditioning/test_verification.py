@@ -82,7 +82,10 @@ def test_a_float_bug_does_not_refute_a_true_claim():
         kappa = x.kappa * 0.5 if isinstance(x, FloatPair) else x.kappa  # wrong in floats, right exactly
         return at_least(kappa, 1, x.rounding)
 
-    assert plant(compare, recorded="holds").examine(trials=60, seed=0).verdict == "holds"
+    verdict = plant(compare, recorded="holds").examine(trials=60, seed=0)
+    assert verdict.verdict == "holds"
+    assert verdict.evidence["cleared_exactly"] > 0
+    assert "cleared exactly" in verdict.note
 
 
 def test_a_claim_wrong_only_exactly_is_still_refuted():
@@ -90,6 +93,33 @@ def test_a_claim_wrong_only_exactly_is_still_refuted():
         return at_least(x.kappa, 1) if isinstance(x, FloatPair) else at_least(x.kappa, 10**9)
 
     assert plant(compare).examine(trials=60, seed=0).verdict == "refuted"
+
+
+def test_a_strict_claim_that_balls_cannot_decide_is_inconclusive():
+    def compare(x):
+        root = 2**0.5 if isinstance(x, FloatPair) else flint.arb(2).sqrt()
+        return more_than(root * x.s[0], root * x.s[0], x.rounding)
+
+    assert plant(compare).examine(trials=40, seed=0).verdict == "inconclusive"
+
+
+def test_exact_arithmetic_far_from_the_instance_clears_nothing():
+    def compare(x):
+        if isinstance(x, FloatPair):
+            return at_most(2.0, 1.0)
+        # true at coarse roundings only: at those whose denominators are small
+        fine = max(int(entry.q) for entry in x.A.entries()) > 8
+        return at_most(flint.arb("1 +/- 0.1"), 1) if fine else at_most(0, 1)
+
+    assert plant(compare).examine(trials=40, seed=0).verdict == "inconclusive"
+
+
+def test_a_case_of_equality_that_is_none_is_noticed():
+    compare = lambda x: at_least(x.gram_A[0] + x.gram_B[0], 2 * x.s[0], x.rounding)  # noqa: E731
+    equality = (Shape(1, 1, 1), FAMILY.parameters([1], [], [[1]]))
+    off = (Shape(1, 1, 1), FAMILY.parameters([1], [], [[2]]))
+    assert plant(compare, tight_at=equality).examine(trials=40, seed=0).verdict == "holds"
+    assert plant(compare, tight_at=off).examine(trials=40, seed=0).verdict == "inconclusive"
 
 
 def test_violations_that_cannot_be_decided_are_inconclusive():
@@ -187,7 +217,13 @@ def test_exact_comparisons_decide_only_what_is_certain():
     assert not overlapping.certainly_false
     assert not overlapping.certainly_true
     assert overlapping.indistinguishable
+    assert overlapping.satisfied
+    assert not more_than(root * root, flint.fmpq(2)).satisfied
     assert not at_most(root, flint.fmpq(142, 100)).indistinguishable
+    just_above = at_most(flint.fmpq(10**20 + 1, 10**20), flint.fmpq(1))  # the same double, not the same number
+    assert just_above.certainly_false
+    assert not just_above.indistinguishable
+    assert not just_above.satisfied
 
 
 # --- exact arithmetic ---------------------------------------------------------------------------

@@ -111,6 +111,8 @@ def test_the_rule_of_the_comparisons(monkeypatch, one_layer, two_layer, verdict)
         ("same-kappa-same-curve", {"deviation_exponent": 0.8}, "refuted"),
         ("same-kappa-same-curve", {"equal_kappa_log_rate_difference": 0.11}, "refuted"),
         ("same-kappa-same-curve", {"equal_kappa_log_rate_difference": 0.09}, "holds"),
+        ("same-kappa-same-curve", {"equal_kappa_difference": 0.02}, "refuted"),
+        ("same-kappa-same-curve", {"equal_kappa_conclusive_share": 0.4}, "inconclusive"),
         ("flow-conserves-imbalance", {}, "holds"),
         ("flow-conserves-imbalance", {"drift_one_step_exponent": 1.9}, "refuted"),
         ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 1.2}, "refuted"),
@@ -126,6 +128,8 @@ def test_the_rules_of_the_critics_questions(monkeypatch, id, change, verdict):
         "deviation_exponent": 0.98,
         "imbalance_exponent": 1.0,
         "equal_kappa_log_rate_difference": 0.01,
+        "equal_kappa_conclusive_share": 1.0,
+        "equal_kappa_difference": 0.001,
         "equal_kappa_imbalance": [0.1, 0.0],
         "drift_one_step_exponent": 2.0,
         "drift_fixed_time_exponent": 1.0,
@@ -149,3 +153,8 @@ def test_diverged_seeds_count_against_the_method_that_diverges():
     curves[1, 1, 2:] = np.inf
     (line,) = _comparisons(["lora", "balora"], curves, 0)
     assert line["log10_gain"]["median"] == pytest.approx((2 - 9) / 2)
+
+
+def test_two_seeds_give_no_interval():
+    with pytest.raises(ValueError, match="2 paired seeds give no interval; at least 3"):
+        CLAIMS["balora-beats-lora-gd"].examine(trials=2, seed=0)
