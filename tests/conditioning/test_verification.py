@@ -41,6 +41,7 @@ def test_a_plainly_false_claim_is_refuted_by_its_smallest_instance():
     assert verdict.certified
     assert verdict.counterexample.shape == {"a": 1, "b": 1, "r": 1}
     assert (verdict.counterexample.left, verdict.counterexample.right) == ("1", "2")
+    assert verdict.evidence["optimizer_evaluations"] == 0  # found by drawing, in the first shape
 
 
 def test_a_false_claim_that_random_draws_miss_is_found_by_the_optimizer():
@@ -74,6 +75,7 @@ def test_a_true_claim_is_not_refuted_although_it_is_tight(seed):
     assert not verdict.certified
     assert verdict.counterexample is None
     assert abs(verdict.worst_margin) < 1e-6  # the optimizer came close to equality
+    assert abs(verdict.trials - 200) <= len(FAMILY.shapes)
     assert verdict.evidence["exact_instances"] == len(FAMILY.shapes)
 
 
