@@ -149,7 +149,6 @@ def analyse_minimizer(
     left, right = as_pair(A, B)
     (a, r), b = left.shape, right.shape[1]
     check_rank(r, a, b)
-    k = min(a, b)
     if not rtol >= 0:
         raise ValueError(f"rtol = {rtol} must be a number ≥ 0")
     if (Z is None) == (singular_values is None):
@@ -165,11 +164,8 @@ def analyse_minimizer(
         check_target(s, r)
         distance = _low_rank_norm(left, right, U_Z[:, :r] * s[:r], Vt_Z[:r])
     else:
-        s = as_singular_values(singular_values)  # type: ignore[arg-type]
-        if len(s) < min(r + 1, k):
-            raise ValueError(f"{len(s)} singular values given, but s_1 … s_{min(r + 1, k)} are needed")
-        s = s[:k]
-        check_target(s, r)
+        assert singular_values is not None
+        s, _ = _leading_singular_values(singular_values, r, (a, b))
         distance = float(np.linalg.norm(s_product - s[:r]))
     allowed = rtol * float(np.linalg.norm(s[:r]))
     if not distance <= allowed:

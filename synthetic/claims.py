@@ -13,7 +13,7 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning.claims.canonical import CanonicalMinimizers, Extra, FloatPair
+from conditioning.claims.canonical import GRADIENT_STEP, CanonicalMinimizers, FloatPair
 from conditioning.factors import minimizer
 from conditioning.projection import balance
 from conditioning.tolerances import claim_rtol
@@ -313,13 +313,7 @@ def flow_conserves_imbalance(trials: int, seed: int) -> Measurement:
     return Measurement("holds" if holds else "refuted", trials, 0.05 - abs(one - 2), note, evidence)
 
 
-STEPPED = CanonicalMinimizers(
-    "any pair, any gradient ∇ℓ(W), any step γ",
-    extras=(
-        Extra("gradient", lambda s: (s.a, s.b), lambda s, rng: rng.standard_normal((s.a, s.b))),
-        Extra("step", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-3, 1, (1, 1))),
-    ),
-)
+STEPPED = CanonicalMinimizers("any pair, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
 
 
 @algebraic_claim(

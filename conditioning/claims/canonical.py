@@ -40,6 +40,25 @@ class Extra:
     valid: Callable[[Any], bool] = lambda matrix: True
 
 
+def gaussian(name: str, size: Callable[[Shape], tuple[int, int]], max_condition: float | None = None) -> Extra:
+    """A matrix of standard normal entries, of bounded condition number if one is given."""
+    if max_condition is None:
+        return Extra(name, size, lambda shape, rng: rng.standard_normal(size(shape)))
+    return Extra(
+        name,
+        size,
+        lambda shape, rng: rng.standard_normal(size(shape)),
+        lambda matrix: bool(np.linalg.cond(matrix.astype(float)) <= max_condition),
+    )
+
+
+GRADIENT_STEP = (
+    gaussian("gradient", lambda s: (s.a, s.b)),
+    Extra("step", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-3, 1, (1, 1))),
+)
+"""A gradient ∇ℓ(W) (a, b) and a step size γ over four decades."""
+
+
 @dataclass(frozen=True)
 class CanonicalMinimizers:
     """Minimizers (A, B) of ½‖Z − AB‖_F² in canonical form; a `Family`.
@@ -292,6 +311,12 @@ class FloatPair:
     def with_gauge(self, G: Any) -> "FloatPair":
         return FloatPair(self.shape, self.q, self.tail, np.asarray(G, dtype=float), self.extras, self.frame)
 
+    def with_diagonal_gauge(self, entries: Sequence[Any]) -> "FloatPair":
+        return self.with_gauge(np.diag([float(x) for x in entries]))
+
+    def balanced(self) -> "FloatPair":
+        return self.with_diagonal_gauge([1] * self.shape.r)
+
 
 @dataclass(frozen=True)
 class ExactPair:
@@ -321,17 +346,17 @@ class ExactPair:
     @cached_property
     def A(self) -> flint.fmpq_mat:
         """(a, r) factor [diag(q) G; 0]."""
-        return _diagonal(self.shape.a, self.shape.r, self.q) * self.G
+        return diagonal(self.shape.a, self.shape.r, self.q) * self.G
 
     @cached_property
     def B(self) -> flint.fmpq_mat:
         """(r, b) factor [G⁻¹ diag(q), 0]."""
-        return self.G.inv() * _diagonal(self.shape.r, self.shape.b, self.q)
+        return self.G.inv() * diagonal(self.shape.r, self.shape.b, self.q)
 
     @cached_property
     def Z(self) -> flint.fmpq_mat:
         """(a, b) target diag(s)."""
-        return _diagonal(self.shape.a, self.shape.b, self.s)
+        return diagonal(self.shape.a, self.shape.b, self.s)
 
     @cached_property
     def hessian(self) -> flint.fmpq_mat:
@@ -388,7 +413,7 @@ class ExactPair:
     @cached_property
     def kappa_balanced(self) -> exact.Exact:
         """Condition number at the hyperbalanced pair with the same product."""
-        return self.with_gauge(_identity(self.shape.r)).kappa
+        return self.balanced().kappa
 
     @cached_property
     def gram_A(self) -> list[exact.Exact]:
@@ -425,13 +450,19 @@ class ExactPair:
         gauge = G if isinstance(G, flint.fmpq_mat) else exact.matrix(G)
         return ExactPair(self.shape, self.q, self.tail, gauge, self.extras)
 
+    def with_diagonal_gauge(self, entries: Sequence[Any]) -> "ExactPair":
+        """The pair with a diagonal gauge."""
+        rationals = [x if isinstance(x, flint.fmpq) else exact.rational(x) for x in entries]
+        return self.with_gauge(diagonal(self.shape.r, self.shape.r, rationals))
 
-def _diagonal(rows: int, columns: int, entries: Sequence[Any]) -> flint.fmpq_mat:
+    def balanced(self) -> "ExactPair":
+        """The hyperbalanced pair diag(q), diag(q) with the same product."""
+        return self.with_diagonal_gauge([1] * self.shape.r)
+
+
+def diagonal(rows: int, columns: int, entries: Sequence[Any]) -> flint.fmpq_mat:
+    """A rational matrix with these entries on its diagonal and zeros elsewhere."""
     D = flint.fmpq_mat(rows, columns)
     for i, x in enumerate(entries):
         D[i, i] = x
     return D
-
-
-def _identity(n: int) -> flint.fmpq_mat:
-    return _diagonal(n, n, [flint.fmpq(1)] * n)

@@ -12,7 +12,7 @@ import flint
 import numpy as np
 
 from conditioning import spectra as closed_form
-from conditioning.claims.canonical import CanonicalMinimizers, Extra, FloatPair, draw_confined_gauge
+from conditioning.claims.canonical import CanonicalMinimizers, FloatPair, draw_confined_gauge, gaussian
 from conditioning.tolerances import claim_rtol
 from conditioning.verification import (
     POSTER,
@@ -46,15 +46,7 @@ UNBALANCED_LOW_RANK = CanonicalMinimizers(
 )
 EQUIVALENT = CanonicalMinimizers(
     "any target T in place of Z, any second gauge R",
-    extras=(
-        Extra("T", lambda s: (s.a, s.b), lambda s, rng: rng.standard_normal((s.a, s.b))),
-        Extra(
-            "R",
-            lambda s: (s.r, s.r),
-            lambda s, rng: rng.standard_normal((s.r, s.r)),
-            lambda R: bool(np.linalg.cond(R.astype(float)) < 1e4),
-        ),
-    ),
+    extras=(gaussian("T", lambda s: (s.a, s.b)), gaussian("R", lambda s: (s.r, s.r), max_condition=1e4)),
 )
 
 BALANCED_3x2_RANK_1 = (Shape(3, 2, 1), INTERIOR.parameters([2], [1], [[1]]))
@@ -155,8 +147,7 @@ def kappa_spread(x: Any) -> Comparison:
     """
     r, shape = x.shape.r, x.shape
     t = Fraction(1, 1000) if r == 1 and shape.a < shape.b else Fraction(1000)
-    gauge = [[t if i == j == 0 else Fraction(int(i == j)) for j in range(r)] for i in range(r)]
-    return at_least(x.with_gauge(gauge).kappa, 1000, x.rounding)
+    return at_least(x.with_diagonal_gauge([t] + [1] * (r - 1)).kappa, 1000, x.rounding)
 
 
 @algebraic_claim(
@@ -254,8 +245,7 @@ def balanced_kappa(x: Any) -> Comparison:
         balanced = x.with_gauge(left @ right)  # any orthogonal gauge
         return equal(balanced.kappa, x.kappa_balanced, balanced.rounding)
     gap = x.s[r - 1] - (x.s[r] if r < k else 0)
-    balanced = x.with_gauge([[Fraction(int(i == j)) for j in range(r)] for i in range(r)])
-    return equal(balanced.kappa, (1 if r == x.shape.a == x.shape.b else 2) * x.s[0] / gap)
+    return equal(x.balanced().kappa, (1 if r == x.shape.a == x.shape.b else 2) * x.s[0] / gap)
 
 
 @algebraic_claim(
@@ -302,9 +292,8 @@ def full_rank_optimum(x: Any) -> Comparison:
     """
     r, c = x.shape.r, 4 * x.q[0]
     diagonal = [x.q[i] / c if x.shape.b <= x.shape.a else c / x.q[i] for i in range(r)]
-    gauge = [[diagonal[i] * int(i == j) for j in range(r)] for i in range(r)]
     limit = 1.01 if isinstance(x, FloatPair) else flint.fmpq(101, 100)
-    return at_most(x.with_gauge(gauge).kappa, limit, x.rounding)
+    return at_most(x.with_diagonal_gauge(diagonal).kappa, limit, x.rounding)
 
 
 @algebraic_claim(
@@ -382,7 +371,7 @@ def imbalanced_kappa(x: Any) -> Comparison:
     r, t = x.shape.r, abs(x.G[0, 0])
     if t == 0:
         t = 1
-    pair = x.with_gauge([[t * int(i == j) for j in range(r)] for i in range(r)])
+    pair = x.with_diagonal_gauge([t] * r)
     if isinstance(x, FloatPair):
         shape = (x.shape.a, x.shape.b)
         expected = closed_form.imbalanced_condition_number(x.s, r, t**4, shape)

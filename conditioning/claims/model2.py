@@ -153,7 +153,7 @@ def balanced_optimal(x: Any) -> Comparison:
     """Fails: J can be large exactly where one factor acts alone, and an imbalance can undo that. What balance
     optimizes is the upper bound.
     """
-    return at_least(kappa(x), kappa(_balanced(x)), max(rounding(x), rounding(_balanced(x))))
+    return at_least(kappa(x), kappa(x.balanced()), max(rounding(x), rounding(x.balanced())))
 
 
 @algebraic_claim(
@@ -167,11 +167,6 @@ def balanced_optimal(x: Any) -> Comparison:
 def balanced_optimal_bound(x: Any) -> Comparison:
     """Proof: σ₁(A)² + σ₁(B)² ≥ 2σ₁(A)σ₁(B) ≥ 2s₁ and m ≤ σ_r(A)σ_r(B) ≤ σ_r(AB) = s_r."""
     return at_least(factor_ratio(x), 2 * x.s[0] / x.s[x.shape.r - 1], rounding(x))
-
-
-def _balanced(x: Any) -> Any:
-    r = x.shape.r
-    return x.with_gauge([[int(i == j) for j in range(r)] for i in range(r)])
 
 
 CLAIMS = (

@@ -15,7 +15,14 @@ import numpy as np
 
 from conditioning import manifold
 from conditioning.checks import Array
-from conditioning.claims.canonical import CanonicalMinimizers, ExactPair, Extra, FloatPair
+from conditioning.claims.canonical import (
+    GRADIENT_STEP,
+    CanonicalMinimizers,
+    ExactPair,
+    FloatPair,
+    diagonal,
+    gaussian,
+)
 from conditioning.factors import change_gauge
 from conditioning.projection import GAUGES, balance
 from conditioning.tolerances import EPS, PRODUCT_RTOL, balance_rtol, claim_rtol
@@ -37,40 +44,20 @@ PAIRS = CanonicalMinimizers("any target; here the pair matters and Z does not")
 SEPARATED = CanonicalMinimizers("distinct singular values, relative gaps of √s_i ≥ 0.05", min_root_gap=0.05)
 
 
-def _square(name: str, low: float = -1.0) -> Extra:
-    """An r×r matrix of standard normal entries, times 10^low."""
-    return Extra(name, lambda s: (s.r, s.r), lambda s, rng: 10**low * rng.standard_normal((s.r, s.r)))
-
-
 SECOND_GAUGE = CanonicalMinimizers(
     "distinct singular values, any second gauge R with cond(R) ≤ 100",
     min_root_gap=0.05,
-    extras=(
-        Extra(
-            "R",
-            lambda s: (s.r, s.r),
-            lambda s, rng: rng.standard_normal((s.r, s.r)),
-            lambda R: bool(np.linalg.cond(R.astype(float)) <= 100),
-        ),
-    ),
+    extras=(gaussian("R", lambda s: (s.r, s.r), max_condition=100),),
 )
 ROTATED = CanonicalMinimizers(
-    "compared with balanced pairs (XO, OᵀY), O = (I − S)(I + S)⁻¹ D, S skew, D signs", extras=(_square("K", 0.0),)
+    "compared with balanced pairs (XO, OᵀY), O = (I − S)(I + S)⁻¹ D, S skew, D signs",
+    extras=(gaussian("K", lambda s: (s.r, s.r)),),
 )
-GRADIENT = CanonicalMinimizers(
-    "hyperbalanced pairs, any gradient ∇ℓ(W), any step γ",
-    extras=(
-        Extra("gradient", lambda s: (s.a, s.b), lambda s, rng: rng.standard_normal((s.a, s.b))),
-        Extra("step", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-3, 1, (1, 1))),
-    ),
-)
+GRADIENT = CanonicalMinimizers("hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
 MOVES = CanonicalMinimizers(
     "hyperbalanced pairs with separated singular values, any tangent direction",
     min_root_gap=0.1,
-    extras=(
-        Extra("dA", lambda s: (s.a, s.r), lambda s, rng: rng.standard_normal((s.a, s.r))),
-        Extra("dB", lambda s: (s.r, s.b), lambda s, rng: rng.standard_normal((s.r, s.b))),
-    ),
+    extras=(gaussian("dA", lambda s: (s.a, s.r)), gaussian("dB", lambda s: (s.r, s.b))),
 )
 
 
@@ -261,21 +248,17 @@ def nearest(x: Any) -> Comparison:
         best = np.diag(np.where(np.diag(X.T @ x.A + Y @ x.B.T) < 0, -1.0, 1.0))
         tolerance = _products_rounding(x)
         return at_most(_distance((X @ best, best @ Y), (x.A, x.B)), _distance((X @ O, O.T @ Y), (x.A, x.B)), tolerance)
-    K = x.extras["K"]
-    identity = x.A.transpose() * x.A * 0
-    for i in range(x.shape.r):
-        identity[i, i] = 1
-    skew = K - K.transpose()
-    reflection = identity * 1
-    for i in range(x.shape.r):
-        reflection[i, i] = -1 if K[i, i] < 0 else 1
-    O = (identity - skew) * (identity + skew).inv() * reflection
-    flat = x.with_gauge(identity)
+    r, K, flat = x.shape.r, x.extras["K"], x.balanced()
+    identity, skew = diagonal(r, r, [1] * r), K - K.transpose()
+    O = (identity - skew) * (identity + skew).inv() * _signs(K)
     overlap = flat.A.transpose() * x.A + flat.B * x.B.transpose()
-    signs = identity * 1
-    for i in range(x.shape.r):
-        signs[i, i] = -1 if overlap[i, i] < 0 else 1
-    return at_most(_exact_distance(flat, signs, x), _exact_distance(flat, O, x))
+    return at_most(_exact_distance(flat, _signs(overlap), x), _exact_distance(flat, O, x))
+
+
+def _signs(M: flint.fmpq_mat) -> flint.fmpq_mat:
+    """Diagonal matrix of the signs of M's diagonal, 1 for 0."""
+    r = M.nrows()
+    return diagonal(r, r, [-1 if M[i, i] < 0 else 1 for i in range(r)])
 
 
 def _rotation(K: Array) -> Array:
@@ -362,14 +345,13 @@ def intrinsic_gd(x: Any) -> Comparison:
         cancelled = np.linalg.norm(x.A) * np.linalg.norm(x.B) / s[0]
         tolerance = claim_rtol(float(cancelled), x.shape.d)
         return equal(float(np.linalg.norm(moved - expected) / size), 0.0, tolerance)
-    balanced = x.with_gauge([[int(i == j) for j in range(x.shape.r)] for i in range(x.shape.r)])
+    balanced = x.balanced()
     A, B = balanced.A, balanced.B
     G, step = x.extras["gradient"], x.extras["step"][0, 0]
     W = A * B
     # in the canonical frame W is diagonal, so both square roots are |W| with the missing rows or columns 0
-    root_left, root_right = flint.fmpq_mat(x.shape.a, x.shape.a), flint.fmpq_mat(x.shape.b, x.shape.b)
-    for i in range(x.shape.r):
-        root_left[i, i] = root_right[i, i] = W[i, i]
+    roots = [W[i, i] for i in range(x.shape.r)]
+    root_left, root_right = (diagonal(n, n, roots) for n in (x.shape.a, x.shape.b))
     expected = W - (G * root_right + root_left * G) * step + G * W.transpose() * G * step**2
     moved = (A - G * B.transpose() * step) * (B - A.transpose() * G * step)
     return equal(exactly.half_square(moved - expected), flint.fmpq(0))
