@@ -48,7 +48,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/condition_number.py
 
 figures: $(READY)
-	for experiment in manifold kappa-histogram rates convergence phase settle; do \
+	for experiment in manifold kappa-histogram rates convergence phase settle duel ratios; do \
 		$(BIN)/python -m synthetic $$experiment --out results || exit 1; done
 	$(BIN)/python -m figures all --from results --to figures/gallery --format png
 

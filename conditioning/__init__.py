@@ -7,7 +7,21 @@ from conditioning.bounds import KappaBounds, kappa_bounds, model2_kappa_bound, t
 from conditioning.checks import DegenerateTargetError, NotAMinimizerError
 from conditioning.factors import change_gauge, jacobian, loss, minimizer
 from conditioning.hessians import hessian, model2_hessian, model2_jacobian, two_layer_hessian
+from conditioning.imbalance import (
+    imbalance,
+    imbalance_penalty,
+    paper_ratio,
+    penalty_gradient,
+    penalty_step,
+    stable_penalty_step,
+)
 from conditioning.manifold import balancing_gap, is_balanced, is_hyperbalanced, tangent_projection
+from conditioning.preconditioning import (
+    preconditioned_extremes,
+    preconditioned_hessian,
+    preconditioned_spectrum,
+    scaled_gradient,
+)
 from conditioning.projection import GAUGES, balance
 from conditioning.rates import SharpSignRate, gd_rate, sharp_sign_gd_rate, sign_gd_rate
 from conditioning.spectra import (
@@ -57,4 +71,15 @@ __all__ = [
     "is_balanced",
     "is_hyperbalanced",
     "tangent_projection",
+    # the rivals: imbalance-regularized LoRA and scaled gradients
+    "imbalance",
+    "imbalance_penalty",
+    "paper_ratio",
+    "penalty_gradient",
+    "penalty_step",
+    "stable_penalty_step",
+    "preconditioned_extremes",
+    "preconditioned_hessian",
+    "preconditioned_spectrum",
+    "scaled_gradient",
 ]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import array_api_compat
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -44,6 +45,34 @@ def check_inner_dimension(A: Any, B: Any) -> None:
             f"A {tuple(A.shape)} and B {tuple(B.shape)} do not share an inner dimension r: the product AB "
             "needs A (a, r) and B (r, b). PEFT stores them the other way round: its lora_B is A here"
         )
+
+
+def factor_namespace(A: Any, B: Any) -> Any:
+    """The array namespace of a pair A (…, a, r), B (…, r, b), after all checks that do not look at entries.
+
+    Raises:
+        TypeError: if A and B are of different libraries or dtypes, or not real floating point.
+        ValueError: on mismatched shapes or an empty array.
+    """
+    try:
+        xp = array_api_compat.array_namespace(A, B)
+    except TypeError:
+        raise TypeError(
+            f"A and B must both be NumPy arrays or both torch tensors, not {type(A).__name__} and {type(B).__name__}"
+        ) from None
+    check_inner_dimension(A, B)
+    if A.shape[:-2] != B.shape[:-2]:
+        raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} have different leading dimensions")
+    if 0 in A.shape or 0 in B.shape:
+        raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} must not be empty")
+    if A.dtype != B.dtype or not xp.isdtype(A.dtype, "real floating"):
+        raise TypeError(f"A and B must share one real floating dtype, but have {A.dtype} and {B.dtype}")
+    return xp
+
+
+def eye_like(xp: Any, M: Any) -> Any:
+    """Identity of the size, dtype and device of the (…, r, r) array M."""
+    return xp.eye(M.shape[-1], dtype=M.dtype, device=array_api_compat.device(M))
 
 
 def as_pair(A: ArrayLike, B: ArrayLike) -> tuple[Array, Array]:

@@ -17,9 +17,7 @@ lost; what lies in the null directions cannot be balanced and is left unbalanced
 
 from typing import Any, Literal, TypeVar
 
-import array_api_compat
-
-from conditioning.checks import check_inner_dimension
+from conditioning.checks import eye_like, factor_namespace
 from conditioning.tolerances import EPS, PRODUCT_RTOL, rank_rtol
 
 Gauge = Literal["hyperbalanced", "nearest", "symmetric"]
@@ -59,7 +57,9 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
         TypeError: if A and B are of different libraries or dtypes, or not real floating point.
         ValueError: on mismatched shapes, an empty array, an unknown gauge, NaN or infinity.
     """
-    xp = _check(A, B, gauge)
+    if gauge not in GAUGES:
+        raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
+    xp = factor_namespace(A, B)
     Q_A, R_A = xp.linalg.qr(_pad_rows(xp, xp.astype(A, xp.float64)))
     Q_B, R_B = xp.linalg.qr(_pad_rows(xp, xp.astype(B, xp.float64).mT))
     # a NaN or infinity anywhere in a column spoils its norm, hence R; R is small, A is not
@@ -103,26 +103,6 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     return xp.where(done, X, A), xp.where(done, Y, B)
 
 
-def _check(A: Any, B: Any, gauge: str) -> Any:
-    """The arrays' namespace, after all checks that do not look at entries."""
-    try:
-        xp = array_api_compat.array_namespace(A, B)
-    except TypeError:
-        raise TypeError(
-            f"A and B must both be NumPy arrays or both torch tensors, not {type(A).__name__} and {type(B).__name__}"
-        ) from None
-    if gauge not in GAUGES:
-        raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
-    check_inner_dimension(A, B)
-    if A.shape[:-2] != B.shape[:-2]:
-        raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} have different leading dimensions")
-    if 0 in A.shape or 0 in B.shape:
-        raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} must not be empty")
-    if A.dtype != B.dtype or not xp.isdtype(A.dtype, "real floating"):
-        raise TypeError(f"A and B must share one real floating dtype, but have {A.dtype} and {B.dtype}")
-    return xp
-
-
 def _pad_rows(xp: Any, A: Any) -> Any:
     """Adds zero rows to a factor with fewer rows than columns (r > min(a, b)), so that R is square."""
     missing = A.shape[-1] - A.shape[-2]
@@ -148,11 +128,6 @@ def _normalized(xp: Any, R_A: Any, R_B: Any) -> tuple[Any, Any, Any, Any, Any]:
     return R_A * 2.0**-p, R_B * 2.0**-q, 2.0 ** (p - top), 2.0 ** (q - top), 2.0 ** ((p + q) / 2)
 
 
-def _eye_like(xp: Any, M: Any) -> Any:
-    """Identity of the size, dtype and device of the (…, r, r) array M."""
-    return xp.eye(M.shape[-1], dtype=M.dtype, device=array_api_compat.device(M))
-
-
 def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tuple[Any, Any]:
     """The columns of T and rows of T⁻¹ that belong to null directions; zero in the live positions.
 
@@ -164,7 +139,7 @@ def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tupl
     N = xp.linalg.svd(keep[..., :, None] * (U.mT @ R_A))[2].mT * null[..., None, :]
     W = xp.linalg.svd(keep[..., :, None] * (Vt @ R_B))[2].mT * null[..., None, :]
     # the live block is filled with 2·I: larger than the singular values of WᵀN, so it sorts first
-    u, c, vt = xp.linalg.svd(W.mT @ N + 2 * keep[..., None, :] * _eye_like(xp, N))
+    u, c, vt = xp.linalg.svd(W.mT @ N + 2 * keep[..., None, :] * eye_like(xp, N))
     scale = null / xp.sqrt(xp.where(live, xp.ones_like(c), c))
     return N @ vt.mT * scale[..., None, :], scale[..., :, None] * u.mT @ W.mT
 
@@ -197,7 +172,7 @@ def _alignment(xp: Any, gauge: Gauge, overlap: Any, T: Any) -> Any:
     """
     if gauge == "hyperbalanced":
         signs = xp.where(xp.linalg.diagonal(overlap) < 0, -1.0, 1.0)
-        return signs[..., None, :] * _eye_like(xp, overlap)
+        return signs[..., None, :] * eye_like(xp, overlap)
     if gauge == "nearest":
         u, _, vt = xp.linalg.svd(overlap)
         return u @ vt

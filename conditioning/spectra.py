@@ -165,7 +165,7 @@ def analyse_minimizer(
         distance = _low_rank_norm(left, right, U_Z[:, :r] * s[:r], Vt_Z[:r])
     else:
         assert singular_values is not None
-        s, _ = _leading_singular_values(singular_values, r, (a, b))
+        s, _ = leading_singular_values(singular_values, r, (a, b))
         distance = float(np.linalg.norm(s_product - s[:r]))
     allowed = rtol * float(np.linalg.norm(s[:r]))
     if not distance <= allowed:
@@ -293,7 +293,7 @@ def balanced_condition_number(singular_values: ArrayLike, r: int, shape: tuple[i
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
         ValueError: on a bad rank, shape or list of singular values.
     """
-    s, (a, b) = _leading_singular_values(singular_values, r, shape)
+    s, (a, b) = leading_singular_values(singular_values, r, shape)
     k = min(a, b)
     if r < k:
         return float(2 * s[0] / (s[r - 1] - s[r]))
@@ -324,7 +324,7 @@ def imbalanced_condition_number(
     """
     if not 0 < ratio < np.inf:
         raise ValueError(f"ratio ρ = {ratio} must be positive and finite")
-    s, (a, b) = _leading_singular_values(singular_values, r, shape)
+    s, (a, b) = leading_singular_values(singular_values, r, shape)
     k = min(a, b)
     alpha, beta = s[r - 1] * ratio**0.5, s[r - 1] / ratio**0.5  # σ_r(A)², σ_r(B)²
     L = s[0] * (ratio**0.5 + ratio**-0.5)
@@ -334,7 +334,7 @@ def imbalanced_condition_number(
     return float(L * largest / ((s[r - 1] - s[r]) * (s[r - 1] + s[r])))
 
 
-def _leading_singular_values(
+def leading_singular_values(
     singular_values: ArrayLike, r: int, shape: tuple[int, int] | None
 ) -> tuple[Array, tuple[int, int]]:
     """Checked singular values of an (a, b) target, cut to min(a, b), with its shape."""

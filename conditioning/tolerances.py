@@ -50,6 +50,14 @@ def gap_rtol(k: int) -> float:
     return 4 * k * EPS
 
 
+def gram_rtol(r: int) -> float:
+    """Smallest relative eigenvalue of an (r, r) Gram matrix, formed in float64, that can be told from 0.
+
+    Forming it and diagonalizing it each perturb its eigenvalues by about r·EPS times the largest one.
+    """
+    return 4 * r * EPS
+
+
 def psd_rtol(d: int) -> float:
     """Size, against max |H_ij|, below which an eigenvalue of a (d, d) Hessian, or its asymmetry, is rounding.
 

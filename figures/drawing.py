@@ -11,7 +11,23 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from conditioning.records import ensure_writable, write_bytes
-from figures import bound_tightness, convergence, kappa_histogram, manifold, phase, rates, settle
+from figures import (
+    audit,
+    bound_tightness,
+    convergence,
+    curvature,
+    duel,
+    kappa_histogram,
+    learning_curves,
+    learning_rate_maps,
+    loss_by_rank,
+    manifold,
+    overhead,
+    phase,
+    rates,
+    robustness,
+    settle,
+)
 from figures.saved import Saved, files, load
 from figures.style import RC
 
@@ -23,13 +39,27 @@ class Kind:
     Attributes:
         plot: makes the figure of a saved result.
         data: name of that result.
-        room: package whose command of the same name makes it.
+        room: package whose command makes it.
+        command: that command; the default is named after the data.
+        arrays: whether the result has arrays; otherwise it is JSON only.
     """
 
     plot: Callable[[Saved], Figure]
     data: str
     room: str = "synthetic"
+    command: str = "{data} --out {folder}"
+    arrays: bool = True
 
+    def files(self, folder: Path) -> tuple[Path, ...]:
+        """The files it is drawn from."""
+        return files(self.data, folder, self.arrays)
+
+    def load(self, folder: Path) -> Saved:
+        """Reads them: see `figures.saved.load`."""
+        return load(self.data, folder, self.arrays)
+
+
+COMPARE = ("llm-compare", "llm", "compare --out {folder}")
 
 FIGURES: dict[str, Kind] = {
     "manifold": Kind(manifold.plot, "manifold"),
@@ -39,6 +69,16 @@ FIGURES: dict[str, Kind] = {
     "rates": Kind(rates.plot, "rates"),
     "phase": Kind(phase.plot, "phase"),
     "settle": Kind(settle.plot, "settle"),
+    "duel": Kind(duel.plot, "duel"),
+    "ratios": Kind(duel.plot_ratios, "ratios"),
+    "audit": Kind(audit.plot, "audit", "llm", "audit ADAPTER --json {folder}/audit.json", arrays=False),
+    "curvature": Kind(curvature.plot, "curvature", "llm", "curvature ADAPTER --out {folder}", arrays=False),
+    "learning-curves": Kind(learning_curves.plot, *COMPARE),
+    "conditioning-curves": Kind(learning_curves.plot_conditioning, *COMPARE),
+    "loss-by-rank": Kind(loss_by_rank.plot, *COMPARE),
+    "learning-rate-maps": Kind(learning_rate_maps.plot, *COMPARE),
+    "robustness": Kind(robustness.plot, *COMPARE),
+    "overhead": Kind(overhead.plot, *COMPARE),
 }
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -91,13 +131,37 @@ def draw_all(
     contents: dict[Path, bytes] = {}
     for name in names:
         kind = FIGURES[name]
-        for suffix, content in render(kind.plot, load(kind.data, source), formats).items():
+        for suffix, content in render(kind.plot, kind.load(source), formats).items():
             contents[target / f"{name}.{suffix}"] = content
     for path in contents:
         ensure_writable(path)
     for path, content in contents.items():
         write_bytes(path, content)
     return list(contents)
+
+
+def draw_file(name: str, file: str | os.PathLike[str], formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Draws a figure of one JSON file, whatever its name, beside that file.
+
+    Args:
+        name: one of `FIGURES` whose result is JSON only.
+        file: NAME.json.
+        formats: some of `FORMATS`.
+
+    Returns:
+        The files written: NAME.png, ….
+
+    Raises:
+        ValueError: on an unknown name or format, a figure that needs arrays, or data that it cannot show.
+        OSError: if a file cannot be read or written.
+    """
+    check_name(name)
+    check_formats(formats)
+    kind, path = FIGURES[name], Path(file)
+    if kind.arrays or path.suffix != ".json":
+        raise ValueError(f"{name} cannot be drawn from {path.name} alone")
+    contents = render(kind.plot, load(path.stem, path.parent, arrays=False), formats)
+    return [write_bytes(path.with_suffix(f".{suffix}"), content) for suffix, content in contents.items()]
 
 
 def render(plot: Callable[[Saved], Figure], saved: Saved, formats: Sequence[str]) -> dict[str, bytes]:
@@ -124,7 +188,7 @@ def names_for(data: str) -> list[str]:
 
 def available(source: Path) -> list[str]:
     """The figures whose data is in a folder."""
-    return [name for name, kind in FIGURES.items() if all(path.is_file() for path in files(kind.data, source))]
+    return [name for name, kind in FIGURES.items() if all(path.is_file() for path in kind.files(source))]
 
 
 def check_name(name: str) -> None:
@@ -144,8 +208,9 @@ def check_formats(formats: Sequence[str]) -> None:
 def check_data(name: str, source: Path) -> None:
     """Raises FileNotFoundError, saying what makes the data, unless a figure's data is there."""
     kind = FIGURES[name]
-    missing = [path.name for path in files(kind.data, source) if not path.is_file()]
+    missing = [path.name for path in kind.files(source) if not path.is_file()]
     if missing:
+        command = kind.command.format(data=kind.data, folder=source)
         raise FileNotFoundError(
-            f"{name} needs {' and '.join(missing)} in {source}: run python -m {kind.room} {kind.data} --out {source}"
+            f"{name} needs {' and '.join(missing)} in {source}: run python -m {kind.room} {command}"
         )

@@ -1,7 +1,8 @@
-"""Reads what other rooms saved: NAME.npz with the arrays, NAME.json with the description."""
+"""Reads what other rooms saved: NAME.npz with the arrays, NAME.json with the description; some have no arrays."""
 
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,30 +48,45 @@ class Saved:
         return self.meta[key]
 
 
-def files(name: str, folder: Path) -> tuple[Path, Path]:
-    """The two files of a result."""
-    return folder / f"{name}.npz", folder / f"{name}.json"
+def files(name: str, folder: Path, arrays: bool = True) -> tuple[Path, ...]:
+    """The files of a result: arrays, if it has any, and description."""
+    return tuple(folder / f"{name}.{suffix}" for suffix in (("npz", "json") if arrays else ("json",)))
 
 
-def load(name: str, folder: Path) -> Saved:
+def load(name: str, folder: Path, arrays: bool = True) -> Saved:
     """Reads a result.
+
+    Args:
+        name: of the result.
+        folder: where it is.
+        arrays: whether it has any; otherwise it is JSON only.
+
+    Returns:
+        The result.
 
     Raises:
         OSError: if a file cannot be read.
         ValueError: if a file is not what its name says.
     """
-    arrays_file, meta_file = files(name, folder)
-    try:
-        arrays = read_npz(arrays_file)
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{arrays_file} is not an .npz archive of arrays: {error}") from None
+    *arrays_files, meta_file = files(name, folder, arrays)
+    data: dict[str, NDArray[Any]] = {}
+    for path in arrays_files:
+        try:
+            data = read_npz(path)
+        except (ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"{path} is not an .npz archive of arrays: {error}") from None
     try:
         meta = json.loads(meta_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{meta_file} is not JSON: {error}") from None
     if not isinstance(meta, dict):
         raise ValueError(f"{meta_file} holds no description of a result")
-    return Saved(name, arrays, meta)
+    return Saved(name, data, meta)
+
+
+def numbers(values: Iterable[Any]) -> NDArray[np.float64]:
+    """Numbers of a JSON list: NaN for null, and "inf", "-inf" and "nan" read back."""
+    return np.asarray([np.nan if value is None else float(value) for value in values])
 
 
 def positive(values: NDArray[Any]) -> NDArray[np.float64]:

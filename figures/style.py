@@ -75,13 +75,28 @@ class Look:
     line: Any = "-"
 
 
+DASHED, DOTTED, DASH_DOT = (0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.2, 1, 1.2))
+
 METHODS = {
     "lora": Look("LoRA", VERMILLION, "o"),
     "balora": Look("BaLoRA", BLUE, "s"),
-    "balora-nearest": Look("BaLoRA, nearest gauge", ORANGE, "^", (0, (4, 2))),
-    "balora-symmetric": Look("BaLoRA, symmetric gauge", GREEN, "v", (0, (1, 1.5))),
+    "balora-nearest": Look("BaLoRA, nearest gauge", ORANGE, "^", DASHED),
+    "balora-symmetric": Look("BaLoRA, symmetric gauge", GREEN, "v", DOTTED),
+    "ilora": Look("iLoRA", BLACK, "d"),
+    "pilora": Look("πLoRA", PURPLE, "p"),
+    "scaled-gd": Look("ScaledGD / preconditioned", SKY, "h"),
+    "riemannian": Look("Riemannian (PEFT)", GREEN, ">"),
+    "lora-plus": Look("LoRA+", ORANGE, "P"),
+    "rslora": Look("rsLoRA", VERMILLION, "X", DASHED),
+    "dora": Look("DoRA", PURPLE, "d", DASHED),
+    "olora": Look("OLoRA", SKY, "<", DASHED),
+    "pissa": Look("PiSSA", GREEN, "D", DASH_DOT),
+    "lora-ga": Look("LoRA-GA", ORANGE, "8", DASH_DOT),
+    "balora-scaled-gd": Look("BaLoRA + ScaledGD", BLUE, "H", DASHED),
+    "balora-plus": Look("BaLoRA+", BLUE, "P", DASH_DOT),
+    "ilora-balanced": Look("iLoRA, balanced", BLACK, "X", DASHED),
 }
-"""Dashes let lines that coincide, as the gauges' often do, show through one another."""
+"""Methods of one colour differ in marker and dashes; dashes also let lines that coincide show through one another."""
 
 SPARE = (
     (BLACK, "D", (0, (6, 1.5, 1, 1.5))),
@@ -94,18 +109,24 @@ OPTIMIZERS = {"gd": "GD", "sign-gd": "sign-GD", "sign": "sign", "adam": "Adam"}
 
 
 def method_looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each method; those not in `METHODS` (also "NAME@K") get the spare ones in order."""
+    """A look for each method; those not in `METHODS` (also "NAME:OPTION=VALUE@K") get the spare ones in order."""
     looks = {}
     spare = 0
     for name in names:
         if name in METHODS:
             looks[name] = METHODS[name]
             continue
-        base, at, period = name.partition("@")
-        label = METHODS[base].label if base in METHODS else base
-        looks[name] = Look(f"{label}, every {period} steps" if at else label, *SPARE[spare % len(SPARE)])
+        looks[name] = Look(_label(name), *SPARE[spare % len(SPARE)])
         spare += 1
     return looks
+
+
+def _label(name: str) -> str:
+    method, at, period = name.partition("@")
+    base, _, listed = method.partition(":")
+    parts = [METHODS[base].label if base in METHODS else base]
+    parts += [option.replace("lambda", "λ").replace("=", " = ") for option in listed.split(",") if option]
+    return ", ".join([*parts, f"every {period} steps"] if at else parts)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -143,6 +164,13 @@ def plain_ticks(axis: Axis) -> None:
         axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_y(axes: Axes) -> None:
+    """Makes the y axis logarithmic, with plain labels, if something that such an axis can show was drawn."""
+    if 0 < axes.dataLim.y0 < np.inf:
+        axes.set_yscale("log")
+        plain_ticks(axes.yaxis)
 
 
 def number(value: float) -> str:

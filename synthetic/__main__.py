@@ -1,9 +1,10 @@
-"""Command line of the dynamics: `python -m synthetic convergence | rates | phase | settle | …`."""
+"""Command line of the dynamics: `python -m synthetic convergence | duel | rates | phase | settle | …`."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -11,13 +12,18 @@ from conditioning.command import console, new_app, run
 from conditioning.records import ensure_folder
 from conditioning.verification import Claim
 from conditioning.verification.command import add_claim_commands
-from synthetic.methods import OPTIMIZERS, POST_STEPS
+from synthetic.duel import GRID as DUEL_GRID
+from synthetic.duel import METHODS as DUELLISTS
+from synthetic.duel import STEPS as DUEL_STEPS
+from synthetic.methods import CHOICES, SYNTAX, split_methods
+from synthetic.optimizers import OPTIMIZERS
 from synthetic.problems import LOSSES, Settings
 from synthetic.results import Result, save
 from synthetic.selection import CRITERIA, TUNING
 from synthetic.targets import STARTS, TARGETS
+from synthetic.tuning import STRENGTHS
 
-app = new_app("Simulated LoRA and BaLoRA training, and measured rates against the bounds.")
+app = new_app("Simulated training with LoRA, BaLoRA, iLoRA and others, and measured rates against the bounds.")
 
 
 def load_claims() -> Mapping[str, Claim]:
@@ -29,6 +35,10 @@ def load_claims() -> Mapping[str, Claim]:
 
 add_claim_commands(app, load_claims, "synthetic")
 
+ALL_STRENGTHS = ",".join(f"{strength:g}" for strength in STRENGTHS)
+
+ALL_DUELLISTS = ",".join(DUELLISTS)
+
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no table.")]
 Seed = Annotated[int, typer.Option(help="Root seed.")]
@@ -39,8 +49,10 @@ Target = Annotated[str, typer.Option(help=f"Spectrum: {', '.join(TARGETS)}.")]
 Start = Annotated[str, typer.Option(help=f"Starting point: {', '.join(STARTS)}.")]
 Scale = Annotated[float, typer.Option(help="Standard deviation of the starting entries.")]
 Steps = Annotated[int, typer.Option(help="Number of steps.")]
-StepSizes = Annotated[str, typer.Option(help='"auto", one number, or LO:HI:N, log-spaced.')]
+StepSizes = Annotated[str, typer.Option(help='"auto", "auto:N", one number, or LO:HI:N, log-spaced.')]
 Select = Annotated[str, typer.Option(help=f"What a step size is chosen by: {', '.join(CRITERIA)}.")]
+Lambdas = Annotated[str, typer.Option(help="Comma-separated λ of penalties, of which each method gets its best.")]
+Methods = Annotated[str, typer.Option(help=f"Comma-separated: {CHOICES}, each also as {SYNTAX}.")]
 OptimizerName = Annotated[str, typer.Option(help=f"Optimizer: {', '.join(OPTIMIZERS)}.")]
 
 
@@ -54,20 +66,19 @@ def convergence(
     scale: Scale = 1.0,
     scaling: Annotated[float, typer.Option(help="λ of the one-layer loss.")] = 1.0,
     optimizer: OptimizerName = "gd",
-    methods: Annotated[
-        str, typer.Option(help=f"Comma-separated: {', '.join(POST_STEPS)}, each also NAME@K.")
-    ] = "lora,balora",
+    methods: Methods = "lora,balora",
     steps: Steps = 100,
     step_sizes: StepSizes = "auto",
     seeds: Seeds = 8,
     seed: Seed = 0,
     select: Select = "final",
     tune: Annotated[str, typer.Option(help=f"One best step size or one per seed: {', '.join(TUNING)}.")] = "shared",
+    lambdas: Lambdas = ALL_STRENGTHS,
     device: Annotated[str | None, typer.Option(help="torch device (cpu, cuda, …); NumPy if left out.")] = None,
     out: Out = Path("results"),
     quiet: Quiet = False,
 ) -> None:
-    """Loss curves of several methods from the same starts, each at its own best step size."""
+    """Loss curves of several methods from the same starts, each at its own best step size (and λ)."""
     from synthetic.convergence import convergence as experiment
 
     ensure_folder(out)
@@ -75,21 +86,27 @@ def convergence(
     result = experiment(
         settings,
         optimizer=optimizer,
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        methods=split_methods(methods),
         steps=steps,
         step_sizes=step_sizes,
         select=select,
         tune=tune,
+        strengths=_numbers("lambdas", lambdas),
         device=device,
         quiet=quiet,
     )
-    table = Table("method", "step size", "median f − f*", "diverged", "trajectories/s", "log10 gain [95 %]", box=None)
+    table = Table(box=None)
+    table.add_column("method", no_wrap=True)
+    for name in ("step size", "λ", "median f − f*", "diverged", "trajectories/s", "log10 gain [95 %]"):
+        table.add_column(name)
     gains = {line["method"]: _interval(line.get("log10_gain")) for line in result.meta["comparisons"]}
     for line in result.meta["summary"]:
         edge = " (edge of the grid)" if line["best_at_edge_of_grid"] else ""
         table.add_row(
             line["method"],
             ", ".join(f"{gamma:.3g}" for gamma in line["step_size"][:3]) + edge,
+            ", ".join(f"{strength:g}" for strength in line["lambda"] or ())
+            + (" (edge)" if line["best_lambda_at_edge"] else ""),
             f"{line['final_median']:.3g}",
             f"{line['diverged']} of {line['trajectories']}",
             f"{line['trajectories_per_second']:.0f}",
@@ -192,7 +209,7 @@ def phase(
     from synthetic.phase import phase as experiment
 
     ensure_folder(out)
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    names = split_methods(methods)
     result = experiment(
         Settings(shape=shape, rank=rank, start=start, seeds=seeds, seed=seed),
         family=family,
@@ -208,6 +225,110 @@ def phase(
     table = Table("decay \\ scale", *(f"{scale:g}" for scale in result.arrays["scales"]), box=None)
     for decay, row in zip(result.arrays["decays"], result.arrays["gain"], strict=True):
         table.add_row(f"{decay:g}", *(f"{gain:+.2f}" for gain in row))
+    _finish(result, out, table, quiet)
+
+
+@app.command()
+def duel(
+    methods: Methods = ALL_DUELLISTS,
+    family: Annotated[str, typer.Option(help="Spectrum family: geometric or power-law.")] = "geometric",
+    decays: Annotated[str, typer.Option(help="Comma-separated parameters of the family.")] = "0.5,0.7,0.9",
+    shapes: Annotated[str, typer.Option(help="Comma-separated shapes of AB.")] = "40x10,20x20,10x40",
+    starts: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(STARTS)}.")] = "lora,balanced,gaussian",
+    rank: Rank = 4,
+    scale: Scale = 0.3,
+    optimizer: OptimizerName = "gd",
+    steps: Steps = DUEL_STEPS,
+    step_sizes: StepSizes = DUEL_GRID,
+    lambdas: Lambdas = ALL_STRENGTHS,
+    seeds: Seeds = 8,
+    seed: Seed = 0,
+    select: Select = "final",
+    out: Out = Path("results"),
+    quiet: Quiet = False,
+) -> None:
+    """Who wins where: spectrum decay × shape × start, each method at its own best step size and λ."""
+    from synthetic.duel import TIE
+    from synthetic.duel import duel as experiment
+
+    ensure_folder(out)
+    result = experiment(
+        Settings(rank=rank, scale=scale, seeds=seeds, seed=seed),
+        methods=split_methods(methods),
+        family=family,
+        decays=_numbers("decays", decays),
+        shapes=_shapes(shapes),
+        starts=[name.strip() for name in starts.split(",") if name.strip()],
+        optimizer=optimizer,
+        steps=steps,
+        step_sizes=step_sizes,
+        strengths=_numbers("lambdas", lambdas),
+        select=select,
+        quiet=quiet,
+    )
+    arrays, meta = result.arrays, result.meta
+    baseline, *others = meta["methods"]
+    table = Table("decay", "shape", "start", "winner", box=None)
+    table.add_column("ahead by [95 %]", no_wrap=True)
+    for name in (f"log10 {baseline}", *(f"+ {name}" for name in others)):
+        table.add_column(name, justify="right")
+    for i, j, k in np.ndindex(*arrays["winner"].shape):
+        winner, (median, low, high) = arrays["winner"][i, j, k], arrays["margin"][i, j, k]
+        base = np.median(arrays["log10"][i, j, k, 0])
+        table.add_row(
+            f"{arrays['decays'][i]:g}",
+            "×".join(str(size) for size in arrays["shapes"][j]),
+            meta["starts"][k],
+            meta["methods"][winner] if winner >= 0 else "tie" if winner == TIE else "–",
+            "" if np.isnan(median) else _interval({"median": median, "interval": (low, high)}),
+            f"{base:.2f}",
+            *(f"{gain:+.2f}" for gain in arrays["gain"][i, j, k, 1:]),
+        )
+    table.caption = "won: " + ", ".join(f"{name} {wins}" for name, wins in meta["wins"].items())
+    table.caption += f"; ties {meta['ties']}; + METHOD: decades gained over {baseline}"
+    _finish(result, out, table, quiet)
+
+
+@app.command()
+def ratios(
+    method: Annotated[str, typer.Option(help="ilora or pilora.")] = "ilora",
+    scales: Annotated[str, typer.Option(help="Comma-separated c of the ratio c·r/m.")] = "0.0625,0.25,0.5,1,2,4,16",
+    powers: Annotated[str, typer.Option(help="Comma-separated p of the ratio (r/m)^p.")] = "-1,0,0.5,1,1.5,2",
+    shapes: Annotated[str, typer.Option(help="Comma-separated shapes of AB.")] = "40x10,20x20,10x40",
+    rank: Rank = 4,
+    target: Target = "geometric:0.7",
+    start: Start = "lora",
+    scale: Scale = 0.3,
+    optimizer: OptimizerName = "gd",
+    steps: Steps = DUEL_STEPS,
+    step_sizes: StepSizes = DUEL_GRID,
+    lambdas: Lambdas = ALL_STRENGTHS,
+    seeds: Seeds = 8,
+    seed: Seed = 0,
+    out: Out = Path("results"),
+    quiet: Quiet = False,
+) -> None:
+    """ILoRA's ratio: final loss with c·r/m and with (r/m)^p, each at its best step size and λ."""
+    from synthetic.duel import ratios as experiment
+
+    ensure_folder(out)
+    result = experiment(
+        Settings(rank=rank, target=target, start=start, scale=scale, seeds=seeds, seed=seed),
+        method=method,
+        scales=_numbers("scales", scales),
+        powers=_numbers("powers", powers),
+        shapes=_shapes(shapes),
+        optimizer=optimizer,
+        steps=steps,
+        step_sizes=step_sizes,
+        strengths=_numbers("lambdas", lambdas),
+        quiet=quiet,
+    )
+    sizes = ["×".join(str(size) for size in shape) for shape in result.arrays["shapes"]]
+    table = Table("variant", *(f"log10 {size}" for size in sizes), box=None)
+    table.columns[0].no_wrap = True
+    for name, row in zip(result.meta["variants"], np.median(result.arrays["log10"], axis=-1).T, strict=True):
+        table.add_row(name, *(f"{value:.2f}" for value in row))
     _finish(result, out, table, quiet)
 
 
@@ -266,8 +387,8 @@ def _finish(result: Result, out: Path, table: Table, quiet: bool) -> None:
 def _interval(line: dict[str, Any] | None) -> str:
     if line is None:
         return ""
-    interval = line["interval"]
-    return f"{line['median']:+.2f}" + (f" [{interval[0]:+.2f}, {interval[1]:+.2f}]" if interval else "")
+    low, high = line["interval"] or (np.nan, np.nan)
+    return f"{line['median']:+.2f}" + ("" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
 
 
 def _numbers(name: str, text: str) -> list[float]:
@@ -275,6 +396,16 @@ def _numbers(name: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise ValueError(f"--{name} must be comma-separated numbers, not {text!r}") from None
+
+
+def _shapes(text: str) -> list[tuple[int, int]]:
+    shapes = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        rows, _, columns = part.replace("×", "x").partition("x")
+        if not (rows.isdecimal() and columns.isdecimal()):
+            raise ValueError(f"--shapes must be comma-separated like 40x10, not {part!r}")
+        shapes.append((int(rows), int(columns)))
+    return shapes
 
 
 def main() -> None:

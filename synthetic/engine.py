@@ -14,7 +14,8 @@ from rich.progress import Progress
 from conditioning.checks import Array
 from conditioning.command import errors
 from synthetic.losses import Loss, Params, move
-from synthetic.methods import Method, Optimizer, make_optimizer, parse_method
+from synthetic.methods import Method, parse_method
+from synthetic.optimizers import Optimizer, make_optimizer
 
 DIVERGENCE_FACTOR = 1e6
 """A trajectory has diverged once f − f* exceeds this multiple of its starting value, or is not finite."""
@@ -72,7 +73,7 @@ def simulate(
     Args:
         loss: n problems (leading dimension n), NumPy arrays.
         start: coordinates of the n starting points, each (n, ·, ·).
-        method: name ("lora", "balora", "balora@5", …) or a `Method`.
+        method: name ("lora", "balora@5", "ilora:lambda=0.1", …) or a `Method`.
         optimizer: name ("gd", "sign-gd", "sign", "adam") or a fresh `Optimizer`.
         step_sizes: (G,) step sizes for all seeds, or (G, n).
         steps: how many steps.
@@ -143,17 +144,20 @@ def _run(
     factors = loss.factors(theta)
     limit, goal = DIVERGENCE_FACTOR * excess, stop_below * excess
     diverged_at = xp.zeros_like(excess) - 1
+    post_step = method.new_map() if method.new_map is not None else None
     excesses, imbalances, path = [excess], [_imbalance(factors)], []
 
     for t in _track(steps, method.name, quiet):
-        moved = optimizer.direction(factors, gradient)
-        candidate: Params = tuple(x - gamma * d for x, d in zip(theta, moved, strict=True))
+        given = gradient if method.transform is None else method.transform(factors, gradient)
+        moved = optimizer.direction(factors, given)
+        sizes = (method.faster * gamma, gamma) * (len(theta) // 2)
+        candidate: Params = tuple(x - size * d for x, size, d in zip(theta, sizes, moved, strict=True))
         good = diverged_at < 0
         for x in candidate:
             good = good & xp.all(xp.abs(x) < LARGEST_ENTRY, axis=(-2, -1))
         candidate = _select(xp, good, candidate, theta)
-        if method.post_step is not None and (t + 1) % method.every == 0:
-            mapped = method.post_step(loss.factors(candidate), gamma[..., 0, 0])
+        if post_step is not None and (t + 1) % method.every == 0:
+            mapped = post_step(loss.factors(candidate), gamma[..., 0, 0])
             candidate = loss.coordinates(mapped)
         new_excess, new_gradient = loss.evaluate(candidate)
         good = good & xp.isfinite(new_excess) & (new_excess <= limit)

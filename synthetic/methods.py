@@ -1,167 +1,335 @@
-"""Optimizers and the maps that follow their steps.
+"""Methods: what LoRA, BaLoRA, iLoRA and their relatives add to an optimizer.
 
-An iteration is θ ← map(θ − γ·direction(θ, ∇f)). Optimizers differ in the direction, methods (LoRA, BaLoRA, …)
-in the map; any optimizer goes with any method. A rival method is one entry of `POST_STEPS`.
+One iteration of any of them, with any optimizer, is
+
+    (A, B) ← map((A, B) − γ·(ηd_A, d_B)),  (d_A, d_B) = direction(transform(∇f)),
+
+with a `transform` of the gradient (preconditioning), a `map` after the step (projection, penalty) and a multiple η of
+the step size for A, the factor that LoRA starts at 0. A method is such a triple and a rival is one entry of `METHODS`.
+Options are written behind the name: "ilora:lambda=0.1,scale=2@5" is iLoRA with λ = 0.1 and twice its ratio, whose
+map follows every 5th step only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+from math import inf
+from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
+from conditioning.checks import eye_like
+from conditioning.imbalance import paper_ratio, penalty_step
+from conditioning.preconditioning import scaled_gradient
 from conditioning.projection import Gauge, balance
+from conditioning.tolerances import gram_rtol
 from synthetic.losses import Params
+
+Transform = Callable[[Params, Params], Params]
+"""Maps the factors (A, B, …) and the gradient to what the optimizer is given."""
 
 PostStep = Callable[[Params, Any], Params]
 """Maps the factors (A, B, …) after a step; gets the step sizes γ (…) too."""
 
 
-class Optimizer(Protocol):
-    """A rule θ ← θ − γ·direction; keeps whatever state it needs between calls."""
-
-    def direction(self, theta: Params, gradient: Params) -> Params:
-        """The direction of this step, given the factors and the gradient."""
-
-
-class GradientDescent:
-    """θ − γ∇f."""
-
-    def direction(self, theta: Params, gradient: Params) -> Params:
-        """∇f."""
-        return gradient
-
-
-class SignGradientDescent:
-    """θ − γ‖∇f‖₁ sign ∇f, steepest descent in ℓ∞: the iteration that the sign-GD rate is about.
-
-    ‖∇f‖₁ is taken over all parameters together.
-    """
-
-    def direction(self, theta: Params, gradient: Params) -> Params:
-        """‖∇f‖₁ sign ∇f."""
-        xp = array_namespace(*gradient)
-        norm = sum(xp.sum(xp.abs(g), axis=(-2, -1)) for g in gradient)
-        return tuple(norm[..., None, None] * xp.sign(g) for g in gradient)
-
-
-class Sign:
-    """θ − γ sign ∇f: what practitioners run (signSGD, Adam's limit); its steps do not shrink."""
-
-    def direction(self, theta: Params, gradient: Params) -> Params:
-        """The signs of ∇f."""
-        xp = array_namespace(*gradient)
-        return tuple(xp.sign(g) for g in gradient)
-
-
-@dataclass
-class Adam:
-    """Adam (Kingma & Ba 2015) with torch's defaults; post-step maps leave its moments alone."""
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    _step: int = field(default=0, init=False)
-    _moments: tuple[Params, Params] | None = field(default=None, init=False)
-
-    def direction(self, theta: Params, gradient: Params) -> Params:
-        """m̂/(√v̂ + ε) with bias-corrected moments."""
-        xp = array_namespace(*gradient)
-        zeros = tuple(xp.zeros_like(g) for g in gradient)
-        m, v = self._moments or (zeros, zeros)
-        m = tuple(self.beta1 * x + (1 - self.beta1) * g for x, g in zip(m, gradient, strict=True))
-        v = tuple(self.beta2 * x + (1 - self.beta2) * g * g for x, g in zip(v, gradient, strict=True))
-        self._moments = m, v
-        self._step += 1
-        c1, c2 = 1 - self.beta1**self._step, 1 - self.beta2**self._step
-        return tuple(x / c1 / (xp.sqrt(y / c2) + self.eps) for x, y in zip(m, v, strict=True))
-
-
-@dataclass
-class MatchedGradientDescent:
-    """Gradient descent whose t-th step moves each AB by a prescribed length ‖A₊B₊ − AB‖_F; run it with γ = 1.
-
-    For one pair, with X = g_A B + A g_B and Y = g_A g_B a step of size γ moves AB by −γX + γ²Y, so γ solves
-    γ‖X − γY‖ = ℓ; a few fixed-point iterations from ℓ/‖X‖ find the smallest root where there is one.
-
-    Attributes:
-        lengths: (steps, …) lengths.
-    """
-
-    lengths: Any
-    _step: int = field(default=0, init=False)
-
-    def direction(self, theta: Params, gradient: Params) -> Params:
-        """γ_t ∇f."""
-        (A, B), (g_A, g_B) = theta, gradient
-        xp = array_namespace(A, B)
-        length = xp.asarray(self.lengths[self._step])
-        self._step += 1
-        X, Y = g_A @ B + A @ g_B, g_A @ g_B
-        gamma = xp.zeros_like(X[..., :1, :1])
-        for _ in range(12):
-            norm = xp.linalg.matrix_norm(X - gamma * Y)
-            gamma = (length / xp.where(norm > 0, norm, xp.ones_like(norm)))[..., None, None]
-        return gamma * g_A, gamma * g_B
-
-
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
-    "gd": GradientDescent,
-    "sign-gd": SignGradientDescent,
-    "sign": Sign,
-    "adam": Adam,
-}
-
-
-def _balance(factors: Params, step_sizes: Any, *, gauge: Gauge) -> Params:
-    pairs = (balance(A, B, gauge=gauge) for A, B in zip(factors[::2], factors[1::2], strict=True))
-    return tuple(factor for pair in pairs for factor in pair)
-
-
-POST_STEPS: dict[str, PostStep | None] = {
-    "lora": None,
-    "balora": partial(_balance, gauge="hyperbalanced"),
-    "balora-nearest": partial(_balance, gauge="nearest"),
-    "balora-symmetric": partial(_balance, gauge="symmetric"),
-}
-
-
 @dataclass(frozen=True)
 class Method:
-    """A post-step map and how often it is applied.
+    """What is done around an optimizer's step.
 
     Attributes:
         name: as given, e.g. "balora@5".
-        post_step: the map, or None for plain LoRA.
-        every: it follows every `every`-th step.
+        transform: of the gradient, or None.
+        new_map: makes the map that follows the step, afresh for every run because it may keep a state; or None.
+        faster: η, the multiple of γ by which A moves.
+        every: the map follows every `every`-th step.
+        options: what was or can be set behind the name, with its values.
     """
 
     name: str
-    post_step: PostStep | None
+    transform: Transform | None = None
+    new_map: Callable[[], PostStep] | None = None
+    faster: float = 1.0
     every: int = 1
+    options: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def preconditioned(self) -> bool:
+        """Whether the gradient is scaled, which changes the natural unit of γ."""
+        return self.transform is not None
+
+
+# --- the parts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Balancing:
+    """BaLoRA's projection of every pair onto the balanced manifold."""
+
+    gauge: Gauge
+
+    def __call__(self) -> PostStep:
+        """The projection; it has no state."""
+        return lambda factors, _: _each_pair(lambda A, B: balance(A, B, gauge=self.gauge), factors)
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """iLoRA's step on λ‖BBᵀ − cAᵀA‖² after the optimizer's (its Alg. 1, whose gradient has no factor 4).
+
+    Attributes:
+        strength: λ > 0; the step is γλ.
+        scale: of the ratio c = scale·(r/a)^power.
+        power: p; p = 0 and scale 1 is the classical balancing regularizer.
+        trained: whether c is learned, from that value on. The paper says no more than that it can be; our reading
+            is gradient descent on the same penalty, with the same step γλ and without its factor 4, in log c, which
+            keeps c positive: log c ← log c + γλ·c⟨BBᵀ − cAᵀA, AᵀA⟩/2.
+    """
+
+    strength: float
+    scale: float
+    power: float
+    trained: bool
+
+    def __call__(self) -> PostStep:
+        """The penalty step, with a state of its own if the ratio is trained; what it makes explode becomes inf."""
+        logs: list[Any] = []  # log c of every pair, once there is one
+
+        def step(factors: Params, step_sizes: Any) -> Params:
+            xp = array_namespace(*factors)
+            moved: list[Any] = []
+            for i, (A, B) in enumerate(_pairs(factors)):
+                ratio = paper_ratio(A.shape[-2], A.shape[-1], scale=self.scale, power=self.power)
+                sizes = self.strength * step_sizes
+                explodes = ~(sizes * max(ratio, 1.0) * _largest(xp, A, B) ** 3 < LARGEST_MOVE)
+                sizes = xp.where(explodes, xp.zeros_like(sizes), sizes)
+                if self.trained:
+                    if len(logs) == i:
+                        logs.append(xp.log(ratio * xp.ones_like(sizes)))
+                    new_A, new_B, logs[i] = _trained_step(A, B, sizes, logs[i])
+                else:
+                    new_A, new_B = penalty_step(A, B, step=sizes, ratio=ratio)
+                moved += (xp.where(explodes[..., None, None], xp.inf, new) for new in (new_A, new_B))
+            return tuple(moved)
+
+        return step
+
+
+LARGEST_MOVE = 1e100
+"""A penalty step with terms beyond this has exploded; it is not computed, since it would overflow."""
+
+
+def _largest(xp: Any, A: Any, B: Any) -> Any:
+    """(…) the largest entry of a pair."""
+    return xp.maximum(xp.max(xp.abs(A), axis=(-2, -1)), xp.max(xp.abs(B), axis=(-2, -1)))
+
+
+def _trained_step(A: Any, B: Any, sizes: Any, log_ratio: Any) -> tuple[Any, Any, Any]:
+    """The penalty step at one ratio per pair, and the step of its logarithm."""
+    xp = array_namespace(A, B)
+    ratio, size = xp.exp(log_ratio)[..., None, None], sizes[..., None, None]
+    gram = A.mT @ A
+    D = B @ B.mT - ratio * gram
+    slope = xp.sum(D * gram, axis=(-2, -1)) / 2
+    moved = log_ratio + sizes * ratio[..., 0, 0] * slope
+    return A + size * ratio * (A @ D), B - size * (D @ B), moved
+
+
+@dataclass(frozen=True)
+class Preconditioning:
+    """ScaledGD's gradient (g_A(BBᵀ + δI)⁻¹, (AᵀA + δI)⁻¹g_B); fed to Adam's moments it is Scaled AdamW.
+
+    Attributes:
+        damping: δ ≥ 0; without it the Gram matrix of LoRA's start A = 0 has no inverse.
+    """
+
+    damping: float
+
+    def __call__(self, factors: Params, gradient: Params) -> Params:
+        """The scaled gradient of every pair; NaN, which ends a trajectory, where a Gram matrix is singular.
+
+        Raises:
+            ValueError: if they all are, as at LoRA's start without damping.
+        """
+        moved: list[Any] = []
+        for (A, B), (g_A, g_B) in zip(_pairs(factors), _pairs(gradient), strict=True):
+            try:
+                moved += scaled_gradient(A, B, g_A, g_B, damping=self.damping)
+            except ValueError:
+                moved += self._where_regular(A, B, g_A, g_B)
+        return tuple(moved)
+
+    def _where_regular(self, A: Any, B: Any, g_A: Any, g_B: Any) -> tuple[Any, Any]:
+        """The slow way, one that singular pairs do not stop: the identity stands in for them."""
+        xp = array_namespace(A, B)
+        r = A.shape[-1]
+        singular = xp.zeros(A.shape[:-2], dtype=xp.bool, device=device(A))
+        for gram in (A.mT @ A, B @ B.mT):
+            eigenvalues = xp.linalg.eigvalsh(gram + self.damping * eye_like(xp, gram))
+            singular = singular | ~(eigenvalues[..., 0] > gram_rtol(r) * eigenvalues[..., -1])
+        if bool(xp.all(singular)):
+            return scaled_gradient(A, B, g_A, g_B, damping=self.damping)
+        chosen = singular[..., None, None]
+        square = eye_like(xp, A.mT @ A)
+        stand_in = (xp.concat([square] * (x.shape[-2] // r + 1), axis=-2)[: x.shape[-2]] for x in (A, B.mT))
+        left, right = (xp.where(chosen, one, x) for one, x in zip(stand_in, (A, B.mT), strict=True))
+        scaled = scaled_gradient(left, right.mT, g_A, g_B, damping=self.damping)
+        return tuple(xp.where(chosen, xp.nan, x) for x in scaled)
+
+
+def _pairs(params: Params) -> list[tuple[Any, Any]]:
+    return list(zip(params[::2], params[1::2], strict=True))
+
+
+def _each_pair(function: Callable[[Any, Any], tuple[Any, Any]], factors: Params) -> Params:
+    return tuple(factor for A, B in _pairs(factors) for factor in function(A, B))
+
+
+# --- the methods ------------------------------------------------------------------------------------
+
+Options = Mapping[str, Any]
+
+PENALTY = {"lambda": 1.0, "scale": 1.0, "power": 1.0, "ratio": "fixed"}
+DAMPING = {"damping": 1e-6}
+FASTER = {"ratio": 16.0}
+"""Defaults; δ = 1e-6 as in Riemannian preconditioned LoRA, η = 16 as in LoRA+ (Hayou et al. 2024)."""
+
+
+def _penalty(options: Options) -> Penalty:
+    return Penalty(
+        strength=options["lambda"],
+        scale=options.get("scale", 1.0),
+        power=options.get("power", 0.0),
+        trained=options.get("ratio") == "trained",
+    )
+
+
+def _preconditioning(options: Options) -> Preconditioning:
+    return Preconditioning(options["damping"])
+
+
+@dataclass(frozen=True)
+class Family:
+    """The methods of one name, which differ in their options.
+
+    Attributes:
+        parts: maps the options to the parts of `Method` by field name.
+        defaults: the options and their defaults.
+    """
+
+    parts: Callable[[Options], Mapping[str, Any]] = lambda options: {}
+    defaults: Options = field(default_factory=dict)
+
+
+METHODS: dict[str, Family] = {
+    "lora": Family(),
+    "balora": Family(lambda o: {"new_map": Balancing("hyperbalanced")}),
+    "balora-nearest": Family(lambda o: {"new_map": Balancing("nearest")}),
+    "balora-symmetric": Family(lambda o: {"new_map": Balancing("symmetric")}),
+    "ilora": Family(lambda o: {"new_map": _penalty(o)}, PENALTY),
+    "ilora-balanced": Family(lambda o: {"new_map": _penalty(o)}, {"lambda": 1.0}),
+    "scaled-gd": Family(lambda o: {"transform": _preconditioning(o)}, DAMPING),
+    "pilora": Family(lambda o: {"transform": _preconditioning(o), "new_map": _penalty(o)}, PENALTY | DAMPING),
+    "balora-scaled-gd": Family(
+        lambda o: {"transform": _preconditioning(o), "new_map": Balancing("hyperbalanced")}, DAMPING
+    ),
+    "lora-plus": Family(lambda o: {"faster": o["ratio"]}, FASTER),
+    "balora-plus": Family(lambda o: {"faster": o["ratio"], "new_map": Balancing("hyperbalanced")}, FASTER),
+}
+
+CHOICES = ", ".join(METHODS)
+
+SYNTAX = "NAME[:KEY=VALUE,…][@K]"
+
+
+# --- their names ------------------------------------------------------------------------------------
 
 
 def parse_method(name: str) -> Method:
-    """The method called "name" or "name@k" (its map after every k-th step only).
+    """The method called NAME[:KEY=VALUE,…][@K].
+
+    Args:
+        name: of `METHODS`, with options (`Family.defaults` says which) and, behind @, how often its map is applied.
+
+    Returns:
+        The method.
 
     Raises:
-        ValueError: on an unknown name or a k that is not a positive integer.
+        ValueError: on an unknown name or option, a value out of its range, or a K that is not a positive integer.
     """
-    base, at, period = name.partition("@")
-    if base not in POST_STEPS:
-        raise ValueError(f"unknown method {name!r}; choose from {', '.join(POST_STEPS)}, each also as NAME@K")
+    rest, at, period = name.partition("@")
+    base, colon, listed = rest.partition(":")
+    if base not in METHODS:
+        raise ValueError(f"unknown method {name!r}; choose from {CHOICES}, each also as {SYNTAX}")
     if at and not (period.isdecimal() and int(period) > 0):
         raise ValueError(f"{name!r}: what follows @ must be a positive integer")
-    return Method(name, POST_STEPS[base], int(period) if at else 1)
+    family = METHODS[base]
+    options = dict(family.defaults)
+    given: set[str] = set()
+    for entry in listed.split(",") if colon else ():
+        key, equals, text = (part.strip() for part in entry.partition("="))
+        if not equals:
+            raise ValueError(f"{name!r}: {entry!r} is not KEY=VALUE")
+        if key not in options:
+            known = f"choose from {', '.join(options)}" if options else "it has none"
+            raise ValueError(f"{name!r}: {base} has no option {key!r}; {known}")
+        if key in given:
+            raise ValueError(f"{name!r}: {key} is given twice")
+        given.add(key)
+        options[key] = _value(name, key, text, options[key])
+    return Method(name, every=int(period) if at else 1, options=options, **family.parts(options))
 
 
-def make_optimizer(name: str) -> Optimizer:
-    """A fresh optimizer by name.
+RANGES = {
+    "lambda": (0.0, False),
+    "scale": (0.0, False),
+    "ratio": (0.0, False),
+    "damping": (0.0, True),
+    "power": (-inf, False),
+}
+"""Lower ends of the options that are numbers, and whether the end itself is allowed."""
+
+
+def _value(name: str, key: str, text: str, default: float | str) -> float | str:
+    """One option's value, of the type of its default."""
+    if isinstance(default, str):
+        if text not in ("fixed", "trained"):
+            raise ValueError(f"{name!r}: {key} must be fixed or trained, not {text!r}")
+        return text
+    low, closed = RANGES[key]
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name!r}: {key} must be a number, not {text!r}") from None
+    if not (low < value < inf or (closed and value == low)):
+        bound = f" and {'≥' if closed else '>'} 0" if low == 0 else ""
+        raise ValueError(f"{name!r}: {key} must be finite{bound}, but is {text}")
+    return value
+
+
+def split_methods(text: str) -> list[str]:
+    """The names in a comma-separated list; "KEY=VALUE" behind a comma belongs to the method before it.
 
     Raises:
-        ValueError: on an unknown name.
+        ValueError: if an option comes before any method with options.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name]()
+    names: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if "=" in part and ":" not in part:
+            if not names or ":" not in names[-1] or "@" in names[-1]:
+                raise ValueError(f"{part!r} belongs to no method; options are written {SYNTAX}")
+            names[-1] += f",{part}"
+        elif part:
+            names.append(part)
+    return names
+
+
+def at_strengths(method: Method, strengths: Sequence[float]) -> list[Method]:
+    """The method at every λ, if it has a λ that its name leaves open; else the method alone.
+
+    Raises:
+        ValueError: if a λ is not positive and finite.
+    """
+    base, at, period = method.name.partition("@")
+    if "lambda" not in method.options or "lambda=" in base or not strengths:
+        return [method]
+    joint = "," if ":" in base else ":"
+    return [parse_method(f"{base}{joint}lambda={strength!r}{at}{period}") for strength in strengths]

@@ -54,6 +54,7 @@ class Problems:
         start: starting factors, each (n, ·, ·).
         Z: (n, a, b) targets (teacher updates of the first layer for the other losses).
         entry: typical size of an entry of a balanced minimizer, the natural unit of a sign step.
+        gram: typical size of ‖AᵀA‖ and ‖BBᵀ‖ there, by which preconditioning divides a gradient.
         parameters: number of parameters d.
     """
 
@@ -61,6 +62,7 @@ class Problems:
     start: Params
     Z: Array
     entry: float
+    gram: float
     parameters: int
 
 
@@ -101,18 +103,21 @@ def make_problems(settings: Settings) -> Problems:
     parameters = sum(x.shape[-2] * x.shape[-1] for x in start)
     mass = sum(np.linalg.svd(M, compute_uv=False)[:, :r].sum(axis=-1) for M in updates)
     entry = float(np.sqrt(2 * np.median(mass) / settings.scaling / parameters))
-    return Problems(loss=loss, start=start, Z=Z, entry=entry, parameters=parameters)
+    gram = float(np.median(np.linalg.norm(Z, 2, axis=(-2, -1)))) / settings.scaling
+    return Problems(loss=loss, start=start, Z=Z, entry=entry, gram=gram, parameters=parameters)
 
 
-def step_size_grid(spec: str, problems: Problems, optimizer: str) -> Array:
+def step_size_grid(spec: str, problems: Problems, optimizer: str, *, preconditioned: bool = False) -> Array:
     """Step sizes, the same for every method and seed.
 
     Args:
-        spec: one number, or "LO:HI:N", N log-spaced step sizes, or "auto", 50 of them around the natural unit of the
-            optimizer: 10^{−2…1.5}/L for GD, 10^{−1…2}/(dL) for sign-GD, 10^{−3…0.5} of a typical parameter
-            for sign and Adam, with L as in `Loss.smoothness` (median over the problems).
+        spec: one number, or "LO:HI:N", N log-spaced step sizes, or "auto" or "auto:N", 50 or N of them around the
+            natural unit of the optimizer: 10^{−2…1.5}/L for GD, 10^{−1…2}/(dL) for sign-GD, 10^{−3…0.5} of a typical
+            parameter for sign and Adam, with L as in `Loss.smoothness` (median over the problems).
         problems: what the grid is for.
         optimizer: its name.
+        preconditioned: whether it is for a method with scaled gradients, too: for GD and sign-GD "auto" then also
+            covers the same decades around `Problems.gram` times that unit, at the same density.
 
     Returns:
         (N,) ascending step sizes.
@@ -120,13 +125,16 @@ def step_size_grid(spec: str, problems: Problems, optimizer: str) -> Array:
     Raises:
         ValueError: on a malformed, empty or non-positive grid.
     """
-    if spec == "auto":
+    name, _, points = spec.partition(":")
+    if name == "auto" and (spec == name or (points.isdecimal() and int(points) > 0)):
         L = float(np.median(problems.loss.smoothness))
         unit, low, high = {
             "gd": (1 / L, -2, 1.5),
             "sign-gd": (1 / (problems.parameters * L), -1, 2),
         }.get(optimizer, (problems.entry, -3, 0.5))
-        return np.asarray(unit * np.logspace(low, high, GRID_POINTS), dtype=np.float64)
+        shift = float(np.log10(problems.gram)) if preconditioned and optimizer in ("gd", "sign-gd") else 0.0
+        count = round(int(points or GRID_POINTS) * (1 + abs(shift) / (high - low)))
+        return np.asarray(unit * np.logspace(low + min(shift, 0), high + max(shift, 0), count), dtype=np.float64)
     parts = spec.split(":")
     if len(parts) == 1:
         parts = [spec, spec, "1"]
@@ -134,7 +142,7 @@ def step_size_grid(spec: str, problems: Problems, optimizer: str) -> Array:
         low_part, high_part, number = parts
         first, last, count = float(low_part), float(high_part), int(number)
     except ValueError:
-        raise ValueError(f'step sizes must be "auto", one number or LO:HI:N, not {spec!r}') from None
+        raise ValueError(f'step sizes must be "auto", "auto:N", one number or LO:HI:N, not {spec!r}') from None
     if count < 1:
         raise ValueError(f"the grid of step sizes {spec!r} is empty")
     if not 0 < first <= last < np.inf:

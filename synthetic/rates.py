@@ -8,6 +8,7 @@ import numpy as np
 from conditioning.checks import Array, check_rank
 from conditioning.factors import minimizer
 from conditioning.hessians import hessian
+from conditioning.preconditioning import preconditioned_extremes, scaled_gradient
 from conditioning.rates import gd_rate, sharp_sign_gd_rate, sign_gd_rate
 from conditioning.spectra import balanced_condition_number, condition_number, extreme_eigenvalues
 from synthetic.engine import simulate
@@ -18,6 +19,8 @@ from synthetic.targets import generators, random_gauge, starts, targets
 
 RULES = ("gd", "sign-gd", "sign-gd-sharp", "balora-gd")
 """gd: γ = 2/(L + μ); sign-gd: γ = 1/(dL); sign-gd-sharp: γ = 1/L_∞; balora-gd: that of gd at κ_bal."""
+
+SCALED_GD = "scaled-gd:damping=0"
 
 GD_START, GD_DECADES = 1e-10, 36.0
 """Relative distance from the limit point at which GD starts in error coordinates, and how far it is followed.
@@ -180,6 +183,70 @@ def _local_rows(drawn: _Instances, rule: str, max_steps: int, quiet: bool) -> li
         )
         rows.append(_row(rule, measured, drawn.L[i] / drawn.mu[i], bound, gamma[i]))
     return rows
+
+
+def scaled_gd_rates(
+    Z: Array, r: int, *, spread: float = 0.3, max_steps: int = 2000, seed: int = 0, quiet: bool = True
+) -> dict[str, Array]:
+    """Measured contraction of ScaledGD next to random minimizers, at its best step size γ = 2/(L + μ).
+
+    L and μ are those of the preconditioned Hessian (`conditioning.preconditioning`), the same for every gauge.
+
+    Args:
+        Z: (n, a, b) targets.
+        r: rank.
+        spread: of the gauges (`targets.random_gauge`).
+        max_steps: end of the runs.
+        seed: of the gauges and of the displacements from the minimizers.
+        quiet: never show a progress bar.
+
+    Returns:
+        Arrays (n,): kappa, the plain κ at the minimizer, kappa_scaled, the preconditioned one, limsup, bound,
+        log_ratio (log limsup/log bound), uncertainty, conclusive.
+
+    Raises:
+        ValueError: on bad settings or degenerate targets.
+    """
+    for_gauges, for_offsets = generators(seed, len(Z), 2)
+    points = [polish(*minimizer(z, r, random_gauge(r, spread, rng)), z) for z, rng in zip(Z, for_gauges, strict=True)]
+    offsets = [_scaled_offset(A, B, z, rng) for (A, B), z, rng in zip(points, Z, for_offsets, strict=True)]
+    A, B, dA, dB = (np.stack(part) for pairs in (points, offsets) for part in zip(*pairs, strict=True))
+    s = np.linalg.svd(Z, compute_uv=False)
+    extremes = [preconditioned_extremes(values, r, Z.shape[1:]) for values in s]
+    run = simulate(
+        OneLayer.from_target(Z, r).about(A, B),
+        (dA, dB),
+        method=SCALED_GD,
+        step_sizes=[[2 / (mu + L) for mu, L in extremes]],
+        steps=max_steps,
+        stop_below=10.0 ** -(GD_DECADES + 1),
+        quiet=quiet,
+    )
+    rows = []
+    for i, (mu, L) in enumerate(extremes):
+        kappa, bound = condition_number(A[i], B[i], Z[i]), gd_rate(L / mu)
+        smallest = extreme_eigenvalues(A[i], B[i], Z[i]).mu
+        rounding = 4e-8 * max(kappa, L / mu)
+        found = measure_rate(run.excess[:, 0, i], kappa=kappa, mu=smallest, decades=GD_DECADES, rounding=rounding)
+        rows.append(
+            {
+                "kappa": kappa,
+                "kappa_scaled": L / mu,
+                "limsup": found.limsup,
+                "bound": bound,
+                "log_ratio": found.log_ratio(bound),
+                "uncertainty": found.uncertainty,
+                "conclusive": found.conclusive,
+            }
+        )
+    return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
+
+
+def _scaled_offset(A: Array, B: Array, Z: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """A displacement in the range of P⁻¹H, from which ScaledGD ends at (A, B) itself up to O(size²)."""
+    dA, dB = scaled_gradient(A, B, *perturbation(A, B, Z, rng, size=1.0))
+    size = GD_START * np.hypot(np.linalg.norm(A), np.linalg.norm(B)) / np.hypot(np.linalg.norm(dA), np.linalg.norm(dB))
+    return size * dA, size * dB
 
 
 def _balora_rows(drawn: _Instances, max_steps: int, quiet: bool) -> list[dict[str, Any]]:

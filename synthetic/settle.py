@@ -1,5 +1,6 @@
 """The experiments the critics asked for: whether BaLoRA's gain is the conditioning or something simpler."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from conditioning.spectra import condition_number, extreme_eigenvalues
 from synthetic.engine import DIVERGENCE_FACTOR, simulate
 from synthetic.losses import OneLayer, Params, polish
 from synthetic.measure import float_floor_decades, measure_rate, perturbation
-from synthetic.methods import MatchedGradientDescent
+from synthetic.optimizers import MatchedGradientDescent
 from synthetic.problems import Settings, make_problems, step_size_grid
 from synthetic.results import Result
 from synthetic.selection import best_step, compare, floored_log10, score
@@ -29,8 +30,18 @@ FLOW_STEPS = 40
 """Steps at γ₀; at γ₀/2^j there are 2^j times as many, over the same time."""
 
 
-def settle(settings: Settings, *, steps: int = 100, step_sizes: str = "auto", quiet: bool = True) -> Result:
-    """Runs the four experiments on paired one-layer problems.
+EXPERIMENTS = ("rescale", "same-curve", "flow", "equal-kappa")
+
+
+def settle(
+    settings: Settings,
+    *,
+    steps: int = 100,
+    step_sizes: str = "auto",
+    experiments: Sequence[str] = EXPERIMENTS,
+    quiet: bool = True,
+) -> Result:
+    """Runs the four experiments, or some of them, on paired one-layer problems.
 
     - *same κ, same curve*: LoRA and BaLoRA from one balanced start, over a fixed time, for γ₀/2^j. The
       gradient flow conserves AᵀA − BBᵀ, so the curves differ by O(γ) at most.
@@ -43,6 +54,7 @@ def settle(settings: Settings, *, steps: int = 100, step_sizes: str = "auto", qu
         settings: the problems; loss must be "one-layer".
         steps: of the step-rescale experiment.
         step_sizes: its grid.
+        experiments: which, of `EXPERIMENTS`; only their arrays and entries are in the result.
         quiet: never show a progress bar.
 
     Returns:
@@ -61,20 +73,23 @@ def settle(settings: Settings, *, steps: int = 100, step_sizes: str = "auto", qu
         raise ValueError("settle uses the one-layer loss")
     if settings.scaling != 1:
         raise ValueError("settle needs λ = 1")
-    same, same_meta = _same_curve(settings, quiet)
-    rescale, rescale_meta = _not_a_rescale(settings, steps, step_sizes, quiet)
-    drift, drift_meta = _flow(settings, quiet)
-    equal, equal_meta = _equal_kappa(settings, quiet)
-    gammas = 0.5 ** np.arange(1, HALVINGS + 1)
-    meta = {
-        "settings": settings.meta(),
-        "steps": steps,
-        **same_meta,
-        **drift_meta,
-        **equal_meta,
-        **rescale_meta,
+    unknown = [name for name in experiments if name not in EXPERIMENTS]
+    if unknown or not experiments:
+        raise ValueError(f"experiments must be some of {', '.join(EXPERIMENTS)}, not {', '.join(unknown) or 'none'}")
+    arrays: dict[str, NDArray[Any]] = {"gammas": 0.5 ** np.arange(1, HALVINGS + 1)}
+    meta: dict[str, Any] = {"settings": settings.meta(), "steps": steps}
+    run: dict[str, Callable[[], tuple[dict[str, NDArray[Any]], dict[str, Any]]]] = {
+        "same-curve": lambda: _same_curve(settings, quiet),
+        "flow": lambda: _flow(settings, quiet),
+        "equal-kappa": lambda: _equal_kappa(settings, quiet),
+        "rescale": lambda: _not_a_rescale(settings, steps, step_sizes, quiet),
     }
-    return Result("settle", {"gammas": gammas, **same, **drift, **equal, **rescale}, meta, settings.seed)
+    for name in EXPERIMENTS:
+        if name in experiments:
+            found, described = run[name]()
+            arrays |= found
+            meta |= described
+    return Result("settle", arrays, meta, settings.seed)
 
 
 def _small_steps(loss: OneLayer) -> Array:

@@ -71,6 +71,8 @@ class CanonicalMinimizers:
         gauge: draws G.
         min_imbalance: smallest relative imbalance ‖AᵀA − BBᵀ‖_F/(‖A‖_F² + ‖B‖_F²) of an instance.
         min_root_gap: smallest relative gap between consecutive q (0 allows equal singular values).
+        scalar_gauge: only G = tI, t > 0, so that BBᵀ = t⁻⁴AᵀA; an instance then carries t alone.
+        exact_rank: only targets of rank r; an instance then carries no tail.
     """
 
     restriction: str = "all shapes with r ≤ min(a, b)"
@@ -80,6 +82,8 @@ class CanonicalMinimizers:
     gauge: Callable[[int, np.random.Generator], Array] = lambda r, rng: draw_gauge(r, rng)
     min_imbalance: float = 0.0
     min_root_gap: float = 0.0
+    scalar_gauge: bool = False
+    exact_rank: bool = False
 
     @property
     def description(self) -> str:
@@ -96,7 +100,9 @@ class CanonicalMinimizers:
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         """Random spectrum (clustered to spread, gaps down to 1e-4), gauge (orthogonal to wild) and extras."""
-        parts = [*draw_spectrum(shape, rng), self.gauge(shape.r, rng).ravel()]
+        q, tail = draw_spectrum(shape, rng)
+        G = 10.0 ** rng.uniform(-1, 1, 1) if self.scalar_gauge else self.gauge(shape.r, rng).ravel()
+        parts = [q, tail[: self._tail_size(shape)], G]
         return np.concatenate(parts + [extra.draw(shape, rng).ravel() for extra in self.extras])
 
     def valid(self, shape: Shape, parameters: Parameters) -> bool:
@@ -150,14 +156,23 @@ class CanonicalMinimizers:
         return tuple(Fraction(x) for part in [q, tail, *rows] for x in part)
 
     def _unpack(self, shape: Shape, parameters: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        r, k = shape.r, shape.k
-        q, tail, G = parameters[:r], parameters[r:k], parameters[k : k + r * r].reshape(r, r)
-        extras, start = {}, k + r * r
+        r, tail_size = shape.r, self._tail_size(shape)
+        q, tail, start = parameters[:r], parameters[r : r + tail_size], r + tail_size
+        if self.exact_rank:
+            tail = np.zeros(shape.k - r, dtype=parameters.dtype)
+        if self.scalar_gauge:
+            G, start = parameters[start] * np.eye(r, dtype=parameters.dtype), start + 1
+        else:
+            G, start = parameters[start : start + r * r].reshape(r, r), start + r * r
+        extras = {}
         for extra in self.extras:
             rows, columns = extra.size(shape)
             extras[extra.name] = parameters[start : start + rows * columns].reshape(rows, columns)
             start += rows * columns
         return q, tail, G, extras
+
+    def _tail_size(self, shape: Shape) -> int:
+        return 0 if self.exact_rank else shape.k - shape.r
 
 
 def draw_spectrum(shape: Shape, rng: np.random.Generator) -> tuple[Array, Array]:

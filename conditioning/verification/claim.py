@@ -207,6 +207,7 @@ class Claim(ABC):
         corrected_by: id of the claim that repairs a refuted one.
         sides: what the left and right side of the comparison are.
         argument: why it holds or fails; a short proof where there is one.
+        experiment: name of the experiment that its evidence comes from, if other claims rest on the same one.
     """
 
     id: str
@@ -218,6 +219,7 @@ class Claim(ABC):
     corrected_by: str | None = None
     sides: tuple[str, str] = ("left", "right")
     argument: str = ""
+    experiment: str = ""
 
     @abstractmethod
     def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:

@@ -116,25 +116,39 @@ def examine(claims: list[Claim], room: str, *, trials: int | None, seed: int, jo
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task("", total=len(claims))
-        if jobs == 1 or len(claims) == 1:
+        groups = _examined_together(claims)
+        if jobs == 1 or len(groups) == 1:
             verdicts = []
             for claim in claims:
                 progress.update(task, description=claim.id)
                 verdicts.append(claim.examine(trials=trials, seed=seed))
                 progress.advance(task)
             return verdicts
-        with ProcessPoolExecutor(min(jobs, len(claims)), mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(_examine_by_id, room, claim.id, trials, seed): claim for claim in claims}
+        found: dict[str, dict[str, Any]] = {}
+        with ProcessPoolExecutor(min(jobs, len(groups)), mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(_examine_by_id, room, [claim.id for claim in g], trials, seed) for g in groups]
             for done in as_completed(futures):
-                progress.update(task, description=futures[done].id)
-                progress.advance(task)
-            return [Verdict(claim=claim, **future.result()) for future, claim in futures.items()]
+                found |= done.result()
+                progress.update(task, completed=len(found), description=next(reversed(found)))
+        return [Verdict(claim=claim, **found[claim.id]) for claim in claims]
 
 
-def _examine_by_id(room: str, id: str, trials: int | None, seed: int) -> dict[str, Any]:
-    """A worker's job: the verdict on one claim without the claim itself, which need not be picklable."""
-    verdict = import_module(f"{room}.claims").CLAIMS[id].examine(trials=trials, seed=seed)
-    return {field.name: getattr(verdict, field.name) for field in fields(verdict) if field.name != "claim"}
+def _examined_together(claims: list[Claim]) -> list[list[Claim]]:
+    """Groups of claims for one process each: those that share an experiment stay together."""
+    groups: dict[str, list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault(claim.experiment or claim.id, []).append(claim)
+    return list(groups.values())
+
+
+def _examine_by_id(room: str, ids: list[str], trials: int | None, seed: int) -> dict[str, dict[str, Any]]:
+    """A worker's job: verdicts by id, without the claims themselves, which need not be picklable."""
+    known = import_module(f"{room}.claims").CLAIMS
+    verdicts = {id: known[id].examine(trials=trials, seed=seed) for id in ids}
+    return {
+        id: {field.name: getattr(verdict, field.name) for field in fields(verdict) if field.name != "claim"}
+        for id, verdict in verdicts.items()
+    }
 
 
 def _closing(verdicts: list[Verdict], room: str) -> str:

@@ -67,6 +67,7 @@ def measured_claim(
     source: str = DERIVED,
     kind: Literal["claim", "correction", "question"] = "claim",
     corrected_by: str | None = None,
+    experiment: str = "",
 ) -> Callable[[Callable[[int, int], Measurement]], MeasuredClaim]:
     """Decorator: makes a measuring function, whose docstring states the rule and the argument, into a claim.
 
@@ -83,6 +84,7 @@ def measured_claim(
             kind=kind,
             corrected_by=corrected_by,
             argument=inspect.getdoc(measure) or "",
+            experiment=experiment,
             measure=measure,
             default_trials=trials,
         )

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from conditioning import balance, hessian, jacobian
+from conditioning import balance, hessian, imbalance, jacobian, penalty_step, scaled_gradient
 from conditioning.claims import CLAIMS
 
 TRIALS = 250
@@ -33,6 +33,15 @@ ISSUED = [
     "projection-nearest",
     "projection-reachable-set",
     "intrinsic-gd",
+    "ilora-forward-variance",
+    "ilora-gram-ratio",
+    "ilora-gd-proportion",
+    "ilora-scaled-gd-proportion",
+    "ilora-scaled-gd-trace",
+    "ilora-scaled-gd-diagonal",
+    "ilora-gradient-constant",
+    "ilora-ratio-condition-number",
+    "scaled-gd-rate-free-of-kappa",
 ]
 
 
@@ -50,7 +59,7 @@ def test_verdict_is_as_recorded(claim):
     verdict = claim.examine(trials=TRIALS, seed=11)
     assert verdict.verdict == claim.recorded, verdict.note
     assert verdict.certified == (claim.recorded == "refuted")
-    if claim.tight_at is not None:
+    if getattr(claim, "tight_at", None) is not None:
         assert verdict.evidence["tight"]["equal"]
 
 
@@ -162,3 +171,67 @@ def test_literal_projection_counterexample_is_a_dead_start():
     A, B, Z = matrices(refute("projection-literal-trains-on"))
     assert not (A @ B).any()
     assert np.linalg.norm(A.T @ Z) > 0  # a gradient step would move B, were the pair not sent to (0, 0)
+
+
+def test_scaled_gd_counterexample_by_finite_differences():
+    A, B, G = matrices(refute("ilora-scaled-gd-proportion"), ["A", "B", "gradient"])
+    mu = (B @ B.T)[0, 0] / (A.T @ A)[0, 0]
+    np.testing.assert_allclose(B @ B.T, mu * A.T @ A)
+    scaled_A, scaled_B = scaled_gradient(A, B, G @ B.T, A.T @ G)
+    t = 1e-6
+    moved = [(A - s * t * scaled_A, B - s * t * scaled_B) for s in (1, -1)]
+    drift = (imbalance(*moved[0], ratio=mu) - imbalance(*moved[1], ratio=mu)) / (2 * t)
+    size = np.linalg.norm(scaled_B @ B.T)
+    assert np.linalg.norm(drift) > 0.1 * size
+    assert abs(np.trace(drift)) < 1e-6 * size
+
+
+def test_the_penalty_moves_the_product_in_its_counterexample():
+    A, B, step, ratio = matrices(refute("ilora-keeps-product"), ["A", "B", "step", "ratio"])
+    X, Y = penalty_step(A, B, step=step.item(), ratio=ratio.item())
+    assert np.linalg.norm(X @ Y - A @ B) > 0.1
+
+
+def test_scaled_gd_depends_on_the_spectrum_in_its_counterexample():
+    A, B, Z = matrices(refute("scaled-gd-rate-free-of-kappa"))
+    assert A.shape[1] == 1  # P is a number on each factor
+    scale = np.concatenate([np.full(A.size, (B @ B.T).item()), np.full(B.size, (A.T @ A).item())])
+    eigenvalues = np.sort(np.linalg.eigvals(hessian(A, B, Z) / scale[:, None]).real)
+    assert eigenvalues[-1] / eigenvalues[1] > 2 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("id", ["ilora-forward-variance", "ilora-gram-ratio"])
+def test_monte_carlo_claims_notice_wrong_variances_and_few_draws(id, monkeypatch):
+    import conditioning.claims.imbalance as module
+
+    assert CLAIMS[id].examine(trials=1).verdict == "inconclusive"
+    assert CLAIMS[id].examine(trials=4).verdict in ("inconclusive", "refuted")
+    drawn = module._factors
+    for scale_A, scale_B in ((1.1, 1.0), (1.0, 1.1)):
+        monkeypatch.setattr(
+            module,
+            "_factors",
+            lambda *args, a=scale_A, b=scale_B, **kwargs: ((a * A, b * B) for A, B in drawn(*args, **kwargs)),
+        )
+        assert CLAIMS[id].examine(trials=TRIALS).verdict == "refuted"
+
+
+def test_families_restricted_to_scalar_gauges_and_to_exact_rank():
+    from conditioning.claims.imbalance import PROPORTIONAL
+    from conditioning.claims.preconditioning import EXACT_RANK
+
+    rng = np.random.default_rng(0)
+    for family in (PROPORTIONAL, EXACT_RANK):
+        for shape in family.shapes:
+            parameters = family.draw(shape, rng)
+            assert family.valid(shape, parameters)
+            x = family.floating(shape, parameters, rng)
+            exact = family.exact(shape, [Fraction(p) for p in parameters.tolist()])
+            np.testing.assert_allclose(x.s, [float(Fraction(str(s))) for s in exact.s], rtol=1e-12)
+            if family is PROPORTIONAL:
+                np.testing.assert_allclose(x.G, x.G[0, 0] * np.eye(shape.r))
+                mu = (x.B @ x.B.T)[0, 0] / (x.A.T @ x.A)[0, 0]
+                np.testing.assert_allclose(x.B @ x.B.T, mu * x.A.T @ x.A, atol=1e-12 * x.s[0] * mu**0.5)
+            else:
+                assert np.linalg.matrix_rank(x.Z) == shape.r
+                assert len(parameters) == shape.r + shape.r**2

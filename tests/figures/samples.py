@@ -1,5 +1,6 @@
-"""Small results in the format that `synthetic` saves, made without any simulation."""
+"""Small results in the format that the rooms save, made without any computation of theirs."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,213 @@ def settle(rank: int = 3) -> Saved:
     return Saved("settle", arrays, meta)
 
 
+def audit(layers: int = 7) -> Saved:
+    """Layers of a transformer, worst first; the worst of them has a factor of smaller rank, the next two even AB."""
+    rng = np.random.default_rng(4)
+    modules = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    entries = []
+    for i in range(layers):
+        block = "self_attn" if i % 7 < 4 else "mlp"
+        balanced = float(np.exp(rng.normal(1.5 + 0.1 * (i % 7), 0.5)))
+        bounds = (
+            (np.inf, np.inf if i < 3 else balanced) if 0 < i < 4 else (balanced * np.exp(rng.exponential(3)), balanced)
+        )
+        entries.append(
+            {
+                "name": f"base_model.model.model.layers.{i // 7}.{block}.{modules[i % 7]}",
+                "shape": [64, 64],
+                "r": 4,
+                "dtype": "float32",
+                "sigma_A": [4.0, 3.0, 2.0, 1.0],
+                "sigma_B": [0.4, 0.3, 0.2, 0.1],
+                "sigma_AB": [1.6, 0.9, 0.4, 0.1],
+                "gap": 20.0,
+                "relative_gap": float(rng.beta(2, 2)),
+                "rank": 4,
+                "kappa_bound": float(bounds[0]),
+                "kappa_bound_balanced": float(bounds[1]),
+            }
+        )
+    entries.sort(key=lambda entry: -entry["kappa_bound"])
+    return Saved("audit", {}, {"layers": entries})
+
+
+def llm_compare(
+    methods: tuple[str, ...] = ("lora", "balora", "ilora"),
+    ranks: tuple[int, ...] = (4, 8),
+    scales: tuple[float, ...] = (0.5, 1.0),
+    n: int = 3,
+    lost: tuple[tuple[str, int], ...] = (),
+) -> Saved:
+    """A parabola over the logarithm of the learning rate for each method; the largest learning rate diverges.
+
+    Args:
+        methods: the first one is the baseline.
+        ranks: ranks.
+        scales: scales.
+        n: seeds.
+        lost: (method, rank) whose every run diverged.
+    """
+    rng = np.random.default_rng(5)
+    rates, steps = np.geomspace(1e-5, 1, 11), np.arange(0, 121, 20)
+    cells, best, curves = [], [], {key: [] for key in ("validation_loss", "seconds", "gap", "kappa_bound")}
+    for i, method in enumerate(methods):
+        for rank in ranks:
+            mine = []
+            for scale in scales:
+                for j, rate in enumerate(rates[: 11 - i % 2]):  # some grids are shorter
+                    away = 0.08 * np.log10(rate / 10 ** (-3 + 0.2 * i)) ** 2 + 0.1 * (scale - 1) ** 2
+                    loss = ((0.9 - 0.03 * i) * rank**-0.15 * (1 + away) + 0.01 * rng.random(n)).tolist()
+                    status = ["ok"] * n
+                    if j == 9 or (method, rank) in lost:
+                        loss[0], status[0] = None, "failed"
+                    if j == 10 or (method, rank) in lost:
+                        loss, status = [None] * n, ["diverged"] * n
+                    mine.append(
+                        {
+                            "method": method,
+                            "rank": rank,
+                            "scale": scale,
+                            "learning_rate": float(rate),
+                            "validation_loss": loss,
+                            "status": status,
+                        }
+                    )
+            cells += mine
+            known = [cell for cell in mine if set(cell["status"]) == {"ok"}]
+            if not known:
+                continue
+            chosen = min(known, key=lambda cell: np.mean(cell["validation_loss"]))
+            final = np.asarray(chosen["validation_loss"])
+            rate = chosen["learning_rate"]
+            best.append(
+                {
+                    **{key: chosen[key] for key in ("method", "rank", "scale", "learning_rate", "validation_loss")},
+                    "at_edge": i == 2,
+                    "test_loss": (final + 0.02).tolist(),
+                    "exact_match": (1 - final).tolist() if i != 1 else [None, *(1 - final[1:]).tolist()],
+                    "window": [rate / 3, rate * 2] if i != 1 else None,
+                    "decades": 0.778 if i != 1 else None,
+                    "window_censored": i == 2,
+                    "seconds_per_step": (0.5 + 0.05 * i + 0.02 * rng.random(n)).tolist(),
+                    "method_seconds_per_step": (0.02 * i * np.ones(n)).tolist(),
+                    "peak_memory_bytes": [int(2e9 * (1 + 0.02 * i))] * n if i != 2 else [None] * n,
+                }
+            )
+            decay = np.exp(-steps / 25)
+            curves["validation_loss"].append(final[:, None] + 2 * decay)
+            curves["seconds"].append(steps * np.asarray(best[-1]["seconds_per_step"])[:, None])
+            gap = (
+                np.full((n, len(steps)), 1e-12)
+                if method.startswith("balora")
+                else rng.uniform(0.3, 0.6, (n, 1)) + 0 * steps
+            )
+            curves["gap"].append(gap)
+            kappa = (30 + 10 * i) * np.exp(rng.normal(0, 0.2, (n, len(steps))).cumsum(axis=1))
+            kappa[:, 0] = np.inf
+            curves["kappa_bound"].append(kappa)
+    comparisons = [
+        {
+            "method": entry["method"],
+            "rank": entry["rank"],
+            "quantity": quantity,
+            "estimate": 0.03,
+            "low": low,
+            "high": 0.05,
+        }
+        for entry in best
+        for quantity in ("test_loss", "exact_match", "seconds_per_step")
+        for low in [0.01 if n > 1 else None]
+        if entry["method"] != methods[0]
+    ]
+    arrays = {key: np.asarray(value).reshape(len(best), n, len(steps)) for key, value in curves.items()}
+    meta = {
+        "model": "tiny",
+        "data": "mathematics: algebra__linear_1d",
+        "baseline": methods[0],
+        "methods": list(methods),
+        "ranks": list(ranks),
+        "scales": list(scales),
+        "seeds": list(range(n)),
+        "steps": 120,
+        "cells": cells,
+        "best": best,
+        "comparisons": comparisons,
+    }
+    return Saved("llm-compare", {"eval_steps": steps, **arrays}, meta)
+
+
+def curvature() -> Saved:
+    """Two layers of rank 2, each at three places of its gauge path; balancing halves the largest eigenvalue."""
+
+    def matrix(t: float, size: float) -> dict[str, object]:
+        leading = size * 2 ** (1 - t) * 0.5 ** np.arange(6)
+        kappa = {"r": 2.0, "2r": 8.0, "r²": 8.0, "rank": "inf"}
+        return {"leading": leading, "lambda_max": leading[0], "trace": leading.sum(), "kappa": kappa}
+
+    layers = [
+        {
+            "name": f"model.layers.{i}.self_attn.q_proj (adapter default)",
+            "p": {"r": 2, "2r": 4, "r²": 4},
+            "path": [
+                {
+                    "t": t,
+                    "kappa_bound": 60.0 - 40 * t + i,
+                    "smoothness": 3.0 - t,
+                    "ggn": matrix(t, 1.0 + i),
+                    "hessian": matrix(t, 1.5 + i),
+                }
+                for t in (0, 0.5, 1)
+            ],
+        }
+        for i in range(2)
+    ]
+    return Saved("curvature", {}, {"layers": layers, "tokens": 64, "loss": 1.25})
+
+
+DUEL_SETTINGS = {"rank": 2, "seeds": 4, "scale": 0.3, "target": "geometric:0.7"}
+DUELLISTS = ["lora", "balora", "ilora"]
+
+
+def duel():
+    """Two decays, two shapes, one start: BaLoRA wins, iLoRA wins, a tie, nobody; iLoRA has no result in one cell."""
+    gain = np.zeros((2, 2, 1, 3))
+    gain[0, 0, 0] = [0, 3, 1]
+    gain[0, 1, 0] = [0, -1, 6]
+    gain[1, 0, 0] = [0, 1, np.nan]
+    gain[1, 1, 0] = np.nan
+    winner = np.asarray([[[1], [2]], [[-1], [-2]]])
+    margin = np.full((2, 2, 1, 3), np.nan)
+    margin[0, 0, 0], margin[0, 1, 0], margin[1, 0, 0] = (2, 1.5, 2.5), (6, 5, 7), (1, -1, 2)
+    arrays = {
+        "gain": gain,
+        "winner": winner,
+        "margin": margin,
+        "decays": np.asarray([0.5, 0.9]),
+        "shapes": np.asarray([[8, 4], [4, 8]]),
+    }
+    meta = {
+        "settings": DUEL_SETTINGS,
+        "methods": DUELLISTS,
+        "starts": ["lora"],
+        "family": "geometric",
+        "optimizer": "adam",
+        "steps": 50,
+    }
+    return Saved("duel", arrays, meta)
+
+
+def ratios():
+    rng = np.random.default_rng(0)
+    arrays = {
+        "log10": rng.normal(-4, 1, (2, 5, 4)),
+        "scales": np.asarray([0.5, 1.0, 4.0]),
+        "powers": np.asarray([0.0, 1.0]),
+        "shapes": np.asarray([[8, 4], [4, 8]]),
+    }
+    return Saved("ratios", arrays, {"settings": DUEL_SETTINGS, "method": "ilora", "optimizer": "gd", "steps": 50})
+
+
 SAMPLES = {
     "manifold": manifold,
     "kappa-histogram": kappa_histogram,
@@ -163,11 +371,17 @@ SAMPLES = {
     "rates": rates,
     "phase": phase,
     "settle": settle,
+    "duel": duel,
+    "ratios": ratios,
+    "audit": audit,
+    "curvature": curvature,
+    "llm-compare": partial(llm_compare, ranks=(4,)),
 }
 """Name of a result → function that makes a small one."""
 
 
 def save(saved: Saved, folder: Path) -> None:
-    """Writes a sample as `synthetic` writes its results."""
-    write_npz(folder / f"{saved.name}.npz", saved.arrays)
+    """Writes a sample as the rooms write their results."""
+    if saved.arrays:
+        write_npz(folder / f"{saved.name}.npz", saved.arrays)
     write_json(folder / f"{saved.name}.json", {"experiment": saved.name, **saved.meta})

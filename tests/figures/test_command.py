@@ -61,12 +61,16 @@ def test_bad_usage_is_one_line_and_writes_nothing(call, data, tmp_path, argument
 @pytest.mark.parametrize("name", FIGURES)
 def test_missing_data_says_what_makes_it(call, tmp_path, name):
     code, _, err = call(name, "--from", tmp_path, "--to", tmp_path / "to")
-    data = FIGURES[name].data
+    kind = FIGURES[name]
+    needed = f"{kind.data}.npz and {kind.data}.json" if kind.arrays else f"{kind.data}.json"
+    commands = {
+        "audit": f"llm audit ADAPTER --json {tmp_path}/audit.json",
+        "curvature": f"llm curvature ADAPTER --out {tmp_path}",
+        "llm-compare": f"llm compare --out {tmp_path}",
+    }
+    command = commands.get(kind.data, f"synthetic {kind.data} --out {tmp_path}")
     assert code == 2
-    assert err == (
-        f"error: {name} needs {data}.npz and {data}.json in {tmp_path}: "
-        f"run python -m synthetic {data} --out {tmp_path}\n"
-    )
+    assert err == f"error: {name} needs {needed} in {tmp_path}: run python -m {command}\n"
     assert not (tmp_path / "to").exists()
 
 

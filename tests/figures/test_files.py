@@ -11,8 +11,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures import FIGURES, FORMATS, draw, names_for
-from figures.saved import Saved, load
-from tests.figures.samples import convergence, save, settle
+from figures.saved import Saved
+from tests.figures.samples import audit, convergence, llm_compare, save, settle
 
 ROOT = Path(__file__).parents[2]
 ALL = list(FORMATS)
@@ -63,7 +63,7 @@ def test_another_process_on_another_day_with_other_settings_writes_the_same_byte
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_clipped_by_the_page(name, data, styled):
-    figure = FIGURES[name].plot(load(FIGURES[name].data, data))
+    figure = FIGURES[name].plot(FIGURES[name].load(data))
     FigureCanvasAgg(figure).draw()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert width in (3.4, 7.0)
@@ -87,6 +87,48 @@ def test_unusual_results_are_drawn_without_warnings(saved: Saved, tmp_path):
     assert draw(saved.name, tmp_path, tmp_path)[0].stat().st_size > 1000
 
 
+EIGHT = ("lora", "balora", "ilora:lambda=0.1@5", "pilora", "scaled-gd", "riemannian", "dora", "balora-symmetric")
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        llm_compare(("lora", "balora"), ranks=(4,), scales=(1.0,), n=1),
+        llm_compare(("lora",), ranks=(4,)),
+        llm_compare(("lora", "balora"), ranks=(2, 4, 8, 16), scales=(1.0,)),
+        llm_compare(EIGHT, ranks=(4,), n=1),
+        llm_compare(ranks=(4,), lost=(("lora", 4), ("ilora", 4))),
+        llm_compare(ranks=(4,), lost=(("lora", 4), ("balora", 4), ("ilora", 4))),
+        audit(1),
+        audit(3),
+        audit(28),
+        audit(252),
+    ],
+    ids=[
+        "one seed",
+        "one method",
+        "one scale and many ranks",
+        "many methods",
+        "a baseline without a run",
+        "no run finished",
+        "one layer",
+        "few layers",
+        "many layers",
+        "too many layers",
+    ],
+)
+def test_unusual_results_of_language_models_fit_the_page(saved: Saved, styled):
+    names = names_for(saved.name)
+    if len(saved.meta.get("scales", ())) == 1:
+        names.remove("learning-rate-maps")  # the same as robustness then
+    for name in names:
+        figure = FIGURES[name].plot(saved)
+        figure.draw_without_rendering()
+        box, size = figure.get_tightbbox(), figure.get_size_inches()
+        assert (box.min >= 0).all(), name
+        assert (box.max <= size).all(), name
+
+
 def test_drawing_leaves_matplotlib_as_it_was(data, tmp_path):
     def settings():
         return {key: value for key, value in matplotlib.rcParams.items() if key != "backend"}  # found out on reading
@@ -105,5 +147,28 @@ def test_the_figures_of_a_result_are_known():
 def test_the_style_has_one_look_per_method():
     from figures.style import METHODS
 
-    for attribute in ("label", "color", "marker"):
-        assert len({getattr(look, attribute) for look in METHODS.values()}) == len(METHODS)
+    for attributes in (("label",), ("color", "marker"), ("color", "line")):
+        looks = {tuple(str(getattr(look, attribute)) for attribute in attributes) for look in METHODS.values()}
+        assert len(looks) == len(METHODS), attributes
+
+
+def test_the_methods_of_one_comparison_differ_in_colour():
+    from figures.style import METHODS
+
+    for names in (
+        ("lora", "balora", "balora-nearest", "balora-symmetric"),
+        ("lora", "balora", "ilora", "pilora", "scaled-gd", "riemannian", "lora-plus"),
+    ):
+        assert len({METHODS[name].color for name in names}) == len(names)
+
+
+def test_options_of_a_method_are_named():
+    from figures.style import method_looks
+
+    looks = method_looks(["ilora", "ilora:lambda=0.1", "balora@5", "rival:speed=2@3"])
+    assert [look.label for look in looks.values()] == [
+        "iLoRA",
+        "iLoRA, λ = 0.1",
+        "BaLoRA, every 5 steps",
+        "rival, speed = 2, every 3 steps",
+    ]

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-import synthetic.claims as module
-from synthetic.claims import CLAIMS
+from synthetic.claims import CLAIMS, balora, critics, ilora, rates
 from synthetic.results import Result
 
 ISSUED = [
@@ -20,6 +19,13 @@ ISSUED = [
     "not-a-step-rescale",
     "flow-conserves-imbalance",
     "overhead-per-step",
+    "ilora-beats-lora",
+    "pilora-beats-lora",
+    "pilora-beats-preconditioned",
+    "balora-versus-ilora",
+    "ilora-ratio-optimal",
+    "ilora-overhead",
+    "scaled-gd-rate-measured",
 ]
 
 
@@ -48,7 +54,7 @@ def test_flow_claims_come_out_as_recorded():
 def test_no_gain_from_a_balanced_start():
     verdict = CLAIMS["balora-beats-lora-from-balance"].examine(trials=5, seed=5)
     assert verdict.verdict == "refuted"
-    assert verdict.evidence["interval"][1] < module.NO_GAIN
+    assert verdict.evidence["interval"][1] < balora.NO_GAIN
 
 
 def fake_rates(**summary):
@@ -69,12 +75,12 @@ def fake_rates(**summary):
     ],
 )
 def test_the_rule_of_the_tight_rate(monkeypatch, summary, verdict):
-    monkeypatch.setattr(module, "rates", fake_rates(**summary))
+    monkeypatch.setattr(rates, "rates", fake_rates(**summary))
     assert CLAIMS["gd-rate-tight"].examine(trials=10, seed=0).verdict == verdict
 
 
 def test_a_bound_that_is_only_valid_need_not_be_tight(monkeypatch):
-    monkeypatch.setattr(module, "rates", fake_rates(log_ratio_max=5.0))
+    monkeypatch.setattr(rates, "rates", fake_rates(log_ratio_max=5.0))
     assert CLAIMS["sign-gd-rate"].examine(trials=10, seed=0).verdict == "holds"
     assert CLAIMS["gd-rate"].examine(trials=10, seed=0).verdict == "holds"
     assert CLAIMS["balora-rate"].examine(trials=10, seed=0).verdict == "refuted"
@@ -94,10 +100,10 @@ def test_the_rule_of_the_comparisons(monkeypatch, one_layer, two_layer, verdict)
     variations = iter([(-0.2, -0.1), *[(-0.1, 0.1)] * 10])
 
     def fake(settings, *_):
-        main = settings in module.MAIN.values()
+        main = settings in balora.MAIN.values()
         return {"median": 0.2, "interval": intervals[settings.loss] if main else next(variations)}
 
-    monkeypatch.setattr(module, "_gain", fake)
+    monkeypatch.setattr(balora, "measured_gain", fake)
     found = CLAIMS["balora-beats-lora-gd"].examine(trials=4, seed=0)
     assert found.verdict == verdict
     assert found.worst_margin == min(one_layer[0], two_layer[0])
@@ -136,7 +142,7 @@ def test_the_rules_of_the_critics_questions(monkeypatch, id, change, verdict):
         "log10_gain": dict.fromkeys(names, gain),
         **change,
     }
-    monkeypatch.setattr(module, "settle", lambda settings: Result("settle", {}, meta, 0))
+    monkeypatch.setattr(critics, "settle", lambda settings, **_: Result("settle", {}, meta, 0))
     assert CLAIMS[id].examine(trials=3, seed=0).verdict == verdict
 
 
@@ -158,3 +164,113 @@ def test_diverged_seeds_count_against_the_method_that_diverges():
 def test_two_seeds_give_no_interval():
     with pytest.raises(ValueError, match="2 paired seeds give no interval; at least 3"):
         CLAIMS["balora-beats-lora-gd"].examine(trials=2, seed=0)
+
+
+def test_scaled_gd_claims_come_out_as_recorded():
+    verdict = CLAIMS["scaled-gd-rate-measured"].examine(trials=9, seed=3)
+    assert verdict.verdict == "holds", verdict.note
+    assert np.ptp(np.log10(verdict.evidence["kappa"])) > 2
+    assert CLAIMS["scaled-gd-makes-balance-idle"].examine(trials=2, seed=3).verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "holds"),
+        ({"log_ratio": 1.02}, "refuted"),
+        ({"log_ratio": 0.98}, "refuted"),
+        ({"log_ratio": 1.02, "uncertainty": 0.03}, "holds"),
+        ({"conclusive": False}, "inconclusive"),
+    ],
+)
+def test_the_rule_of_the_scaled_rate(monkeypatch, change, verdict):
+    row = {"conclusive": True, "log_ratio": 1.0, "uncertainty": 1e-3, "kappa": 10.0, "kappa_scaled": 2.0}
+
+    def fake(Z, r, *, seed):
+        found = {name: np.full(len(Z), value) for name, value in row.items()}
+        s = np.linalg.svd(Z, compute_uv=False)
+        assert np.allclose(s[::3, 2:], 0, atol=1e-9)  # a third of the targets has rank r
+        assert (s[1::3, 2] > 0.5).all()
+        for name, value in change.items():
+            found[name][:3] = value
+        return found
+
+    monkeypatch.setattr(rates, "scaled_gd_rates", fake)
+    assert CLAIMS["scaled-gd-rate-measured"].examine(trials=9, seed=0).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.5, "holds"), (0.0, "inconclusive"), (-0.5, "refuted"), ("mixed", "refuted")]
+)
+def test_the_rule_of_ilora_against_others(monkeypatch, gain, verdict):
+    asked = []
+
+    def fake(settings, optimizer, methods, *_):
+        asked.append((settings.loss, optimizer))
+        shift = gain if gain != "mixed" else (-0.5 if optimizer == "adam" else 0.5)
+        noise = np.linspace(-0.3, 0.3, settings.seeds)
+        return {"lora": noise + shift, "ilora": np.zeros_like(noise)}, {"lora": None, "ilora": [0.1]}
+
+    monkeypatch.setattr(ilora, "tuned_logs", fake)
+    found = CLAIMS["ilora-beats-lora"].examine(trials=9, seed=0)
+    assert found.verdict == verdict
+    assert len(set(asked)) == 4
+    assert found.evidence["lambda"]["GD one-layer"] == [0.1]
+    if gain == "mixed":
+        assert found.worst_margin < 0
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "verdict"), [(7, 3, "holds"), (6, 3, "inconclusive"), (1, 3, "refuted"), (0, 0, "inconclusive")]
+)
+def test_the_rule_of_the_duel(monkeypatch, won, lost, verdict):
+    interval = np.zeros((3, 3, 3, 2, 2))
+    interval[..., 0] = -1
+    interval[..., 1] = 1
+    flat = interval[..., 1, :].reshape(-1, 2)
+    flat[:won] = 0.1
+    flat[won : won + lost] = -0.1
+    interval[..., 1, :] = flat.reshape(3, 3, 3, 2)
+    arrays = {
+        "interval": interval,
+        "gain": interval.mean(axis=-1),
+        "best_lambda": np.zeros((3, 3, 3, 2)),
+        "decays": np.asarray([0.5, 0.7, 0.9]),
+        "shapes": np.asarray([[4, 2], [3, 3], [2, 4]]),
+    }
+    monkeypatch.setattr(ilora, "duel", lambda *_, **__: Result("duel", arrays, {}, 0))
+    found = CLAIMS["balora-versus-ilora"].examine(trials=4, seed=0)
+    assert found.verdict == verdict
+    assert found.note.startswith(f"cells won {won}, lost {lost}, undecided {27 - won - lost}; q = 0.5 {min(won, 9)}:")
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.5, "refuted"), (-0.5, "holds"), (0.0, "inconclusive")])
+def test_the_rule_of_the_ratio(monkeypatch, shift, verdict):
+    """The rival is chosen on the first half, where p = 0 looks best, and judged on the second half only."""
+    names = [f"ilora:v={i}" for i in range(7)]
+    logs = np.zeros((3, 7, 12))
+    logs[:, 4, :6] = -9.0
+    logs[:, 4, 6:] = np.linspace(-0.2, 0.2, 6) - shift
+    arrays = {"log10": logs, "shapes": np.asarray([[4, 2], [3, 3], [2, 4]])}
+    monkeypatch.setattr(ilora, "ratios", lambda *_, **__: Result("ratios", arrays, {"variants": names}, 0))
+    found = CLAIMS["ilora-ratio-optimal"].examine(trials=12, seed=0)
+    assert found.verdict == verdict
+    assert "4×2 v=4" in found.note
+    assert found.evidence["gains"]["4×2 v=4"]["n"] == 6
+    with pytest.raises(ValueError, match="at least 6"):
+        CLAIMS["ilora-ratio-optimal"].examine(trials=5, seed=0)
+
+
+def test_settle_runs_only_what_is_asked_for():
+    from synthetic.problems import Settings
+    from synthetic.settle import settle
+
+    small = Settings(shape=(6, 5), rank=3, seeds=3)
+    flow = settle(small, experiments=("flow",))
+    assert set(flow.arrays) == {"gammas", "drift_one_step", "drift_fixed_time"}
+    everything = settle(small, steps=20, step_sizes="auto:5")
+    np.testing.assert_array_equal(everything.arrays["drift_one_step"], flow.arrays["drift_one_step"])
+    assert {"deviation", "equal_kappa", "rescale_curves"} <= set(everything.arrays)
+    for bad in ((), ("flow", "luck")):
+        with pytest.raises(ValueError, match="experiments must be some of rescale"):
+            settle(small, experiments=bad)

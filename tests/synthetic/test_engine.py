@@ -6,7 +6,8 @@ import torch
 
 from conditioning.projection import balance
 from synthetic.engine import DIVERGENCE_FACTOR, simulate
-from synthetic.methods import POST_STEPS, MatchedGradientDescent, Method, parse_method
+from synthetic.methods import METHODS, Family, Method, parse_method
+from synthetic.optimizers import MatchedGradientDescent
 from synthetic.problems import Settings, make_problems
 
 SMALL = Settings(shape=(6, 5), rank=2, seeds=3, start="gaussian", scale=0.5)
@@ -146,11 +147,14 @@ def test_matched_lengths_are_met():
 
 
 def test_a_rival_is_one_entry(monkeypatch):
-    monkeypatch.setitem(POST_STEPS, "shrink", lambda factors, gamma: tuple(0.5 * x for x in factors))
+    def new_map():
+        return lambda factors, gamma: tuple(0.5 * x for x in factors)
+
+    monkeypatch.setitem(METHODS, "shrink", Family(lambda options: {"new_map": new_map}))
     problems = make_problems(SMALL)
     run = simulate(problems.loss, problems.start, method="shrink@2", step_sizes=[1e-12], steps=2)
     np.testing.assert_allclose(run.factors[0][0], 0.5 * problems.start[0], rtol=1e-9)
-    assert parse_method("shrink@2") == Method("shrink@2", POST_STEPS["shrink"], 2)
+    assert parse_method("shrink@2") == Method("shrink@2", new_map=new_map, every=2)
 
 
 @pytest.mark.parametrize(

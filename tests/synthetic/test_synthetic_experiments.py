@@ -216,7 +216,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, tmp_path, capsys,
 def test_unwritable_folder_is_noticed_before_computing(monkeypatch, tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setattr("synthetic.convergence.simulate", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("synthetic.tuning.simulate", lambda *_, **__: pytest.fail("computed"))
     assert run_command(monkeypatch, "convergence", "--out", blocked / "results") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")

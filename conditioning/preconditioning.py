@@ -1,0 +1,171 @@
+"""Scaled gradients, which undo the gauge: g_A(BBᵀ)⁻¹ and (AᵀA)⁻¹g_B, and the Hessian that a method using them sees.
+
+Source of the scaling: ScaledGD (Tong, Ma & Chi 2021); for LoRA, Riemannian preconditioning (Zhang & Pilanci 2024).
+
+The spectrum is derived here. At a minimizer of ½‖Z − AB‖_F² the step x₊ = x − γP⁻¹∇f, P(dA, dB) = (dA·BBᵀ, AᵀA·dB),
+linearizes to I − γP⁻¹H. A change of gauge (AG, G⁻¹B) turns P⁻¹H into a similar matrix, so its eigenvalues are those at
+balance, where AᵀA = BBᵀ = S. Write dA = (U_rX + U_⊥Y)S^{-1/2} and dB = S^{-1/2}(X'V_rᵀ + Y'V_⊥ᵀ), which makes P the
+identity. The form ‖dA·B + A·dB‖² − 2⟨Z − Z_r, dA·dB⟩ then splits:
+
+- on (X, X') it is ‖X + X'‖²: 0 and 2, r² times each;
+- each row y_l and column y'_l with l = r+1..k gives ‖y‖² + ‖y'‖² − 2s_l·yS⁻¹y': 1 ± s_l/s_i, i = 1..r;
+- rows or columns beyond k meet no residual: 1, r|a − b| times.
+
+So L = 2 at every minimizer, and for r < k the smallest non-zero eigenvalue is μ = 1 − s_{r+1}/s_r: the condition number
+2s_r/(s_r − s_{r+1}) does not depend on the gauge, nor on s₁. It is s_r/s₁ times the one that balance reaches under
+plain gradients. The best step is 2/(L + μ), with f − f* contracted by ((κ − 1)/(κ + 1))² a step; where rank Z = r < k
+that is 2/3 and 1/9.
+"""
+
+import math
+from typing import Any, TypeVar
+
+import array_api_compat
+import numpy as np
+from numpy.typing import ArrayLike
+
+from conditioning.checks import Array, as_problem, check_rank, eye_like, factor_namespace
+from conditioning.factors import jacobian
+from conditioning.spectra import ExtremeEigenvalues, leading_singular_values
+from conditioning.tolerances import gap_rtol, gram_rtol
+
+ArrayT = TypeVar("ArrayT", bound=Any)
+
+
+def scaled_gradient(A: ArrayT, B: ArrayT, g_A: ArrayT, g_B: ArrayT, *, damping: float = 0.0) -> tuple[ArrayT, ArrayT]:
+    """The preconditioned gradient (g_A(BBᵀ + δI)⁻¹, (AᵀA + δI)⁻¹g_B), both from the same pair.
+
+    The r×r matrices are formed and inverted in float64. At δ = 0 the step −γ times it changes AB, to first order, by
+    −γ(G·Π_B + Π_A·G) with G = ∇ℓ(AB) and Π_A, Π_B the projectors onto the column space of A and the row space of B: the
+    same for all pairs with one product.
+
+    Args:
+        A: (…, a, r) NumPy array or torch tensor of a real floating type, on any device.
+        B: (…, r, b) of the same library, dtype, device and leading dimensions.
+        g_A: (…, a, r) gradient by A.
+        g_B: (…, r, b) gradient by B.
+        damping: δ ≥ 0, added to the diagonals in the units of the Gram matrices. LoRA's start has a factor 0 and
+            needs δ > 0.
+
+    Returns:
+        New arrays of the gradients' shapes and dtype.
+
+    Raises:
+        TypeError: if the arrays are of different libraries or dtypes, or not real floating point.
+        ValueError: on mismatched shapes, a bad damping, factors that are not finite, or a Gram matrix that is singular
+            to float64 with the damping given.
+    """
+    xp = factor_namespace(A, B)
+    try:
+        array_api_compat.array_namespace(A, g_A, g_B)
+    except TypeError:
+        raise TypeError("g_A and g_B must be arrays of the library that A and B are of") from None
+    for name, gradient, factor in (("g_A", g_A, A), ("g_B", g_B, B)):
+        if gradient.shape != factor.shape or gradient.dtype != factor.dtype:
+            found, wanted = (f"{tuple(M.shape)} {M.dtype}" for M in (gradient, factor))
+            raise ValueError(f"{name} is {found}, but its factor is {wanted}")
+    if not 0 <= damping < math.inf:
+        raise ValueError(f"damping δ = {damping} must be finite and not negative")
+    left, right = xp.astype(A, xp.float64), xp.astype(B, xp.float64)
+    for_A = _inverse(xp, "BBᵀ", right @ right.mT, damping)
+    for_B = _inverse(xp, "AᵀA", left.mT @ left, damping)
+    scaled_A = xp.astype(g_A, xp.float64) @ for_A
+    scaled_B = for_B @ xp.astype(g_B, xp.float64)
+    return xp.astype(scaled_A, A.dtype), xp.astype(scaled_B, B.dtype)
+
+
+def _inverse(xp: Any, name: str, gram: Any, damping: float) -> Any:
+    """(gram + δI)⁻¹ of a (…, r, r) Gram matrix, or a ValueError that names it."""
+    if not bool(xp.all(xp.isfinite(gram))):
+        raise ValueError(f"{name} contains NaN or infinity; nothing was preconditioned")
+    eigenvalues, Q = xp.linalg.eigh(gram + damping * eye_like(xp, gram))
+    if bool(xp.any(eigenvalues[..., 0] <= gram_rtol(gram.shape[-1]) * eigenvalues[..., -1])):
+        raise ValueError(
+            f"{name} + δI is singular to working precision at δ = {damping:g}: the factor's r directions are dependent "
+            "(at LoRA's start one factor is 0); pass damping > 0, in the units of the Gram matrix"
+        )
+    return (Q / eigenvalues[..., None, :]) @ Q.mT
+
+
+def preconditioned_hessian(A: ArrayLike, B: ArrayLike, Z: ArrayLike) -> Array:
+    """The Hessian of ½‖Z − AB‖_F² as scaled gradients see it, P^{-1/2}HP^{-1/2}, at any pair of rank r.
+
+    With A = Q_A R_A and Bᵀ = Q_B R_B, dA = X·R_B⁻ᵀ and dB = R_A⁻¹·Y make P the identity, and the quadratic form is
+    ‖X·Q_Bᵀ + Q_A·Y‖² + 2⟨AB − Z, X(R_A R_Bᵀ)⁻¹Y⟩: no ill-conditioned factor is inverted, only the core of AB. The basis
+    differs from P^{1/2}'s by rotations, which do not move eigenvalues.
+
+    Args:
+        A: (a, r) factor.
+        B: (r, b) factor.
+        Z: (a, b) target.
+
+    Returns:
+        (d, d) symmetric float64 matrix, parameters (vec X, vec Y) row-major.
+
+    Raises:
+        ValueError: on mismatched shapes, non-finite entries, or if AB has rank < r.
+    """
+    left, right, target = as_problem(A, B, Z)
+    (a, r), b = left.shape, right.shape[1]
+    check_rank(r, a, b)
+    (Q_A, R_A), (Q_B, R_B) = np.linalg.qr(left), np.linalg.qr(right.T)
+    core = R_A @ R_B.T
+    sigma = np.linalg.svd(core, compute_uv=False)
+    if sigma[-1] <= gap_rtol(r) * np.linalg.norm(R_A, 2) * np.linalg.norm(R_B, 2):
+        raise ValueError("AB has rank < r to working precision: scaled gradients are not defined there")
+    H = np.asarray((J := jacobian(Q_A, Q_B.T)).T @ J)
+    # ⟨E, X K Y⟩ with K = core⁻¹: the entry of (X_ij, Y_lm) is E_im K_jl
+    cross = np.einsum("im,jl->ijlm", left @ right - target, np.linalg.inv(core)).reshape(a * r, r * b)
+    H[: a * r, a * r :] += cross
+    H[a * r :, : a * r] += cross.T
+    return H
+
+
+def preconditioned_spectrum(singular_values: ArrayLike, r: int, shape: tuple[int, int] | None = None) -> Array:
+    """All eigenvalues of `preconditioned_hessian` at every minimizer, in closed form.
+
+    Args:
+        singular_values: (k,) descending singular values of Z, all of them.
+        r: rank.
+        shape: (a, b) of Z; None means a square Z with a = b = len(singular_values).
+
+    Returns:
+        (d,) float64, ascending, with multiplicity; the first r² are exactly 0. Source: module docstring.
+
+    Raises:
+        DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
+        ValueError: on a bad rank, shape or list of singular values.
+    """
+    s, (a, b) = leading_singular_values(singular_values, r, shape)
+    k = min(a, b)
+    if len(s) < k:
+        raise ValueError(f"{len(s)} singular values given, but the spectrum needs all {k}")
+    quotients = (s[r:, None] / s[:r]).ravel()
+    parts = [np.repeat([0.0, 2.0], r * r), 1 - quotients, 1 + quotients, np.ones(r * abs(a - b))]
+    return np.sort(np.concatenate(parts))
+
+
+def preconditioned_extremes(
+    singular_values: ArrayLike, r: int, shape: tuple[int, int] | None = None
+) -> ExtremeEigenvalues:
+    """The smallest non-zero eigenvalue μ and the largest L = 2 of `preconditioned_hessian` at every minimizer.
+
+    μ is 1 − s_{r+1}/s_r for r < k, 1 for r = k, a ≠ b, and 2 for r = a = b. Close to a minimizer scaled gradient
+    descent is fastest with γ = 2/(L + μ), and then contracts f − f* by `gd_rate(L/μ)` a step. Source: module docstring.
+
+    Args:
+        singular_values: (n,) descending singular values of Z; n ≥ min(r + 1, k).
+        r: rank.
+        shape: (a, b) of Z; None means a square Z with n = a = b.
+
+    Returns:
+        Both.
+
+    Raises:
+        DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
+        ValueError: on a bad rank, shape or list of singular values.
+    """
+    s, (a, b) = leading_singular_values(singular_values, r, shape)
+    if r == min(a, b):
+        return ExtremeEigenvalues(mu=2.0 if a == b else 1.0, L=2.0)
+    return ExtremeEigenvalues(mu=float((s[r - 1] - s[r]) / s[r - 1]), L=2.0)

@@ -1,0 +1,143 @@
+"""Who wins where, and iLoRA's ratio."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from figures.saved import Saved
+from figures.style import (
+    BLUE,
+    DOUBLE,
+    GREY,
+    OPTIMIZERS,
+    ORANGE,
+    VERMILLION,
+    Look,
+    heading,
+    method_looks,
+    new_figure,
+    title,
+)
+
+STARTS = {"lora": "LoRA's start, A = 0", "balanced": "balanced start", "gaussian": "Gaussian start"}
+
+PARAMETERS = {"geometric": "ratio $q$, $s_i = q^{i-1}$", "power-law": "exponent $p$, $s_i = i^{-p}$"}
+
+ZERO, FULL = 0.14, 0.8
+"""Where in a cell the bars begin and how long the longest is, in cell widths."""
+
+
+def plot(saved: Saved) -> Figure:
+    """Draws `duel.npz`: one panel per start, one cell per decay and shape, one bar per method (`synthetic.duel`)."""
+    looks = list(method_looks(saved.value("methods")).values())
+    starts, winner, gain = saved.value("starts"), saved.array("winner"), saved.array("gain")
+    decays, shapes = saved.array("decays"), saved.array("shapes")
+    figure = new_figure(DOUBLE, 1.3 + 0.62 * len(decays))
+    panels = figure.subplots(1, len(starts), sharey=True, squeeze=False)[0]
+    longest = np.maximum(np.nanmax(np.abs(gain), axis=(1, 2, 3), initial=0.0), 1e-3)  # one scale per row
+    for k, (axes, start) in enumerate(zip(panels, starts, strict=True)):
+        for i, j in np.ndindex(len(decays), len(shapes)):
+            _cell(axes, (j, i), looks, int(winner[i, j, k]), gain[i, j, k] / longest[i], saved.array("margin")[i, j, k])
+        axes.set(xlim=(0, len(shapes)), ylim=(0, len(decays)), xlabel="shape of $AB$")
+        axes.set_xticks(np.arange(len(shapes)) + 0.5, ["×".join(str(size) for size in shape) for shape in shapes])
+        labels = [f"{decay:g}\n(bars to {length:.2g})" for decay, length in zip(decays, longest, strict=True)]
+        axes.set_yticks(np.arange(len(decays)) + 0.5, labels, multialignment="center")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        title(axes, STARTS.get(start, f"start: {start}"), "abcdefgh"[k])
+    panels[0].set_ylabel(PARAMETERS.get(saved.value("family"), saved.value("family")))
+    handles = [Patch(facecolor=look.color, label=look.label) for look in looks]
+    handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", linewidth=0, label="tie"))
+    bars = f"bars: median gain over {looks[0].label} in decades, one scale a row; frame and number: the winner, "
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), 6),
+        title=bars + "decades ahead of the runner-up",
+    )
+    settings, optimizer = saved.value("settings"), saved.value("optimizer")
+    heading(
+        figure,
+        f"r = {settings['rank']}, {OPTIMIZERS.get(optimizer, optimizer)}, {saved.value('steps')} steps, entries at the "
+        f"start {settings['scale']:g}, n = {settings['seeds']} seeds, each method at its best step size and λ",
+    )
+    return figure
+
+
+def _cell(
+    axes: Axes, corner: tuple[int, int], looks: list[Look], winner: int, lengths: np.ndarray, margin: np.ndarray
+) -> None:
+    """One cell: a bar per method, the winner's frame and by how much it is ahead; hatched if there is none."""
+    x, y = corner
+    if winner >= 0:
+        frame: dict[str, Any] = {
+            "facecolor": (*_tint(looks[winner].color), 1.0),
+            "edgecolor": looks[winner].color,
+            "linewidth": 1.2,
+        }
+    else:
+        frame = {"facecolor": "white", "edgecolor": GREY, "hatch": "////", "linewidth": 0}
+    axes.add_patch(Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, **frame))
+    height = 0.62 / len(looks)
+    for m, (look, length) in enumerate(zip(looks, lengths, strict=True)):
+        if np.isfinite(length):
+            left, right = sorted((ZERO, np.clip(ZERO + FULL * length, 0.04, 0.95)))
+            bottom = y + 0.70 - (m + 1) * height
+            axes.add_patch(Rectangle((x + left, bottom), right - left, 0.8 * height, facecolor=look.color, linewidth=0))
+    axes.plot([x + ZERO] * 2, [y + 0.07, y + 0.71], color=looks[0].color, linewidth=0.8)
+    ahead = f"{margin[0]:+.2f}".replace("-", "−") if np.isfinite(margin[0]) else ""
+    axes.text(
+        x + 0.5,
+        y + 0.83,
+        "tie" if winner == -1 else "all diverge" if winner < 0 else ahead,
+        ha="center",
+        va="center",
+        fontsize=7,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6},
+    )
+
+
+def _tint(color: str) -> tuple[float, ...]:
+    """A colour mixed with much white."""
+    return tuple(1 - 0.18 * (1 - int(color[i : i + 2], 16) / 255) for i in (1, 3, 5))
+
+
+SHAPE_LOOKS = ((VERMILLION, "o", "-"), (BLUE, "s", (0, (4, 2))), (ORANGE, "^", (0, (1, 1.5))))
+
+
+def plot_ratios(saved: Saved) -> Figure:
+    """Draws `ratios.npz`: final excess against the scale c and the exponent p of iLoRA's ratio (`synthetic.duel`)."""
+    scales, powers = saved.array("scales"), saved.array("powers")
+    finals = saved.array("log10")
+    figure = new_figure(DOUBLE, 3.0)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for j, shape in enumerate(saved.array("shapes")):
+        color, marker, line = SHAPE_LOOKS[j % len(SHAPE_LOOKS)]
+        label = "×".join(str(size) for size in shape) + f", $r/m$ = {saved.value('settings')['rank'] / shape[0]:.2g}"
+        for axes, x, logs in (
+            (left, scales, finals[j, : len(scales)]),
+            (right, powers, finals[j, len(scales) :]),
+        ):
+            low, middle, high = 10 ** np.quantile(logs, [0.25, 0.5, 0.75], axis=-1)
+            axes.plot(x, middle, color=color, marker=marker, linestyle=line, label=label)
+            axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+    left.set(xscale="log", yscale="log", xlabel="$c$", ylabel=f"$f - f^*$ after {saved.value('steps')} steps")
+    right.set(xlabel="$p$")
+    title(left, "ratio $c\\cdot r/m$", "a")
+    title(right, "ratio $(r/m)^p$: $p$ = 0 is balance", "b")
+    for axes in (left, right):
+        axes.axvline(1, color=GREY, linewidth=0.8, zorder=0)
+    handles, labels = left.get_legend_handles_labels()
+    text = f"medians and quartiles of n = {finals.shape[-1]} seeds, each at its best step size and λ"
+    text += "; line: the paper's ratio"
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, title=text)
+    settings, optimizer = saved.value("settings"), saved.value("optimizer")
+    (look,) = method_looks([saved.value("method")]).values()
+    heading(
+        figure,
+        f"{look.label}, {settings['target']} target, r = {settings['rank']}, {OPTIMIZERS.get(optimizer, optimizer)}",
+    )
+    return figure

@@ -1,0 +1,73 @@
+"""What the methods cost: seconds per step and peak memory relative to the baseline, and the share of their own map."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from figures.comparison import best, finite, head, looks, mean
+from figures.saved import Saved, numbers
+from figures.style import BLACK, DOUBLE, Look, new_figure, title
+
+
+def plot(saved: Saved) -> Figure:
+    """Draws the costs of `llm-compare`: a row per method and rank, a dot per seed, the mean as the method's marker."""
+    ranks, baseline = sorted(saved.value("ranks")), saved.value("baseline")
+    rows = [(name, rank) for name in looks(saved) if name != baseline for rank in ranks]
+    figure = new_figure(DOUBLE, 1.1 + 0.17 * max(len(rows), 3))
+    panels = figure.subplots(1, 3, sharey=True)
+    reference = looks(saved)[baseline].label
+    names = ("seconds per step", "peak memory", "the method's own map")
+    for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        title(axes, name, "abc"[i])
+        axes.set_xlabel(f"times {reference}" if i < 2 else "% of the step")
+        for row, (method, rank) in enumerate(reversed(rows)):
+            _row(axes, row, costs(saved, method, rank)[i], looks(saved)[method], "×" if i < 2 else "%")
+        if i < 2:
+            axes.axvline(1, color=BLACK, linewidth=0.8, zorder=1)
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, 0) if i == 2 else low, high + 0.4 * (high - low))  # room for the numbers
+        axes.tick_params(axis="y", length=0)
+    labels = [looks(saved)[name].label + (f", r = {rank}" if len(ranks) > 1 else "") for name, rank in reversed(rows)]
+    panels[0].set_yticks(range(len(rows)), labels)
+    panels[0].set_ylim(-0.7, max(len(rows), 1) - 0.3)
+    head(figure, saved, extra="paired by seed (dots), with means")
+    return figure
+
+
+def costs(saved: Saved, method: str, rank: int) -> tuple[NDArray[np.float64], ...]:
+    """Seconds and memory per seed relative to the baseline's, and per cent of the step in the method's own map.
+
+    Args:
+        saved: the comparison.
+        method: of its methods.
+        rank: of its ranks.
+
+    Returns:
+        Three arrays over seeds: NaN where something was not measured, empty where the method has no best cell.
+    """
+    chosen = best(saved, rank)
+    if method not in chosen:
+        return (np.empty(0),) * 3
+    mine, reference = chosen[method][1], chosen.get(saved.value("baseline"), (0, None))[1]
+    ratios = []
+    for key in ("seconds_per_step", "peak_memory_bytes"):
+        own = finite(numbers(mine[key]))
+        other = finite(numbers(reference[key])) if reference else np.full(len(own), np.nan)
+        ratios.append(own / np.where(other > 0, other, np.nan))
+    seconds = finite(numbers(mine["seconds_per_step"]))
+    share = 100 * finite(numbers(mine["method_seconds_per_step"])) / np.where(seconds > 0, seconds, np.nan)
+    return (*ratios, share)
+
+
+def _row(axes: Axes, row: int, values: NDArray[np.float64], look: Look, unit: str) -> None:
+    known = values[np.isfinite(values)]
+    text = "no value" if len(values) else "no run finished"
+    if len(known):
+        axes.plot(known, np.full(len(known), row), ".", color=look.color, markersize=4, alpha=0.5, markeredgewidth=0)
+        text = "–"
+    if len(known) == len(values) > 0:
+        average = float(mean(values))
+        axes.plot([average], [row], color=look.color, marker=look.marker, zorder=3)
+        text = f"{average:.2f}×" if unit == "×" else f"{average:.1f} %"
+    axes.text(1, row, text, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=6.5)

@@ -1,0 +1,9 @@
+"""The claims about dynamics, by id: one file per topic.
+
+Every claim states its rule before it looks: which interval or error decides.
+"""
+
+from conditioning.verification import registry
+from synthetic.claims import balora, critics, ilora, rates
+
+CLAIMS = registry(rates.CLAIMS, balora.CLAIMS, critics.CLAIMS, ilora.CLAIMS)

@@ -1,0 +1,165 @@
+"""Measured contraction against the rates that κ promises, for GD, sign-GD, BaLoRA and ScaledGD."""
+
+import numpy as np
+
+from conditioning.verification import POSTER, Measurement, measured_claim
+from synthetic.rates import rates, scaled_gd_rates
+from synthetic.targets import generators, random_matrix
+
+
+def _measure_rates(rule: str, trials: int, seed: int, *, tight: float | None = None) -> Measurement:
+    """One rule of `rates`: refuted by a violation beyond the stated error, inconclusive below 80 % conclusive.
+
+    Args:
+        rule: of `synthetic.rates.RULES`.
+        trials: instances.
+        seed: root seed.
+        tight: if given, |log rate/log bound − 1| must not exceed it at any conclusive instance.
+    """
+    result = rates(rules=(rule,), instances=trials, seed=seed)
+    summary = result.meta["summary"][0]
+    low, high = summary["log_ratio_min"], summary["log_ratio_max"]
+    note = f"{summary['conclusive']} of {trials} conclusive; log rate / log bound in [{low:.4f}, {high:.4f}]"
+    evidence = {**summary, "settings": result.meta["settings"]}
+    if summary["conclusive"] < 0.8 * trials:
+        return Measurement("inconclusive", trials, low - 1, note, evidence)
+    broken = summary["violations"] > 0 or (tight is not None and max(high - 1, 1 - low) > tight)
+    return Measurement("refuted" if broken else "holds", trials, low - 1, note, evidence)
+
+
+SCALED_GD = "ScaledGD (Tong, Ma & Chi 2021)"
+
+RATES_DOMAIN = (
+    "one-layer loss, 7×6 Gaussian targets, r = 2, κ ≤ 100; started next to random unbalanced minimizers, followed "
+    "over 36 (GD) or 20 (sign-GD) decades of f − f*"
+)
+
+
+@measured_claim(
+    "gd-rate",
+    "GD with γ = 2/(L + μ) contracts f − f* asymptotically by at most ((κ − 1)/(κ + 1))² a step, κ at the limit point.",
+    source=POSTER,
+    domain=RATES_DOMAIN,
+    trials=60,
+)
+def gd_rate_claim(trials: int, seed: int) -> Measurement:
+    """Rule: no conclusive limsup above the bound beyond its stated error; 80 % of the runs conclusive.
+
+    Argument: modulo the orbit the iteration linearizes to I − γH, whose eigenvalues lie in ±(κ − 1)/(κ + 1).
+    """
+    return _measure_rates("gd", trials, seed)
+
+
+@measured_claim(
+    "gd-rate-tight",
+    "That rate is attained: the measured log rate is within 1 % of log ((κ − 1)/(κ + 1))² at every instance.",
+    domain=RATES_DOMAIN,
+    trials=60,
+)
+def gd_rate_tight(trials: int, seed: int) -> Measurement:
+    """Rule: |log rate/log bound − 1| ≤ 0.01 at every conclusive instance.
+
+    Argument: generic starts have components along the eigenvectors of μ and L, which contract at exactly that rate.
+    """
+    return _measure_rates("gd", trials, seed, tight=0.01)
+
+
+@measured_claim(
+    "sign-gd-rate",
+    "Sign-GD, θ − γ‖∇f‖₁ sign ∇f with γ = 1/(dL), contracts f − f* asymptotically by at most 1 − 1/(dκ) a step.",
+    source=POSTER,
+    domain=RATES_DOMAIN,
+    trials=50,
+)
+def sign_gd_rate_claim(trials: int, seed: int) -> Measurement:
+    """Rule: no limsup above the bound, without allowance; 80 % of the runs conclusive.
+
+    Argument: `conditioning.rates.sign_gd_rate`; far from tight, since ‖∇f‖₁² is rarely as small as ‖∇f‖₂².
+    """
+    return _measure_rates("sign-gd", trials, seed)
+
+
+@measured_claim(
+    "sign-gd-rate-sharp",
+    "Sign-GD with γ = 1/L_∞ contracts f − f* asymptotically by at most 1 − μ_∞/L_∞ a step (certificates of both).",
+    kind="correction",
+    domain=RATES_DOMAIN,
+    trials=50,
+)
+def sign_gd_rate_sharp(trials: int, seed: int) -> Measurement:
+    """Rule: as for `sign-gd-rate`. Proof for quadratics: `conditioning.rates.sharp_sign_gd_rate`."""
+    return _measure_rates("sign-gd-sharp", trials, seed)
+
+
+@measured_claim(
+    "balora-rate",
+    "GD projected after every step contracts at ((κ_bal − 1)/(κ_bal + 1))², the rate at the balanced minimizer, from "
+    "generic starts that converge.",
+    domain="one-layer loss, 7×6 Gaussian targets, r = 2, κ_bal ≤ 100; Gaussian starts with entries 0.1·s₁^{1/2}",
+    trials=50,
+)
+def balora_rate(trials: int, seed: int) -> Measurement:
+    """Rule: no conclusive limsup above the bound beyond its stated error, and every one within 10 % of it (log).
+
+    Argument: P changes a pair along its orbit only, so modulo the orbit the projected step linearizes to I − γH
+    at the balanced limit: projection changes where GD goes, not how fast it goes there.
+    """
+    return _measure_rates("balora-gd", trials, seed, tight=0.1)
+
+
+SCALED_SHAPE, SCALED_RANK = (7, 6), 2
+
+
+@measured_claim(
+    "scaled-gd-rate-measured",
+    "ScaledGD with γ = 2/(L + μ), L = 2, μ = 1 − s_{r+1}/s_r, contracts f − f* asymptotically by ((κ' − 1)/(κ' + 1))² "
+    "a step, κ' = L/μ: 1/9 if rank Z = r < k, at any κ.",
+    source=SCALED_GD,
+    domain=(
+        "one-layer loss, 7×6 targets, r = 2, next to random unbalanced minimizers, 36 decades; a third of the targets "
+        "each: rank r with s₁/s₂ from 1.5 to 10⁴, s₃/s₂ = 0.6 with the same s₁/s₂, s₁/s₂ = 2 with s₃/s₂ from 0.05 to "
+        "0.9"
+    ),
+    trials=36,
+)
+def scaled_gd_rate_measured(trials: int, seed: int) -> Measurement:
+    """Rule: every conclusive log limsup within 1 % of the bound's and of its stated error; 80 % conclusive.
+
+    Argument: `conditioning.preconditioning`: I − γP⁻¹H has the eigenvalues 1 − γλ, λ ∈ {0, 2, 1, 1 ± s_l/s_i}, and P
+    is covariant, so neither the gauge nor s₁ matters.
+    """
+    (rngs,) = generators(seed, trials, 1)
+    kind = np.arange(trials) % 3
+    tail = np.choose(kind, [np.zeros(trials), np.full(trials, 0.6), np.linspace(0.05, 0.9, trials)])
+    top = np.where(kind == 2, 2.0, np.geomspace(1.5, 1e4, trials))
+    rest = tail[:, None] * np.geomspace(1, 0.3, 4)
+    spectra = np.concatenate([top[:, None], np.ones((trials, 1)), rest], axis=1)
+    Z = np.stack([random_matrix(s, SCALED_SHAPE, rng) for s, rng in zip(spectra, rngs, strict=True)])
+    found = scaled_gd_rates(Z, SCALED_RANK, seed=seed)
+    sure = found["conclusive"].astype(bool)
+    kappa, scaled = found["kappa"][sure], found["kappa_scaled"][sure]
+    off = np.abs(found["log_ratio"][sure] - 1)
+    note = f"{sure.sum()} of {trials} conclusive; log rate / log bound within {off.max(initial=0.0):.2g} of 1 at "
+    note += f"κ from {kappa.min(initial=np.inf):.3g} to {kappa.max(initial=0.0):.3g}, "
+    note += f"κ' from {scaled.min(initial=np.inf):.3g} to {scaled.max(initial=0.0):.3g}"
+    evidence = {
+        "conclusive": int(sure.sum()),
+        "log_ratio": found["log_ratio"],
+        "uncertainty": found["uncertainty"],
+        "kappa": found["kappa"],
+        "kappa_scaled": found["kappa_scaled"],
+    }
+    if sure.sum() < 0.8 * trials:
+        return Measurement("inconclusive", trials, None, note, evidence)
+    broken = (off > np.maximum(0.01, found["uncertainty"][sure])).any()
+    return Measurement("refuted" if broken else "holds", trials, 0.01 - float(off.max()), note, evidence)
+
+
+CLAIMS = (
+    gd_rate_claim,
+    gd_rate_tight,
+    sign_gd_rate_claim,
+    sign_gd_rate_sharp,
+    balora_rate,
+    scaled_gd_rate_measured,
+)

@@ -1,0 +1,120 @@
+"""Optimizers: from a gradient to the direction of a step.
+
+An iteration is θ ← map(θ − γ·direction(θ, gradient)); what the gradient is scaled by beforehand and which map follows
+belongs to the method (`synthetic.methods`), and any optimizer goes with any method.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from array_api_compat import array_namespace
+
+from synthetic.losses import Params
+
+
+class Optimizer(Protocol):
+    """A rule θ ← θ − γ·direction; keeps whatever state it needs between calls."""
+
+    def direction(self, theta: Params, gradient: Params) -> Params:
+        """The direction of this step, given the factors and the gradient (scaled, if the method does that)."""
+
+
+class GradientDescent:
+    """θ − γ∇f."""
+
+    def direction(self, theta: Params, gradient: Params) -> Params:
+        """∇f."""
+        return gradient
+
+
+class SignGradientDescent:
+    """θ − γ‖∇f‖₁ sign ∇f, steepest descent in ℓ∞: the iteration that the sign-GD rate is about.
+
+    ‖∇f‖₁ is taken over all parameters together.
+    """
+
+    def direction(self, theta: Params, gradient: Params) -> Params:
+        """‖∇f‖₁ sign ∇f."""
+        xp = array_namespace(*gradient)
+        norm = sum(xp.sum(xp.abs(g), axis=(-2, -1)) for g in gradient)
+        return tuple(norm[..., None, None] * xp.sign(g) for g in gradient)
+
+
+class Sign:
+    """θ − γ sign ∇f: what practitioners run (signSGD, Adam's limit); its steps do not shrink."""
+
+    def direction(self, theta: Params, gradient: Params) -> Params:
+        """The signs of ∇f."""
+        xp = array_namespace(*gradient)
+        return tuple(xp.sign(g) for g in gradient)
+
+
+@dataclass
+class Adam:
+    """Adam (Kingma & Ba 2015) with torch's defaults; post-step maps leave its moments alone."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    _step: int = field(default=0, init=False)
+    _moments: tuple[Params, Params] | None = field(default=None, init=False)
+
+    def direction(self, theta: Params, gradient: Params) -> Params:
+        """m̂/(√v̂ + ε) with bias-corrected moments."""
+        xp = array_namespace(*gradient)
+        zeros = tuple(xp.zeros_like(g) for g in gradient)
+        m, v = self._moments or (zeros, zeros)
+        m = tuple(self.beta1 * x + (1 - self.beta1) * g for x, g in zip(m, gradient, strict=True))
+        v = tuple(self.beta2 * x + (1 - self.beta2) * g * g for x, g in zip(v, gradient, strict=True))
+        self._moments = m, v
+        self._step += 1
+        c1, c2 = 1 - self.beta1**self._step, 1 - self.beta2**self._step
+        return tuple(x / c1 / (xp.sqrt(y / c2) + self.eps) for x, y in zip(m, v, strict=True))
+
+
+@dataclass
+class MatchedGradientDescent:
+    """Gradient descent whose t-th step moves each AB by a prescribed length ‖A₊B₊ − AB‖_F; run it with γ = 1.
+
+    For one pair, with X = g_A B + A g_B and Y = g_A g_B a step of size γ moves AB by −γX + γ²Y, so γ solves
+    γ‖X − γY‖ = ℓ; a few fixed-point iterations from ℓ/‖X‖ find the smallest root where there is one.
+
+    Attributes:
+        lengths: (steps, …) lengths.
+    """
+
+    lengths: Any
+    _step: int = field(default=0, init=False)
+
+    def direction(self, theta: Params, gradient: Params) -> Params:
+        """γ_t ∇f."""
+        (A, B), (g_A, g_B) = theta, gradient
+        xp = array_namespace(A, B)
+        length = xp.asarray(self.lengths[self._step])
+        self._step += 1
+        X, Y = g_A @ B + A @ g_B, g_A @ g_B
+        gamma = xp.zeros_like(X[..., :1, :1])
+        for _ in range(12):
+            norm = xp.linalg.matrix_norm(X - gamma * Y)
+            gamma = (length / xp.where(norm > 0, norm, xp.ones_like(norm)))[..., None, None]
+        return gamma * g_A, gamma * g_B
+
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "gd": GradientDescent,
+    "sign-gd": SignGradientDescent,
+    "sign": Sign,
+    "adam": Adam,
+}
+
+
+def make_optimizer(name: str) -> Optimizer:
+    """A fresh optimizer by name.
+
+    Raises:
+        ValueError: on an unknown name.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name]()

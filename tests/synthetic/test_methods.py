@@ -1,0 +1,286 @@
+"""Every method's step against its formula, written here independently; and the grammar of the methods' names."""
+
+import numpy as np
+import pytest
+
+from conditioning.projection import balance
+from synthetic.engine import simulate
+from synthetic.methods import METHODS, at_strengths, parse_method, split_methods
+from synthetic.problems import Settings, make_problems
+
+SMALL = Settings(shape=(6, 5), rank=2, seeds=3, start="gaussian", scale=0.6)
+GAMMAS = np.array([0.01, 0.04])
+
+
+def gradient(Z, A, B):
+    return (A @ B - Z) @ B.T, A.T @ (A @ B - Z)
+
+
+def penalized(A, B, size, ratio):
+    D = B @ B.T - ratio * A.T @ A
+    return A + size * ratio * A @ D, B - size * D @ B
+
+
+def scaled(A, B, g_A, g_B, damping):
+    eye = np.eye(A.shape[1])
+    return g_A @ np.linalg.inv(B @ B.T + damping * eye), np.linalg.inv(A.T @ A + damping * eye) @ g_B
+
+
+def one_step(name, A, B, Z, gamma):
+    """The factors after one GD step, by the formulas of the papers."""
+    g_A, g_B = gradient(Z, A, B)
+    if "scaled" in name or name.startswith("pilora"):
+        g_A, g_B = scaled(A, B, g_A, g_B, 0.3 if "damping=0.3" in name else 1e-6)
+    faster = {"lora-plus": 16, "lora-plus:ratio=3": 3, "balora-plus": 16}.get(name, 1)
+    A, B = A - faster * gamma * g_A, B - gamma * g_B
+    ratio, strength = {
+        "ilora": (2 / 6, 1.0),
+        "ilora:lambda=0.5,scale=2,power=0.5": (2 * (2 / 6) ** 0.5, 0.5),
+        "ilora-balanced:lambda=0.2": (1.0, 0.2),
+        "pilora:damping=0.3,lambda=0.7": (2 / 6, 0.7),
+        "ilora:ratio=trained,scale=3": (1.0, 1.0),
+    }.get(name, (None, None))
+    if ratio is not None:
+        return penalized(A, B, gamma * strength, ratio)
+    return balance(A, B) if name.startswith("balora") else (A, B)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lora",
+        "balora",
+        "ilora",
+        "ilora:lambda=0.5,scale=2,power=0.5",
+        "ilora:ratio=trained,scale=3",
+        "ilora-balanced:lambda=0.2",
+        "scaled-gd",
+        "scaled-gd:damping=0.3",
+        "pilora:damping=0.3,lambda=0.7",
+        "balora-scaled-gd",
+        "lora-plus",
+        "lora-plus:ratio=3",
+        "balora-plus",
+    ],
+)
+def test_one_step_is_the_formula(name):
+    problems = make_problems(SMALL)
+    run = simulate(problems.loss, problems.start, method=name, step_sizes=GAMMAS, steps=1)
+    assert (run.diverged_at == -1).all()
+    for g, gamma in enumerate(GAMMAS):
+        for i, Z in enumerate(problems.Z):
+            A, B = one_step(name, problems.start[0][i], problems.start[1][i], Z, gamma)
+            np.testing.assert_allclose(run.factors[0][g, i], A, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(run.factors[1][g, i], B, rtol=1e-9, atol=1e-12)
+
+
+def test_pilora_is_scaled_gd_and_then_the_penalty():
+    problems = make_problems(SMALL)
+    run = simulate(problems.loss, problems.start, method="pilora:lambda=0.3", step_sizes=[0.02], steps=5)
+    for i, Z in enumerate(problems.Z):
+        A, B = (x[i] for x in problems.start)
+        for _ in range(5):
+            g_A, g_B = scaled(A, B, *gradient(Z, A, B), 1e-6)
+            A, B = penalized(A - 0.02 * g_A, B - 0.02 * g_B, 0.02 * 0.3, 2 / 6)
+        np.testing.assert_allclose(run.factors[0][0, i], A, rtol=1e-8)
+        np.testing.assert_allclose(run.factors[1][0, i], B, rtol=1e-8)
+
+
+def test_adam_is_fed_with_the_scaled_gradient():
+    problems = make_problems(SMALL)
+    run = simulate(
+        problems.loss, problems.start, method="scaled-gd:damping=0.1", optimizer="adam", step_sizes=[0.01], steps=2
+    )
+    for i, Z in enumerate(problems.Z):
+        A, B = (x[i] for x in problems.start)
+        m, v = [0.0, 0.0], [0.0, 0.0]
+        for t in (1, 2):
+            moved = []
+            for j, (x, g) in enumerate(zip((A, B), scaled(A, B, *gradient(Z, A, B), 0.1), strict=True)):
+                m[j], v[j] = 0.9 * m[j] + 0.1 * g, 0.999 * v[j] + 0.001 * g**2
+                moved.append(x - 0.01 * (m[j] / (1 - 0.9**t)) / (np.sqrt(v[j] / (1 - 0.999**t)) + 1e-8))
+            A, B = moved
+        np.testing.assert_allclose(run.factors[0][0, i], A, rtol=1e-9)
+        np.testing.assert_allclose(run.factors[1][0, i], B, rtol=1e-9)
+
+
+def test_a_trained_ratio_descends_on_the_penalty_in_log_c():
+    problems = make_problems(SMALL)
+    name, gamma, strength = "ilora:lambda=0.4,ratio=trained", 0.02, 0.4
+    run = simulate(problems.loss, problems.start, method=name, step_sizes=[gamma], steps=4)
+    for i, Z in enumerate(problems.Z):
+        A, B = (x[i] for x in problems.start)
+        c = 2 / 6
+        for _ in range(4):
+            g_A, g_B = gradient(Z, A, B)
+            A, B = A - gamma * g_A, B - gamma * g_B
+
+            def penalty(log_c, A=A, B=B):
+                return np.sum((B @ B.T - np.exp(log_c) * A.T @ A) ** 2)
+
+            slope = (penalty(np.log(c) + 1e-5) - penalty(np.log(c) - 1e-5)) / 2e-5
+            A, B = penalized(A, B, gamma * strength, c)
+            c *= np.exp(-gamma * strength * slope / 4)
+        np.testing.assert_allclose(run.factors[0][0, i], A, rtol=1e-8)
+        np.testing.assert_allclose(run.factors[1][0, i], B, rtol=1e-8)
+    again = simulate(problems.loss, problems.start, method=parse_method(name), step_sizes=[gamma], steps=4)
+    np.testing.assert_array_equal(again.excess, run.excess)
+
+
+def test_a_method_can_be_run_twice_with_a_fresh_state():
+    problems = make_problems(SMALL)
+    method = parse_method("ilora:ratio=trained")
+    first, second = (simulate(problems.loss, problems.start, method=method, step_sizes=GAMMAS, steps=6) for _ in "ab")
+    np.testing.assert_array_equal(first.excess, second.excess)
+
+
+def test_both_layers_get_the_method():
+    problems = make_problems(Settings(**{**SMALL.meta(), "loss": "two-layer"}))
+    gammas = [1e-4]
+    plain = simulate(problems.loss, problems.start, step_sizes=gammas, steps=1).factors
+    moved = simulate(problems.loss, problems.start, method="lora-plus:ratio=2", step_sizes=gammas, steps=1).factors
+    for i in range(4):
+        factor = 2 if i % 2 == 0 else 1
+        np.testing.assert_allclose(
+            moved[i][0] - problems.start[i], factor * (plain[i][0] - problems.start[i]), rtol=1e-9, atol=1e-15
+        )
+    ilora = simulate(problems.loss, problems.start, method="ilora:lambda=2", step_sizes=gammas, steps=1).factors
+    for layer, rows in ((0, 6), (1, 5)):
+        A, B = penalized(plain[2 * layer][0, 0], plain[2 * layer + 1][0, 0], 2e-4, 2 / rows)
+        np.testing.assert_allclose(ilora[2 * layer][0, 0], A, rtol=1e-12)
+        np.testing.assert_allclose(ilora[2 * layer + 1][0, 0], B, rtol=1e-12)
+
+
+def test_each_penalty_drives_its_own_gap_down():
+    problems = make_problems(SMALL)
+    for name, ratio in (("ilora-balanced:lambda=2", 1.0), ("ilora:lambda=2", 2 / 6)):
+        A, B = simulate(problems.loss, problems.start, method=name, step_sizes=[0.02], steps=300).factors
+
+        def gap(A, B, ratio=ratio):
+            return np.linalg.norm(B @ B.mT - ratio * A.mT @ A, axis=(-2, -1)).max()
+
+        assert gap(A, B) < 0.02 * gap(*problems.start)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "@" not in name])
+@pytest.mark.parametrize("optimizer", ["gd", "adam"])
+def test_torch_equals_numpy_and_batches_do_not_mix(name, optimizer):
+    problems = make_problems(SMALL)
+    options = {"method": name, "optimizer": optimizer, "steps": 8}
+    run = simulate(problems.loss, problems.start, step_sizes=[1e-3, 5e-3, 40.0], **options)
+    alone = simulate(problems.loss, problems.start, step_sizes=[5e-3], **options)
+    np.testing.assert_array_equal(run.excess[:, 1], alone.excess[:, 0])
+    torch = simulate(problems.loss, problems.start, step_sizes=[1e-3, 5e-3], device="cpu", **options)
+    np.testing.assert_allclose(torch.excess, run.excess[:, :2], rtol=1e-7)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["ilora:lambda=1e6", "ilora:lambda=1e300", "pilora:lambda=1e6", "ilora:ratio=trained"])
+def test_an_exploding_penalty_is_divergence(name):
+    problems = make_problems(SMALL)
+    run = simulate(problems.loss, problems.start, method=name, step_sizes=[1e-9, 1.0, 1e60], steps=40)
+    assert (run.diverged_at[1:] > 0).all()
+    assert not np.isnan(run.excess).any()
+    assert not np.isnan(run.imbalance).any()
+    assert all(np.isfinite(x).all() for x in run.factors)
+    if name == "ilora:ratio=trained":
+        assert (run.diverged_at[0] == -1).all()
+
+
+def test_a_singular_gram_matrix_ends_its_trajectory_only():
+    problems = make_problems(SMALL)
+    A, B = (x.copy() for x in problems.start)
+    A[1, :, 1] = A[1, :, 0]
+    run = simulate(problems.loss, (A, B), method="scaled-gd:damping=0", step_sizes=[0.01], steps=3)
+    assert run.diverged_at[0].tolist() == [-1, 1, -1]
+    alone = simulate(problems.loss, problems.start, method="scaled-gd:damping=0", step_sizes=[0.01], steps=3)
+    np.testing.assert_array_equal(run.excess[:, 0, 0], alone.excess[:, 0, 0])
+    B[2, 1] = B[2, 0]
+    run = simulate(problems.loss, (A, B), method="scaled-gd:damping=0", step_sizes=[0.01], steps=3)
+    assert run.diverged_at[0].tolist() == [-1, 1, 1]
+    with pytest.raises(ValueError, match="singular"):
+        simulate(problems.loss, (0 * A, B), method="scaled-gd:damping=0", step_sizes=[0.01], steps=3)
+    damped = simulate(problems.loss, (0 * A, problems.start[1]), method="scaled-gd", step_sizes=[0.01], steps=3)
+    assert (damped.diverged_at == -1).all()
+
+
+def test_projection_is_idle_under_scaled_gd_without_damping():
+    problems = make_problems(SMALL)
+    with_it, without = (
+        simulate(problems.loss, problems.start, method=f"{name}:damping=0", step_sizes=[0.05], steps=20).excess
+        for name in ("balora-scaled-gd", "scaled-gd")
+    )
+    np.testing.assert_allclose(with_it, without, rtol=1e-9)
+
+
+def test_names_carry_options_and_periods():
+    method = parse_method("ilora:lambda=0.1, scale=2@5")
+    assert (method.name, method.every, method.faster) == ("ilora:lambda=0.1, scale=2@5", 5, 1.0)
+    assert method.options == {"lambda": 0.1, "scale": 2.0, "power": 1.0, "ratio": "fixed"}
+    assert parse_method("ilora").options["lambda"] == 1.0
+    assert parse_method("scaled-gd:damping=0").options == {"damping": 0.0}
+    assert parse_method("pilora").options == {
+        "lambda": 1.0,
+        "scale": 1.0,
+        "power": 1.0,
+        "ratio": "fixed",
+        "damping": 1e-6,
+    }
+    assert parse_method("ilora:power=-1.5").options["power"] == -1.5
+    assert parse_method("lora-plus").faster == 16
+    assert parse_method("lora").every == 1
+    preconditioned = {name for name in METHODS if parse_method(name).preconditioned}
+    assert preconditioned == {"scaled-gd", "pilora", "balora-scaled-gd"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dora", "unknown method 'dora'; choose from lora, balora"),
+        ("ilora:lambda=0", "lambda must be finite and > 0, but is 0"),
+        ("ilora:lambda=-1", "lambda must be finite and > 0"),
+        ("ilora:lambda=nan", "lambda must be finite and > 0, but is nan"),
+        ("ilora:lambda=inf", "lambda must be finite and > 0"),
+        ("ilora:lambda=much", "lambda must be a number, not 'much'"),
+        ("ilora:scale=0", "scale must be finite and > 0"),
+        ("ilora:power=inf", "power must be finite, but is inf"),
+        ("ilora:power=nan", "power must be finite, but is nan"),
+        ("ilora:ratio=2", "ratio must be fixed or trained, not '2'"),
+        ("ilora:strength=2", "ilora has no option 'strength'; choose from lambda, scale, power, ratio"),
+        ("ilora:lambda=1,lambda=2", "lambda is given twice"),
+        ("ilora:lambda", "'lambda' is not KEY=VALUE"),
+        ("ilora:", "'' is not KEY=VALUE"),
+        ("ilora-balanced:scale=2", "ilora-balanced has no option 'scale'"),
+        ("lora:lambda=1", "lora has no option 'lambda'; it has none"),
+        ("scaled-gd:damping=-1", "damping must be finite and ≥ 0"),
+        ("lora-plus:ratio=0", "ratio must be finite and > 0"),
+        ("balora@0", "what follows @ must be a positive integer"),
+        ("balora@", "what follows @ must be a positive integer"),
+        ("ilora:lambda=1@x", "what follows @ must be a positive integer"),
+    ],
+)
+def test_bad_names(name, message):
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as raised:
+        parse_method(name)
+    assert message in str(raised.value)
+
+
+def test_lists_of_names():
+    names = ["lora", "ilora:lambda=1,scale=2@5", "balora@2"]
+    assert split_methods("lora, ilora:lambda=1,scale=2@5 ,balora@2,") == names
+    assert split_methods("ilora:lambda=1,pilora:scale=2,power=3") == ["ilora:lambda=1", "pilora:scale=2,power=3"]
+    for text in ("scale=2,ilora", "ilora,scale=2", "ilora:lambda=1@5,scale=2"):
+        with pytest.raises(ValueError, match="'scale=2' belongs to no method"):
+            split_methods(text)
+
+
+def test_strengths_fill_an_open_lambda_only():
+    names = [method.name for method in at_strengths(parse_method("ilora:scale=2@3"), [0.5, 2])]
+    assert names == ["ilora:scale=2,lambda=0.5@3", "ilora:scale=2,lambda=2@3"]
+    variants = at_strengths(parse_method("pilora"), (0.5,))
+    assert variants[0].options["lambda"] == 0.5
+    for name in ("lora", "ilora:lambda=3", "scaled-gd:damping=1"):
+        assert [method.name for method in at_strengths(parse_method(name), [0.5, 2])] == [name]
+    assert [method.name for method in at_strengths(parse_method("ilora"), [])] == ["ilora"]
+    with pytest.raises(ValueError, match="lambda must be finite and > 0"):
+        at_strengths(parse_method("ilora"), [-1.0])
