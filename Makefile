@@ -21,12 +21,13 @@ help:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,llm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,llm,cluster]'
 	touch $@
 
 verify: $(READY)
 	$(BIN)/python -m conditioning verify --json results/conditioning.json
 	$(BIN)/python -m synthetic verify --json results/synthetic.json
+	$(BIN)/python -m llm verify --json results/llm.json
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
@@ -50,6 +51,10 @@ bench: $(READY)
 figures: $(READY)
 	for experiment in manifold kappa-histogram rates convergence phase settle duel ratios; do \
 		$(BIN)/python -m synthetic $$experiment --out results || exit 1; done
+	$(BIN)/python -m llm compare --model tiny --out results
+	$(BIN)/python -m llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --adapter results/adapter
+	$(BIN)/python -m llm curvature results/adapter --layers v_proj,2.self_attn.k_proj --examples 8 --out results
+	$(BIN)/python -m llm audit results/adapter --json results/audit.json
 	$(BIN)/python -m figures all --from results --to figures/gallery --format png
 
 clean:

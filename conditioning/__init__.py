@@ -14,6 +14,7 @@ from conditioning.imbalance import (
     penalty_gradient,
     penalty_step,
     stable_penalty_step,
+    trained_penalty_step,
 )
 from conditioning.manifold import balancing_gap, is_balanced, is_hyperbalanced, tangent_projection
 from conditioning.preconditioning import (
@@ -78,6 +79,7 @@ __all__ = [
     "penalty_gradient",
     "penalty_step",
     "stable_penalty_step",
+    "trained_penalty_step",
     "preconditioned_extremes",
     "preconditioned_hessian",
     "preconditioned_spectrum",

@@ -113,6 +113,37 @@ def penalty_step(A: ArrayT, B: ArrayT, *, step: Any, ratio: float = 1.0) -> tupl
     return new_A, new_B
 
 
+def trained_penalty_step(A: ArrayT, B: ArrayT, *, step: Any, log_ratio: Any) -> tuple[ArrayT, ArrayT, Any]:
+    """The paper's update with a ratio of its own for every pair, which is trained along.
+
+    The paper says no more of its trainable ratio than that there is one. Our reading is gradient descent on the same
+    penalty, without its factor 4 and with the same step, in the logarithm, which keeps the ratio positive:
+    log ρ ← log ρ + step·ρ·⟨BBᵀ − ρAᵀA, AᵀA⟩/2 (derived here: ∂(R/4)/∂ρ = −⟨D, AᵀA⟩/2).
+
+    Args:
+        A: (…, a, r) NumPy array or torch tensor of a real floating type.
+        B: (…, r, b) of the same library, dtype, device and leading dimensions.
+        step: (…) ηλ.
+        log_ratio: (…) log ρ.
+
+    Returns:
+        The new pair, in the dtype of the factors, and (…) the new log ρ. What explodes becomes infinite or NaN.
+
+    Raises:
+        TypeError: if A and B are of different libraries or dtypes, or not real floating point.
+        ValueError: on mismatched shapes or an empty array.
+    """
+    xp = factor_namespace(A, B)
+    left, right = _upcast(xp, A, B)
+    ratio, size = xp.exp(log_ratio)[..., None, None], step[..., None, None]
+    gram = left.mT @ left
+    D = right @ right.mT - ratio * gram
+    slope = xp.sum(D * gram, axis=(-2, -1)) / 2
+    new_A = xp.astype(left + size * ratio * (left @ D), A.dtype)
+    new_B = xp.astype(right - size * (D @ right), B.dtype)
+    return new_A, new_B, log_ratio + step * ratio[..., 0, 0] * slope
+
+
 def stable_penalty_step(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
     """A step up to which the paper's update, repeated for ever, neither blows up nor raises the penalty.
 

@@ -26,7 +26,8 @@ def plot(saved: Saved) -> Figure:
         if i < 2:
             axes.axvline(1, color=BLACK, linewidth=0.8, zorder=1)
         low, high = axes.get_xlim()
-        axes.set_xlim(min(low, 0) if i == 2 else low, high + 0.4 * (high - low))  # room for the numbers
+        low = min(low, 0.0) if i == 2 else low
+        axes.set_xlim(low, high + 0.4 * (high - low))  # room for the numbers
         axes.tick_params(axis="y", length=0)
     labels = [looks(saved)[name].label + (f", r = {rank}" if len(ranks) > 1 else "") for name, rank in reversed(rows)]
     panels[0].set_yticks(range(len(rows)), labels)

@@ -31,6 +31,7 @@ def plot(saved: Saved) -> Figure:
         windows = figure.add_subplot(inner[1], sharex=curves)
         _curves(curves, saved, rank)
         edge = _windows(windows, saved, rank) or edge
+        plain_ticks(windows.xaxis)  # shared with the curves
         title(curves, f"r = {rank}", chr(ord("a") + i) if len(ranks) > 1 else "")
         if i % columns == 0:
             curves.set_ylabel("validation loss")
@@ -84,7 +85,7 @@ def _curves(axes: Axes, saved: Saved, rank: int) -> None:
         top = min(highest, RANGE * lowest)
         axes.set_ylim(lowest * (lowest / top) ** 0.05, top * (top / lowest) ** 0.4 * 1.01)  # room for the ×
         plain_ticks(axes.yaxis)
-    axes.tick_params(labelbottom=False)
+    axes.tick_params(which="both", labelbottom=False)
 
 
 def _windows(axes: Axes, saved: Saved, rank: int) -> bool:

@@ -1,6 +1,5 @@
 """P applied to all LoRA pairs of a model at once: one batched call per shape, dtype and device."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import compress
 
@@ -8,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from conditioning.projection import Gauge, balance
-from llm.factors import is_sharded
+from llm.factors import NonFiniteError
 from llm.moments import Moments, check_moments, check_state, gauge_between, reset, transport
-from llm.pairs import LoraPair, lora_pairs
+from llm.pairs import LoraPair, lora_pairs, stack_batches, storage
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ def balance_model(
 
     Raises:
         CannotBalanceError: for layers that `lora_pairs` refuses.
-        ValueError: on NaN or infinity in a factor (it is named), an unknown gauge or moments, a missing optimizer,
+        NonFiniteError: on NaN or infinity in a factor (it is named).
+        ValueError: on an unknown gauge or moments, a missing optimizer,
             an optimizer state that cannot be transported, or no LoRA layer.
     """
     return balance_pairs(lora_pairs(model, adapter), gauge=gauge, optimizer=optimizer, moments=moments)
@@ -75,7 +75,7 @@ def balance_pairs(
     trainable = [pair for pair in pairs if pair.trainable]
     if optimizer is not None and moments != "keep":
         check_state(optimizer, trainable)
-    batches = [(batch, *_balanced([ties[0] for ties in batch], gauge)) for batch in _batches(_ties(trainable))]
+    batches = [(batch, *_balanced([ties[0] for ties in batch], gauge)) for batch in stack_batches(trainable)]
     unchanged: list[str] = []
     for batch, A, B, X, Y in batches:
         same = (X == A).flatten(1).all(1) & (Y == B).flatten(1).all(1)
@@ -93,27 +93,6 @@ def balance_pairs(
     return BalanceReport(done, tuple(unchanged), len(pairs) - len(trainable), len(batches))
 
 
-def _ties(pairs: list[LoraPair]) -> list[list[LoraPair]]:
-    """Pairs grouped by the storage they share, such as an output layer tied to the embedding."""
-    groups: dict[object, list[LoraPair]] = defaultdict(list)
-    for pair in pairs:
-        groups[frozenset((_storage(pair.left), _storage(pair.right))), pair.expert].append(pair)
-    return list(groups.values())
-
-
-def _storage(tensor: Tensor) -> object:
-    """What two tensors have in common when they are the same memory (sharded tensors never share any)."""
-    return id(tensor) if is_sharded(tensor) else (tensor.device, tensor.data_ptr())
-
-
-def _batches(groups: list[list[LoraPair]]) -> list[list[list[LoraPair]]]:
-    batches: dict[tuple[object, ...], list[list[LoraPair]]] = defaultdict(list)
-    for ties in groups:
-        A, B = ties[0].A, ties[0].B
-        batches[A.shape, B.shape, A.dtype, B.dtype, A.device, B.device].append(ties)
-    return list(batches.values())
-
-
 def _transport(
     optimizer: torch.optim.Optimizer, batch: list[list[LoraPair]], gauges: tuple[Tensor, Tensor, Tensor]
 ) -> None:
@@ -128,7 +107,7 @@ def _transport(
         for pair in ties[1:]:
             if pair.left is first.left or pair.left is first.right:
                 continue  # the very same parameters, with one state
-            exchanged = _storage(pair.left) == _storage(first.right)
+            exchanged = storage(pair.left) == storage(first.right)
             transport(optimizer, pair, *((t_inv.mT, t.mT) if exchanged else (t, t_inv)))
 
 
@@ -144,4 +123,6 @@ def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tens
         bad = [pair.name for pair, ok in zip(batch, finite.tolist(), strict=True) if not ok]
         if not bad:
             raise
-        raise ValueError(f"{bad[0]} contains NaN or infinity ({len(bad)} such pairs); nothing was balanced") from None
+        raise NonFiniteError(
+            f"{bad[0]} contains NaN or infinity ({len(bad)} such pairs); nothing was balanced"
+        ) from None

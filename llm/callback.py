@@ -1,18 +1,55 @@
-"""BaLoRA for Hugging Face's Trainer: `Trainer(…, callbacks=[BalanceCallback()])`."""
+"""Maps after the step for Hugging Face's Trainer: `Trainer(…, callbacks=[BalanceCallback()])`."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from conditioning.projection import Gauge
-from llm.hooks import BalanceHandle, balance_after_step
+from llm.hooks import StepHandle, balance_after_step
+from llm.imbalance import regularize_after_step
 from llm.moments import Moments
 
 
-class BalanceCallback(TrainerCallback):
-    """Balances the adapter after every real optimizer step while the Trainer trains.
+class StepCallback(TrainerCallback):
+    """Hooks a map of the LoRA pairs onto the Trainer's optimizer while it trains.
 
     Nothing needs saving: a resumed training goes on with its global step as count.
+
+    Args:
+        attach: hooks the map onto (optimizer, model), such as `balance_after_step` with its options.
+
+    Attributes:
+        handle: the running map, or the last one; None before the training.
+    """
+
+    def __init__(self, attach: Callable[[Any, nn.Module], StepHandle]) -> None:
+        self.attach = attach
+        self.handle: StepHandle | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hooks the optimizer that the Trainer really steps."""
+        self._remove()
+        self.handle = self.attach(kwargs["optimizer"], kwargs["model"])
+        self.handle.steps = state.global_step
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leaves the optimizer as it was found."""
+        self._remove()
+
+    def _remove(self) -> None:
+        if self.handle is not None:
+            self.handle.remove()
+
+
+class BalanceCallback(StepCallback):
+    """BaLoRA: balances the adapter after every real optimizer step.
 
     Args:
         every: number of steps between two balancings.
@@ -29,33 +66,42 @@ class BalanceCallback(TrainerCallback):
         adapter: str | None = None,
         moments: Moments = "keep",
     ) -> None:
-        self.every = every
-        self.gauge = gauge
-        self.adapter = adapter
-        self.moments = moments
-        self.handle: BalanceHandle | None = None
+        super().__init__(partial(balance_after_step, every=every, gauge=gauge, adapter=adapter, moments=moments))
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+
+class RegularizeCallback(StepCallback):
+    """iLoRA: one step on the imbalance penalty after every real optimizer step.
+
+    Args:
+        strength: λ of the penalty (`llm.imbalance`).
+        ratio: c of the penalty ‖BBᵀ − cAᵀA‖²; None means scale·(r/a)^power, layer by layer.
+        scale: of the paper's ratio.
+        power: of the paper's ratio.
+        trained: whether each layer's ratio is trained, from that value on.
+        every: number of optimizer steps between two of these.
+        adapter: name of one adapter; None means all that train.
+    """
+
+    def __init__(
+        self,
+        *,
+        strength: float = 1.0,
+        ratio: float | None = None,
+        scale: float = 1.0,
+        power: float = 1.0,
+        trained: bool = False,
+        every: int = 1,
+        adapter: str | None = None,
     ) -> None:
-        """Hooks the optimizer that the Trainer really steps."""
-        self._remove()
-        self.handle = balance_after_step(
-            kwargs["optimizer"],
-            kwargs["model"],
-            every=self.every,
-            gauge=self.gauge,
-            adapter=self.adapter,
-            moments=self.moments,
+        super().__init__(
+            partial(
+                regularize_after_step,
+                strength=strength,
+                ratio=ratio,
+                scale=scale,
+                power=power,
+                trained=trained,
+                every=every,
+                adapter=adapter,
+            )
         )
-        self.handle.steps = state.global_step
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Leaves the optimizer as it was found."""
-        self._remove()
-
-    def _remove(self) -> None:
-        if self.handle is not None:
-            self.handle.remove()

@@ -39,6 +39,10 @@ class CannotBalanceError(ValueError):
         self.reason = reason
 
 
+class NonFiniteError(ValueError):
+    """A factor with NaN or infinity: the training that made it has diverged."""
+
+
 def check_shapes(module: str, left: torch.Size, right: torch.Size, experts: int = 1) -> None:
     """Raises CannotBalanceError unless the shapes of PEFT's tensors are those of one pair per expert.
 

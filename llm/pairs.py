@@ -4,6 +4,7 @@ Pairs are looked up through the modules at every call and never kept: FSDP2 and 
 objects after a model was built.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,31 @@ def lora_pairs(model: nn.Module, adapter: str | None = None) -> list[LoraPair]:
         known = {name for _, layer in layers for side in PEFT_NAMES for name in getattr(layer, side[0])}
         raise ValueError(f"no adapter named {adapter!r}; this model has {', '.join(sorted(known))}")
     return pairs
+
+
+def stack_batches(pairs: list[LoraPair]) -> list[list[list[LoraPair]]]:
+    """Pairs sorted into batches of one shape, dtype and device, which can be computed together.
+
+    Args:
+        pairs: as found by `lora_pairs`.
+
+    Returns:
+        Batches of groups; the pairs of a group share their memory, such as an output layer tied to the embedding,
+        so that writing the first writes all.
+    """
+    groups: dict[object, list[LoraPair]] = defaultdict(list)
+    for pair in pairs:
+        groups[frozenset((storage(pair.left), storage(pair.right))), pair.expert].append(pair)
+    batches: dict[tuple[object, ...], list[list[LoraPair]]] = defaultdict(list)
+    for ties in groups.values():
+        A, B = ties[0].A, ties[0].B
+        batches[A.shape, B.shape, A.dtype, B.dtype, A.device, B.device].append(ties)
+    return list(batches.values())
+
+
+def storage(tensor: Tensor) -> object:
+    """What two tensors have in common when they are the same memory (sharded tensors never share any)."""
+    return id(tensor) if is_sharded(tensor) else (tensor.device, tensor.data_ptr())
 
 
 def _pairs_of(name: str, layer: Any, adapter: str | None) -> Iterator[LoraPair]:

@@ -9,13 +9,14 @@ import typer
 from rich.table import Table
 
 from conditioning.command import console, new_app, run
+from conditioning.method_names import SYNTAX, split_method_names
 from conditioning.records import ensure_folder
 from conditioning.verification import Claim
 from conditioning.verification.command import add_claim_commands
 from synthetic.duel import GRID as DUEL_GRID
 from synthetic.duel import METHODS as DUELLISTS
 from synthetic.duel import STEPS as DUEL_STEPS
-from synthetic.methods import CHOICES, SYNTAX, split_methods
+from synthetic.methods import CHOICES
 from synthetic.optimizers import OPTIMIZERS
 from synthetic.problems import LOSSES, Settings
 from synthetic.results import Result, save
@@ -86,7 +87,7 @@ def convergence(
     result = experiment(
         settings,
         optimizer=optimizer,
-        methods=split_methods(methods),
+        methods=split_method_names(methods),
         steps=steps,
         step_sizes=step_sizes,
         select=select,
@@ -209,7 +210,7 @@ def phase(
     from synthetic.phase import phase as experiment
 
     ensure_folder(out)
-    names = split_methods(methods)
+    names = split_method_names(methods)
     result = experiment(
         Settings(shape=shape, rank=rank, start=start, seeds=seeds, seed=seed),
         family=family,
@@ -254,7 +255,7 @@ def duel(
     ensure_folder(out)
     result = experiment(
         Settings(rank=rank, scale=scale, seeds=seeds, seed=seed),
-        methods=split_methods(methods),
+        methods=split_method_names(methods),
         family=family,
         decays=_numbers("decays", decays),
         shapes=_shapes(shapes),

@@ -12,13 +12,13 @@ map follows every 5th step only.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 from array_api_compat import array_namespace, device
 
 from conditioning.checks import eye_like
-from conditioning.imbalance import paper_ratio, penalty_step
+from conditioning.imbalance import paper_ratio, penalty_step, trained_penalty_step
+from conditioning.method_names import parse_method_name, with_option
 from conditioning.preconditioning import scaled_gradient
 from conditioning.projection import Gauge, balance
 from conditioning.tolerances import gram_rtol
@@ -79,9 +79,7 @@ class Penalty:
         strength: λ > 0; the step is γλ.
         scale: of the ratio c = scale·(r/a)^power.
         power: p; p = 0 and scale 1 is the classical balancing regularizer.
-        trained: whether c is learned, from that value on. The paper says no more than that it can be; our reading
-            is gradient descent on the same penalty, with the same step γλ and without its factor 4, in log c, which
-            keeps c positive: log c ← log c + γλ·c⟨BBᵀ − cAᵀA, AᵀA⟩/2.
+        trained: whether c is learned, from that value on (`conditioning.imbalance.trained_penalty_step`).
     """
 
     strength: float
@@ -104,7 +102,7 @@ class Penalty:
                 if self.trained:
                     if len(logs) == i:
                         logs.append(xp.log(ratio * xp.ones_like(sizes)))
-                    new_A, new_B, logs[i] = _trained_step(A, B, sizes, logs[i])
+                    new_A, new_B, logs[i] = trained_penalty_step(A, B, step=sizes, log_ratio=logs[i])
                 else:
                     new_A, new_B = penalty_step(A, B, step=sizes, ratio=ratio)
                 moved += (xp.where(explodes[..., None, None], xp.inf, new) for new in (new_A, new_B))
@@ -120,17 +118,6 @@ LARGEST_MOVE = 1e100
 def _largest(xp: Any, A: Any, B: Any) -> Any:
     """(…) the largest entry of a pair."""
     return xp.maximum(xp.max(xp.abs(A), axis=(-2, -1)), xp.max(xp.abs(B), axis=(-2, -1)))
-
-
-def _trained_step(A: Any, B: Any, sizes: Any, log_ratio: Any) -> tuple[Any, Any, Any]:
-    """The penalty step at one ratio per pair, and the step of its logarithm."""
-    xp = array_namespace(A, B)
-    ratio, size = xp.exp(log_ratio)[..., None, None], sizes[..., None, None]
-    gram = A.mT @ A
-    D = B @ B.mT - ratio * gram
-    slope = xp.sum(D * gram, axis=(-2, -1)) / 2
-    moved = log_ratio + sizes * ratio[..., 0, 0] * slope
-    return A + size * ratio * (A @ D), B - size * (D @ B), moved
 
 
 @dataclass(frozen=True)
@@ -237,11 +224,6 @@ METHODS: dict[str, Family] = {
 
 CHOICES = ", ".join(METHODS)
 
-SYNTAX = "NAME[:KEY=VALUE,…][@K]"
-
-
-# --- their names ------------------------------------------------------------------------------------
-
 
 def parse_method(name: str) -> Method:
     """The method called NAME[:KEY=VALUE,…][@K].
@@ -255,71 +237,8 @@ def parse_method(name: str) -> Method:
     Raises:
         ValueError: on an unknown name or option, a value out of its range, or a K that is not a positive integer.
     """
-    rest, at, period = name.partition("@")
-    base, colon, listed = rest.partition(":")
-    if base not in METHODS:
-        raise ValueError(f"unknown method {name!r}; choose from {CHOICES}, each also as {SYNTAX}")
-    if at and not (period.isdecimal() and int(period) > 0):
-        raise ValueError(f"{name!r}: what follows @ must be a positive integer")
-    family = METHODS[base]
-    options = dict(family.defaults)
-    given: set[str] = set()
-    for entry in listed.split(",") if colon else ():
-        key, equals, text = (part.strip() for part in entry.partition("="))
-        if not equals:
-            raise ValueError(f"{name!r}: {entry!r} is not KEY=VALUE")
-        if key not in options:
-            known = f"choose from {', '.join(options)}" if options else "it has none"
-            raise ValueError(f"{name!r}: {base} has no option {key!r}; {known}")
-        if key in given:
-            raise ValueError(f"{name!r}: {key} is given twice")
-        given.add(key)
-        options[key] = _value(name, key, text, options[key])
-    return Method(name, every=int(period) if at else 1, options=options, **family.parts(options))
-
-
-RANGES = {
-    "lambda": (0.0, False),
-    "scale": (0.0, False),
-    "ratio": (0.0, False),
-    "damping": (0.0, True),
-    "power": (-inf, False),
-}
-"""Lower ends of the options that are numbers, and whether the end itself is allowed."""
-
-
-def _value(name: str, key: str, text: str, default: float | str) -> float | str:
-    """One option's value, of the type of its default."""
-    if isinstance(default, str):
-        if text not in ("fixed", "trained"):
-            raise ValueError(f"{name!r}: {key} must be fixed or trained, not {text!r}")
-        return text
-    low, closed = RANGES[key]
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{name!r}: {key} must be a number, not {text!r}") from None
-    if not (low < value < inf or (closed and value == low)):
-        bound = f" and {'≥' if closed else '>'} 0" if low == 0 else ""
-        raise ValueError(f"{name!r}: {key} must be finite{bound}, but is {text}")
-    return value
-
-
-def split_methods(text: str) -> list[str]:
-    """The names in a comma-separated list; "KEY=VALUE" behind a comma belongs to the method before it.
-
-    Raises:
-        ValueError: if an option comes before any method with options.
-    """
-    names: list[str] = []
-    for part in (part.strip() for part in text.split(",")):
-        if "=" in part and ":" not in part:
-            if not names or ":" not in names[-1] or "@" in names[-1]:
-                raise ValueError(f"{part!r} belongs to no method; options are written {SYNTAX}")
-            names[-1] += f",{part}"
-        elif part:
-            names.append(part)
-    return names
+    found = parse_method_name(name, {base: family.defaults for base, family in METHODS.items()})
+    return Method(name, every=found.every, options=found.options, **METHODS[found.base].parts(found.options))
 
 
 def at_strengths(method: Method, strengths: Sequence[float]) -> list[Method]:
@@ -328,8 +247,6 @@ def at_strengths(method: Method, strengths: Sequence[float]) -> list[Method]:
     Raises:
         ValueError: if a λ is not positive and finite.
     """
-    base, at, period = method.name.partition("@")
-    if "lambda" not in method.options or "lambda=" in base or not strengths:
+    if "lambda" not in method.options or "lambda=" in method.name or not strengths:
         return [method]
-    joint = "," if ":" in base else ":"
-    return [parse_method(f"{base}{joint}lambda={strength!r}{at}{period}") for strength in strengths]
+    return [parse_method(with_option(method.name, "lambda", strength)) for strength in strengths]

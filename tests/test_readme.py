@@ -1,4 +1,4 @@
-"""The README tells the truth: its verdict table is the registry's, and its example runs."""
+"""The README tells the truth: its verdict tables are the registries', and its example runs."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from conditioning.claims import CLAIMS as STATIC
+from llm.claims import CLAIMS as FINE_TUNES
 from synthetic.claims import CLAIMS as DYNAMIC
 
-CLAIMS = STATIC | DYNAMIC
+CLAIMS = STATIC | DYNAMIC | FINE_TUNES
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 

@@ -134,11 +134,11 @@ def examine(claims: list[Claim], room: str, *, trials: int | None, seed: int, jo
 
 
 def _examined_together(claims: list[Claim]) -> list[list[Claim]]:
-    """Groups of claims for one process each: those that share an experiment stay together."""
+    """Groups of claims for one process each: those that share an experiment stay together, the largest first."""
     groups: dict[str, list[Claim]] = {}
     for claim in claims:
         groups.setdefault(claim.experiment or claim.id, []).append(claim)
-    return list(groups.values())
+    return sorted(groups.values(), key=len, reverse=True)
 
 
 def _examine_by_id(room: str, ids: list[str], trials: int | None, seed: int) -> dict[str, dict[str, Any]]:

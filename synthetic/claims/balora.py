@@ -127,6 +127,7 @@ COMPARISONS: Sequence[MeasuredClaim] = (
         "adam",
         source=POSTER,
         trials=24,
+        experiment="adam",
         recorded="inconclusive",
         corrected_by="balora-symmetric-beats-lora-adam",
     ),
@@ -137,6 +138,7 @@ COMPARISONS: Sequence[MeasuredClaim] = (
         methods=("lora", "balora-symmetric"),
         variations=STARTS,
         trials=24,
+        experiment="adam",
         kind="correction",
     ),
     _beats_claim(
@@ -146,6 +148,7 @@ COMPARISONS: Sequence[MeasuredClaim] = (
         methods=("balora", "balora-symmetric"),
         variations=STARTS,
         trials=24,
+        experiment="adam",
         kind="question",
         recorded="refuted",
     ),

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from conditioning.method_names import split_method_names
 from conditioning.projection import balance
 from synthetic.engine import simulate
-from synthetic.methods import METHODS, at_strengths, parse_method, split_methods
+from synthetic.methods import METHODS, at_strengths, parse_method
 from synthetic.problems import Settings, make_problems
 
 SMALL = Settings(shape=(6, 5), rank=2, seeds=3, start="gaussian", scale=0.6)
@@ -267,11 +268,11 @@ def test_bad_names(name, message):
 
 def test_lists_of_names():
     names = ["lora", "ilora:lambda=1,scale=2@5", "balora@2"]
-    assert split_methods("lora, ilora:lambda=1,scale=2@5 ,balora@2,") == names
-    assert split_methods("ilora:lambda=1,pilora:scale=2,power=3") == ["ilora:lambda=1", "pilora:scale=2,power=3"]
+    assert split_method_names("lora, ilora:lambda=1,scale=2@5 ,balora@2,") == names
+    assert split_method_names("ilora:lambda=1,pilora:scale=2,power=3") == ["ilora:lambda=1", "pilora:scale=2,power=3"]
     for text in ("scale=2,ilora", "ilora,scale=2", "ilora:lambda=1@5,scale=2"):
         with pytest.raises(ValueError, match="'scale=2' belongs to no method"):
-            split_methods(text)
+            split_method_names(text)
 
 
 def test_strengths_fill_an_open_lambda_only():
