@@ -53,7 +53,7 @@ figures: $(READY)
 		$(BIN)/python -m synthetic $$experiment --out results || exit 1; done
 	$(BIN)/python -m llm compare --model tiny --out results
 	$(BIN)/python -m llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --adapter results/adapter
-	$(BIN)/python -m llm curvature results/adapter --layers v_proj,2.self_attn.k_proj --examples 8 --out results
+	$(BIN)/python -m llm curvature results/adapter --layers 2.self_attn.k_proj,2.self_attn.v_proj --out results
 	$(BIN)/python -m llm audit results/adapter --json results/audit.json
 	$(BIN)/python -m figures all --from results --to figures/gallery --format png
 

@@ -238,7 +238,7 @@ def curvature(
     modules: Modules = "",
     columns: Columns = None,
     layers: Annotated[str | None, typer.Option(help="Parts of names or indices, comma-separated.")] = None,
-    examples: Annotated[int, typer.Option(min=1, help="Examples in the fixed batch.")] = 16,
+    examples: Annotated[int, typer.Option(min=1, help="Examples in the fixed batch; the time grows with them.")] = 4,
     how: Annotated[str, typer.Option("--method", help="dense, lanczos, or auto: dense where d permits.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the batch and of Lanczos' starts.")] = 0,
     out: Out = Path("results"),
