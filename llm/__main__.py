@@ -388,7 +388,14 @@ def _data_options(
         raise ValueError(f"--examples wants three numbers, TRAIN,VALIDATION,TEST, not {examples!r}")
     pair = _pair_of_columns(columns) or (preset.columns if data is None else None)
     train, validation, test = sizes
-    return {"modules": _names(modules), "columns": pair, "train": train, "validation": validation, "test": test}
+    return {
+        "modules": _names(modules),
+        "columns": pair,
+        "resplit": preset.resplit and data is None,
+        "train": train,
+        "validation": validation,
+        "test": test,
+    }
 
 
 def _pair_of_columns(text: str | None) -> tuple[str, str] | None:

@@ -1,4 +1,7 @@
-"""Prompts and completions for supervised fine-tuning: train, validation and test with no prompt in common."""
+"""Prompts and completions for supervised fine-tuning: train, validation and test with no prompt in common.
+
+Inside one split a prompt may have several completions, as in data with several references.
+"""
 
 import functools
 import hashlib
@@ -41,7 +44,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Splits:
-    """The data of a fine-tune; no prompt occurs twice.
+    """The data of a fine-tune; no prompt occurs in two splits.
 
     Attributes:
         train: to learn from.
@@ -73,6 +76,7 @@ def load_splits(
     test: int,
     seed: int = 0,
     columns: tuple[str, str] | None = None,
+    resplit: bool = False,
 ) -> Splits:
     """Loads, or generates, data for a fine-tune.
 
@@ -91,6 +95,8 @@ def load_splits(
         seed: of the draws or of the choice.
         columns: names of the prompt and completion columns, or texts with such names in braces ("{a}, {b}? "); None
             looks for prompt and completion, then for question and answer, which are joined by a line break.
+        resplit: whether to cut all splits from the train split of a data set that has others, such as one whose test
+            answers are hidden.
 
     Returns:
         The splits, in random order.
@@ -108,7 +114,7 @@ def load_splits(
         return _mathematics(source, tuple(dict.fromkeys(modules)) or mathematics.FINE_TUNING_MODULES, sizes, seed)
     if modules:
         raise ValueError(f"modules are for DeepMind Mathematics; {source} has none")
-    return _table(source, path, sizes, seed, columns)
+    return _table(source, path, sizes, seed, columns, resplit)
 
 
 def save_splits(splits: Splits, folder: Path) -> Path:
@@ -313,19 +319,23 @@ def _mathematics(source: str, modules: tuple[str, ...], sizes: Mapping[str, int]
     return Splits(**examples, source=f"{origin}: {', '.join(modules)}; seed {seed}")
 
 
-def _table(source: str, path: Path, sizes: Mapping[str, int], seed: int, columns: tuple[str, str] | None) -> Splits:
+def _table(
+    source: str, path: Path, sizes: Mapping[str, int], seed: int, columns: tuple[str, str] | None, resplit: bool
+) -> Splits:
     """Splits of a data set with columns."""
     pools = _pools(source, path, columns)
     if "train" not in pools:
         raise ValueError(f"{source} has no train split, only {', '.join(pools)}")
+    if resplit:
+        pools = {"train": pools["train"]}
     chosen: dict[str, tuple[Example, ...]] = {}
     used: set[str] = set()
     for name in ("test", "validation", "train"):
         own = name if name in pools else "train"
-        pool = list({e.prompt: e for e in reversed(pools[own]) if e.prompt not in used}.values())[::-1]
+        pool = [e for e in dict.fromkeys(pools[own]) if e.prompt not in used]
         if len(pool) < sizes[name]:
             raise ValueError(
-                f"{source} has {len(pool)} different prompts left for {name} in its {own} split, not {sizes[name]}; "
+                f"{source} has {len(pool)} different examples left for {name} in its {own} split, not {sizes[name]}; "
                 "ask for fewer"
             )
         random.Random(f"{seed} {name}").shuffle(pool)

@@ -95,7 +95,7 @@ def test_a_file_is_cut_by_seed(tmp_path):
     assert len(train | validation | test) == 30
     assert all(e.completion == e.prompt.replace("p", "c") for name in PARTS for e in getattr(splits, name))
     assert load_splits(path, train=20, validation=5, test=5, seed=1).test != splits.test
-    with pytest.raises(ValueError, match="has 20 different prompts left for train in its train split, not 21"):
+    with pytest.raises(ValueError, match="has 20 different examples left for train in its train split, not 21"):
         load_splits(path, train=21, validation=5, test=5)
 
 
@@ -108,7 +108,7 @@ def test_own_splits_are_kept_and_overlap_is_removed(tmp_path):
     assert train == {f"p{i}" for i in range(15)}
     assert validation == {f"p{i}" for i in range(15, 25)}
     assert test == {f"p{i}" for i in range(100, 110)}
-    with pytest.raises(ValueError, match="has 15 different prompts left for train"):
+    with pytest.raises(ValueError, match="has 15 different examples left for train"):
         load_splits(str(tmp_path / "folder"), train=16, validation=10, test=10)
 
 
@@ -302,3 +302,30 @@ def test_exact_match_uses_the_adapter(tokenizer, copier):
     assert exact_match(adapted, tokenizer, examples, batch_size=4) < 1
     with adapted.disable_adapter():
         assert exact_match(adapted, tokenizer, examples, batch_size=4) == 1
+
+
+def test_all_splits_can_be_cut_from_the_training_data(tmp_path):
+    for name, answer in (("train", "shown"), ("test", "hidden"), ("validation", "hidden")):
+        rows = [{"prompt": f"{name} {i}", "completion": answer} for i in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept, cut = (
+        load_splits(str(tmp_path), train=8, validation=6, test=6, resplit=resplit) for resplit in (False, True)
+    )
+    assert {e.completion for e in kept.test} == {"hidden"}
+    everything = [*cut.train, *cut.validation, *cut.test]
+    assert {e.completion for e in everything} == {"shown"}
+    assert len({e.prompt for e in everything}) == 20
+
+
+def test_a_prompt_may_have_several_completions_in_one_split_only(tmp_path):
+    pairs = [{"prompt": f"p{i}", "completion": c} for i in range(12) for c in ("a", "b", "b")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    splits = load_splits(str(tmp_path / "rows.jsonl"), train=6, validation=3, test=3)
+    train, validation, test, _ = prompts(splits)
+    assert not (train & validation or train & test or validation & test)
+    assert len(set(splits.train)) == 6
+    for seed in range(5):
+        more = load_splits(str(tmp_path / "rows.jsonl"), train=12, validation=2, test=2, seed=seed)
+        if len({e.prompt for e in more.train}) < 12:
+            return
+    pytest.fail("no prompt ever came with both completions")

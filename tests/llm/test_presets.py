@@ -68,7 +68,7 @@ def test_settings_of_e2e():
         assert (settings.batch_size, settings.weight_decay, settings.dropout) == (8, 0.01, 0.1)
         assert settings.label_smoothing == 0.1
         assert settings.steps * settings.warmup == pytest.approx(500)
-        assert settings.steps == 5 * 42_061 // 8 == 26_288 or settings.steps == pytest.approx(5 * 42_061 / 8, abs=5)
+        assert settings.steps == 5 * PRESETS[name].sizes[0] // 8 == pytest.approx(5 * 42_061 / 8, rel=0.02)
 
 
 def test_settings_of_glue():
@@ -80,7 +80,8 @@ def test_settings_of_glue():
             assert plan.ranks == (16,)
             assert [scale * rank for scale in plan.scales for rank in plan.ranks] == [16]
             train, validation, test = PRESETS[name].sizes
-            assert train + validation + test == GLUE_TASKS[task][1]
+            assert 0.95 * GLUE_TASKS[task][1] < train + validation + test < GLUE_TASKS[task][1]
+            assert PRESETS[name].resplit  # the test labels are hidden
             assert settings.steps == 5 * train // settings.batch_size
             assert PRESETS[name].data == f"nyu-mll/glue:{task}"
             assert (settings.dropout, settings.epsilon, settings.dtype) == (0.05, 1e-6, "bfloat16")
