@@ -48,7 +48,7 @@ TIME_ALLOWED = 0.2
 MEMORY_ALLOWED = 0.05
 """Share of the peak memory that it may cost."""
 
-_SETTINGS = Settings(steps=30, batch_size=8, evaluations=3, generate=0, targets=("q_proj", "v_proj", "down_proj"))
+_SETTINGS = Settings(steps=30, batch_size=8, evaluations=2, generate=0, targets=("q_proj", "v_proj", "down_proj"))
 _GRID = parse_grid("6.3e-3:6.3e-2:3")
 
 BY_RANK = Plan(("lora", "balora"), ranks=(2, 8), learning_rates=_GRID, settings=_SETTINGS, extensions=1)

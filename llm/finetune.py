@@ -22,7 +22,7 @@ from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, Train
 
 from conditioning.records import provenance
 from llm.adapters import read_adapter
-from llm.data import Splits, encode, exact_match
+from llm.data import SPLITS, Splits, encode, exact_match
 from llm.factors import NonFiniteError
 from llm.measure import EvaluateEvenly, Stopwatch
 from llm.methods import ChosenMethod, parse_method
@@ -156,10 +156,7 @@ def finetune(
             device=_device(),
             gradient_checkpointing=settings.gradient_checkpointing,
         )
-        data = {
-            name: encode(getattr(splits, name), tokenizer, settings.max_length) if getattr(splits, name) else []
-            for name in ("train", "validation", "test", "extrapolate")
-        }
+        data = _encoded(splits, tokenizer, settings)
         set_seed(run.seed)
         model = _with_adapter(model, method, run, settings, data["train"], tokenizer)
         portable = {"path_initial_model_for_weight_conversion": start} if method.rewrites_base else {}
@@ -205,6 +202,22 @@ def finetune(
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         },
     }
+
+
+_ENCODED: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
+"""The tokens of the latest data, which the runs of a comparison share."""
+
+
+def _encoded(splits: Splits, tokenizer: Any, settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """Tokens and labels by split, encoded once per process and model."""
+    key = (splits.digest, settings.model, settings.max_length)
+    if key not in _ENCODED:
+        _ENCODED.clear()
+        _ENCODED[key] = {
+            name: encode(getattr(splits, name), tokenizer, settings.max_length) if getattr(splits, name) else []
+            for name in SPLITS
+        }
+    return _ENCODED[key]
 
 
 def load_adapted(adapter: Path, model: str | None = None, dtype: str = "auto") -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ A record's file name is a hash of everything that determines the run. So a sweep
 with the same command, an extended sweep reuses what is there, and changed settings never mix with old records.
 """
 
+import gc
 import hashlib
 import json
 import math
@@ -241,6 +242,9 @@ def _start_worker(counter: Any, gpus: Sequence[str], threads: int) -> None:
         return
     import torch
 
+    import llm.finetune  # noqa: F401  # loads everything, which the collector need not look through at every run
+
+    gc.freeze()
     torch.set_num_threads(threads)
 
 
