@@ -34,6 +34,7 @@ from llm.summary import (
     paired,
     speedup,
     time_overhead,
+    window,
     window_gain,
 )
 
@@ -232,8 +233,6 @@ def wider_window(outcome: Outcome, baseline: str, method: str) -> Measurement:
     values = _compared(outcome, baseline, method, window_gain)
     if values is None:
         return _nothing(outcome, method)
-    from llm.summary import window
-
     best = best_cells(outcome)
     cut = sum(int(window(best[name, rank])[1].sum()) for name in (baseline, method) for rank in values)
     pooled = _pooled(values)

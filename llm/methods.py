@@ -63,7 +63,13 @@ def _balance(options: Options, every: int, *, gauge: Gauge = "hyperbalanced") ->
 
 
 def _regularize(options: Options, every: int) -> StepCallback:
-    return RegularizeCallback(strength=options["lambda"], scale=options["scale"], power=options["power"], every=every)
+    return RegularizeCallback(
+        strength=options["lambda"],
+        scale=options["scale"],
+        power=options["power"],
+        trained=options["ratio"] == "trained",
+        every=every,
+    )
 
 
 def _regularize_to_balance(options: Options, every: int) -> StepCallback:

@@ -322,7 +322,9 @@ def test_a_prompt_may_have_several_completions_in_one_split_only(tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     splits = load_splits(str(tmp_path / "rows.jsonl"), train=6, validation=3, test=3)
     train, validation, test, _ = prompts(splits)
-    assert not (train & validation or train & test or validation & test)
+    assert not train & validation
+    assert not train & test
+    assert not validation & test
     assert len(set(splits.train)) == 6
     for seed in range(5):
         more = load_splits(str(tmp_path / "rows.jsonl"), train=12, validation=2, test=2, seed=seed)

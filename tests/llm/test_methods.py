@@ -263,5 +263,6 @@ def test_options_reach_the_maps():
     assert {key: attach.keywords[key] for key in ("strength", "ratio", "every")} == {
         "strength": 2.0, "ratio": 1.0, "every": 4
     }  # fmt: skip
+    assert parse_method("pilora:ratio=trained").callback().attach.keywords["trained"] is True
     assert parse_method("lora").callback() is None
     assert parse_method("lora").optimizer(with_lora(), **ADAMW) is None
