@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from timing import seconds  # a sibling script
 
-from conditioning import balance
-from conditioning.command import console, new_app, run
+from lorakappa.conditioning import balance
+from lorakappa.shared.command_line import console, new_app, run
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 app = new_app(__doc__ or "")

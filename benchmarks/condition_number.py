@@ -6,8 +6,8 @@ Peer: `numpy.linalg.eigvalsh(hessian(A, B, Z))`, O(d³) time and O(d²) memory w
 import numpy as np
 from timing import seconds  # a sibling script
 
-from conditioning import condition_number, hessian, minimizer
-from conditioning.command import console, new_app, run
+from lorakappa.conditioning import condition_number, hessian, minimizer
+from lorakappa.shared.command_line import console, new_app, run
 
 app = new_app(__doc__ or "")
 

@@ -7,19 +7,19 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-import conditioning
-from conditioning.checks import as_matrix
-from conditioning.command import console, new_app, run
-from conditioning.records import read_npz
-from conditioning.verification import Claim
-from conditioning.verification.command import add_claim_commands
+from lorakappa import conditioning
+from lorakappa.conditioning.checks import as_matrix
+from lorakappa.conditioning.verification import Claim
+from lorakappa.conditioning.verification.command import add_claim_commands
+from lorakappa.shared.command_line import console, new_app, run
+from lorakappa.shared.records import read_npz
 
 app = new_app("Exact theory of LoRA's conditioning: claims, certified verdicts, κ of your own factors.")
 
 
 def load_claims() -> Mapping[str, Claim]:
     """The claims of this room."""
-    from conditioning.claims import CLAIMS
+    from lorakappa.conditioning.claims import CLAIMS
 
     return CLAIMS
 

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import as_matrix, as_pair
-from conditioning.spectra import Minimizer, analyse_minimizer
-from conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
+from lorakappa.conditioning.checks import as_matrix, as_pair
+from lorakappa.conditioning.spectra import Minimizer, analyse_minimizer
+from lorakappa.conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
 
 
 class KappaBounds(NamedTuple):

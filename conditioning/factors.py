@@ -6,7 +6,7 @@ Parameters are ordered θ = (vec A, vec B) with row-major vec, so d = r(a + b).
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import (
+from lorakappa.conditioning.checks import (
     Array,
     DegenerateTargetError,
     as_matrix,
@@ -14,7 +14,7 @@ from conditioning.checks import (
     as_problem,
     check_rank,
 )
-from conditioning.tolerances import gap_rtol
+from lorakappa.conditioning.tolerances import gap_rtol
 
 
 def loss(A: ArrayLike, B: ArrayLike, Z: ArrayLike) -> float:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import Array, as_matrix, as_pair, as_problem, check_inner_dimension
-from conditioning.factors import jacobian
+from lorakappa.conditioning.checks import Array, as_matrix, as_pair, as_problem, check_inner_dimension
+from lorakappa.conditioning.factors import jacobian
 
 if TYPE_CHECKING:
     import torch

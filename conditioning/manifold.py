@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import Array, as_pair
-from conditioning.tolerances import EPS, balance_rtol, gap_rtol
+from lorakappa.conditioning.checks import Array, as_pair
+from lorakappa.conditioning.tolerances import EPS, balance_rtol, gap_rtol
 
 
 def balancing_gap(A: ArrayLike, B: ArrayLike) -> float:

@@ -24,10 +24,10 @@ import array_api_compat
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import Array, as_problem, check_rank, eye_like, factor_namespace
-from conditioning.factors import jacobian
-from conditioning.spectra import ExtremeEigenvalues, leading_singular_values
-from conditioning.tolerances import gap_rtol, gram_rtol
+from lorakappa.conditioning.checks import Array, as_problem, check_rank, eye_like, factor_namespace
+from lorakappa.conditioning.factors import jacobian
+from lorakappa.conditioning.spectra import ExtremeEigenvalues, leading_singular_values
+from lorakappa.conditioning.tolerances import gap_rtol, gram_rtol
 
 ArrayT = TypeVar("ArrayT", bound=Any)
 

@@ -17,8 +17,8 @@ lost; what lies in the null directions cannot be balanced and is left unbalanced
 
 from typing import Any, Literal, TypeVar
 
-from conditioning.checks import eye_like, factor_namespace
-from conditioning.tolerances import EPS, PRODUCT_RTOL, rank_rtol
+from lorakappa.conditioning.checks import eye_like, factor_namespace
+from lorakappa.conditioning.tolerances import EPS, PRODUCT_RTOL, rank_rtol
 
 Gauge = Literal["hyperbalanced", "nearest", "symmetric"]
 GAUGES: tuple[Gauge, ...] = ("hyperbalanced", "nearest", "symmetric")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import Array, as_matrix
-from conditioning.tolerances import psd_rtol
+from lorakappa.conditioning.checks import Array, as_matrix
+from lorakappa.conditioning.tolerances import psd_rtol
 
 ENUMERATION_LIMIT = 20
 """Largest d for which L_∞ is found by trying all 2^{d−1} sign vectors."""

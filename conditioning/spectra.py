@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import (
+from lorakappa.conditioning.checks import (
     Array,
     NotAMinimizerError,
     as_matrix,
@@ -37,8 +37,8 @@ from conditioning.checks import (
     as_singular_values,
     check_rank,
 )
-from conditioning.factors import check_target, jacobian
-from conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
+from lorakappa.conditioning.factors import check_target, jacobian
+from lorakappa.conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
 
 
 class ExtremeEigenvalues(NamedTuple):

@@ -1,5 +1,5 @@
-"""Figures of results that other rooms saved; nothing is computed here."""
+"""Figures of results that other packages saved; nothing is computed here."""
 
-from figures.drawing import FIGURES, FORMATS, Kind, draw, draw_all, draw_file, names_for
+from lorakappa.shared.faces import face
 
-__all__ = ["FIGURES", "FORMATS", "Kind", "draw", "draw_all", "draw_file", "names_for"]
+__getattr__, __dir__, __all__ = face(__name__, __file__)

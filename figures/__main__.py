@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from conditioning.command import console, new_app, run
-from figures.drawing import FIGURES, FORMATS, available, draw_all
+from lorakappa.figures.drawing import FIGURES, FORMATS, available, draw_all
+from lorakappa.shared.command_line import console, new_app, run
 
 app = new_app("Figures of saved results.")
 

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.saved import Saved, numbers
-from figures.style import (
+from lorakappa.figures.saved import Saved, numbers
+from lorakappa.figures.style import (
     BLACK,
     BLUE,
     DOUBLE,
@@ -32,7 +32,7 @@ LONGEST = 34
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `audit.json`: see `llm.audit`."""
+    """Draws `audit.json`: see `llm.adapters.audit`."""
     layers = saved.value("layers")
     if not layers:
         raise ValueError("it lists no layers")

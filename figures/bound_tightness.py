@@ -3,13 +3,13 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.kappa_histogram import BOUNDS
-from figures.saved import Saved, describe
-from figures.style import BLACK, SINGLE, new_figure, plain_ticks, title
+from lorakappa.figures.kappa_histogram import BOUNDS
+from lorakappa.figures.saved import Saved, describe
+from lorakappa.figures.style import BLACK, SINGLE, new_figure, plain_ticks, title
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws bound/κ against κ from `kappa-histogram.npz`: see `synthetic.kappa_histogram`."""
+    """Draws bound/κ against κ from `kappa-histogram.npz`: see `synthetic.experiments.kappa_histogram`."""
     kappa = saved.array("kappa")
     figure = new_figure(SINGLE, 3.2)
     axes = figure.add_subplot()

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from figures.curves import MOST_RUNS
-from figures.saved import Saved, numbers, positive
-from figures.style import Look, heading, method_looks
+from lorakappa.figures.curves import MOST_RUNS
+from lorakappa.figures.saved import Saved, numbers, positive
+from lorakappa.figures.style import Look, heading, method_looks
 
 MOST_RANKS = 3
 """Ranks shown by the figures that have a row of panels for each."""

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.curves import draw_band
-from figures.saved import Saved, describe
-from figures.style import DOUBLE, OPTIMIZERS, Look, heading, method_looks, new_figure, number, title
+from lorakappa.figures.curves import draw_band
+from lorakappa.figures.saved import Saved, describe
+from lorakappa.figures.style import DOUBLE, OPTIMIZERS, Look, heading, method_looks, new_figure, number, title
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `convergence.npz`: see `synthetic.convergence`."""
+    """Draws `convergence.npz`: see `synthetic.experiments.convergence`."""
     figure = new_figure(DOUBLE, 3.3)
     left, right = figure.subplots(1, 2)
     looks = method_looks(saved.value("methods"))

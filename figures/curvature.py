@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.saved import Saved, positive
-from figures.style import (
+from lorakappa.figures.saved import Saved, positive
+from lorakappa.figures.style import (
     BLACK,
     BLUE,
     DOUBLE,
@@ -49,7 +49,7 @@ COUNTS = {"r": r"\kappa_r", "2r": r"\kappa_{2r}", "r²": r"\kappa_{r^2}"}
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `curvature.json`: see `llm.curvature`."""
+    """Draws `curvature.json`: see `llm.curvature.spectra`."""
     layers = saved.value("layers")
     if not layers:
         raise ValueError(f"{saved.name}.json has no layer")

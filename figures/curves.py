@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from figures.saved import positive
-from figures.style import Look
+from lorakappa.figures.saved import positive
+from lorakappa.figures.style import Look
 
 MOST_RUNS = 30
 """Single runs drawn at most; the median and the band are always of all."""

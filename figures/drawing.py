@@ -10,8 +10,7 @@ from typing import Any
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from conditioning.records import ensure_writable, write_bytes
-from figures import (
+from lorakappa.figures import (
     audit,
     bound_tightness,
     convergence,
@@ -28,8 +27,9 @@ from figures import (
     robustness,
     settle,
 )
-from figures.saved import Saved, files, load
-from figures.style import RC
+from lorakappa.figures.saved import Saved, files, load
+from lorakappa.figures.style import RC
+from lorakappa.shared.records import ensure_writable, write_bytes
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from figures.saved import Saved
-from figures.style import (
+from lorakappa.figures.saved import Saved
+from lorakappa.figures.style import (
     BLUE,
     DOUBLE,
     GREY,
@@ -31,7 +31,7 @@ ZERO, FULL = 0.14, 0.8
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `duel.npz`: one panel per start, one cell per decay and shape, one bar per method (`synthetic.duel`)."""
+    """Draws `duel.npz`: one panel per start, one cell per decay and shape, one bar per method."""
     looks = list(method_looks(saved.value("methods")).values())
     starts, winner, gain = saved.value("starts"), saved.array("winner"), saved.array("gain")
     decays, shapes = saved.array("decays"), saved.array("shapes")
@@ -109,7 +109,7 @@ SHAPE_LOOKS = ((VERMILLION, "o", "-"), (BLUE, "s", (0, (4, 2))), (ORANGE, "^", (
 
 
 def plot_ratios(saved: Saved) -> Figure:
-    """Draws `ratios.npz`: final excess against the scale c and the exponent p of iLoRA's ratio (`synthetic.duel`)."""
+    """Draws `ratios.npz`: final excess against the scale c and the exponent p of iLoRA's ratio."""
     scales, powers = saved.array("scales"), saved.array("powers")
     finals = saved.array("log10")
     figure = new_figure(DOUBLE, 3.0)

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from figures.saved import Saved, describe
-from figures.style import (
+from lorakappa.figures.saved import Saved, describe
+from lorakappa.figures.style import (
     BLACK,
     BLUE,
     GREEN,
@@ -37,7 +37,7 @@ SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `kappa-histogram.npz`: see `synthetic.kappa_histogram`."""
+    """Draws `kappa-histogram.npz`: see `synthetic.experiments.kappa_histogram`."""
     kappa, limits = saved.array("kappa"), saved.array("kappa_limit")
     figure = new_figure(SINGLE, 3.5)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.7))

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.comparison import best, draw_mean, head, legend, looks, mean, some_ranks
-from figures.saved import Saved
-from figures.style import BLACK, DOUBLE, log_y, new_figure, plain_ticks, title
+from lorakappa.figures.comparison import best, draw_mean, head, legend, looks, mean, some_ranks
+from lorakappa.figures.saved import Saved
+from lorakappa.figures.style import BLACK, DOUBLE, log_y, new_figure, plain_ticks, title
 
 FLOOR = 1e-9
 """Relative gaps below are drawn here: they are rounding, and a logarithmic axis has no zero."""

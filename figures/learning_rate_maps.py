@@ -12,10 +12,10 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from figures import robustness
-from figures.comparison import best, cells, head, looks, losses, mean, some_ranks
-from figures.saved import Saved, numbers
-from figures.style import BLACK, DOUBLE, GREY, new_figure, number, plain_ticks
+from lorakappa.figures import robustness
+from lorakappa.figures.comparison import best, cells, head, looks, losses, mean, some_ranks
+from lorakappa.figures.saved import Saved, numbers
+from lorakappa.figures.style import BLACK, DOUBLE, GREY, new_figure, number, plain_ticks
 
 COLUMNS = 4
 

@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.comparison import best, finite, head, legend, looks, mean, spread
-from figures.saved import Saved, numbers
-from figures.style import BLACK, DOUBLE, log_y, new_figure, title
+from lorakappa.figures.comparison import best, finite, head, legend, looks, mean, spread
+from lorakappa.figures.saved import Saved, numbers
+from lorakappa.figures.style import BLACK, DOUBLE, log_y, new_figure, title
 
 QUANTITIES = {"test_loss": "test loss", "exact_match": "exact match"}
 

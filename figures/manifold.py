@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
-from figures.saved import Saved
-from figures.style import BLACK, GREY, SINGLE, VERMILLION, new_figure, number, plain_ticks, title
+from lorakappa.figures.saved import Saved
+from lorakappa.figures.style import BLACK, GREY, SINGLE, VERMILLION, new_figure, number, plain_ticks, title
 
 CONTOUR = "#c4c4c4"
 
@@ -18,7 +18,7 @@ LEVELS = 10.0 ** np.arange(-2.0, 1.51, 0.5)
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `manifold.npz`: see `synthetic.manifold`."""
+    """Draws `manifold.npz`: see `synthetic.experiments.manifold`."""
     figure = new_figure(SINGLE, 3.5)
     axes = figure.add_subplot()
     z, s_2 = saved.value("settings")["singular_values"]

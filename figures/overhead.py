@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.comparison import best, finite, head, looks, mean
-from figures.saved import Saved, numbers
-from figures.style import BLACK, DOUBLE, Look, new_figure, title
+from lorakappa.figures.comparison import best, finite, head, looks, mean
+from lorakappa.figures.saved import Saved, numbers
+from lorakappa.figures.style import BLACK, DOUBLE, Look, new_figure, title
 
 
 def plot(saved: Saved) -> Figure:

@@ -6,8 +6,8 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from figures.saved import Saved
-from figures.style import GREY, OPTIMIZERS, SINGLE, method_looks, new_figure, title
+from lorakappa.figures.saved import Saved
+from lorakappa.figures.style import GREY, OPTIMIZERS, SINGLE, method_looks, new_figure, title
 
 MOST_NUMBERS = 64
 """Cells up to which each gets its number."""
@@ -19,7 +19,7 @@ PARAMETERS = {
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `phase.npz`: see `synthetic.phase`."""
+    """Draws `phase.npz`: see `synthetic.experiments.phase`."""
     gain, interval = saved.array("gain"), saved.array("interval")
     decays, scales = saved.array("decays"), saved.array("scales")
     figure = new_figure(SINGLE, 3.3)

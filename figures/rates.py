@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.saved import Saved, describe
-from figures.style import (
+from lorakappa.figures.saved import Saved, describe
+from lorakappa.figures.style import (
     BLACK,
     BLUE,
     DOUBLE,
@@ -27,11 +27,11 @@ RULES = {
     "sign-gd-sharp": Look(r"sign-GD, bound $1 - \mu_\infty / L_\infty$", PURPLE, "v"),
     "balora-gd": Look("BaLoRA, GD", BLUE, "s"),
 }
-"""One look per rule of `synthetic.rates`."""
+"""One look per rule of `synthetic.experiments.rates`."""
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `rates.npz`: see `synthetic.rates`."""
+    """Draws `rates.npz`: see `synthetic.experiments.rates`."""
     rule, kappa = saved.array("rule"), saved.array("kappa")
     bound, measured = saved.array("bound"), saved.array("limsup")
     ratio, uncertainty = saved.array("log_ratio"), saved.array("uncertainty")

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.comparison import best, cells, head, legend, looks, losses, mean
-from figures.saved import Saved
-from figures.style import DOUBLE, log_y, new_figure, plain_ticks, title
+from lorakappa.figures.comparison import best, cells, head, legend, looks, losses, mean
+from lorakappa.figures.saved import Saved
+from lorakappa.figures.style import DOUBLE, log_y, new_figure, plain_ticks, title
 
 COLUMNS = 3
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conditioning.records import read_npz
+from lorakappa.shared.records import read_npz
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.curves import draw_band
-from figures.saved import Saved, describe, positive
-from figures.style import BLACK, BLUE, DOUBLE, GREEN, GREY, METHODS, ORANGE, PURPLE, Look, heading, new_figure, title
+from lorakappa.figures.curves import draw_band
+from lorakappa.figures.saved import Saved, describe, positive
+from lorakappa.figures.style import (
+    BLACK,
+    BLUE,
+    DOUBLE,
+    GREEN,
+    GREY,
+    METHODS,
+    ORANGE,
+    PURPLE,
+    Look,
+    heading,
+    new_figure,
+    title,
+)
 
 SMALL_STEPS = {
     "deviation": (Look("loss curves, LoRA − BaLoRA", BLUE, "s"), 1),
@@ -36,7 +49,7 @@ FLOOR = 1e-20
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws `settle.npz`: see `synthetic.settle`."""
+    """Draws `settle.npz`: see `synthetic.experiments.settle`."""
     figure = new_figure(DOUBLE, 5.2)
     halves = figure.add_gridspec(2, 1, height_ratios=(1, 1.1))
     upper, lower = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])

@@ -10,19 +10,19 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from conditioning.command import console, new_app, run
-from conditioning.method_names import SYNTAX, split_method_names
-from conditioning.projection import GAUGES
-from conditioning.records import ensure_folder, ensure_writable, provenance, write_json
-from conditioning.verification import Claim
-from conditioning.verification.command import add_claim_commands
+from lorakappa.conditioning.projection import GAUGES
+from lorakappa.conditioning.verification import Claim
+from lorakappa.conditioning.verification.command import add_claim_commands
+from lorakappa.shared.command_line import console, new_app, run
+from lorakappa.shared.method_names import SYNTAX, split_method_names
+from lorakappa.shared.records import ensure_folder, ensure_writable, provenance, write_json
 
 app = new_app("LoRA on real language models: methods compared, adapters audited and balanced.")
 
 
 def load_claims() -> Mapping[str, Claim]:
     """The claims of this room."""
-    from llm.claims import CLAIMS
+    from lorakappa.llm.comparison.claims import CLAIMS
 
     return CLAIMS
 
@@ -105,11 +105,11 @@ def compare(
     """Compare methods, each at its own best learning rate; the same command goes on where it was stopped."""
     from functools import partial
 
-    from llm import compare as comparison
-    from llm.data import load_splits
-    from llm.presets import preset_for
-    from llm.runs import submit_runs
-    from llm.summary import save
+    from lorakappa.llm.comparison import compare as comparison
+    from lorakappa.llm.comparison.presets import preset_for
+    from lorakappa.llm.comparison.runs import submit_runs
+    from lorakappa.llm.comparison.summary import save
+    from lorakappa.llm.data.splits import load_splits
 
     ensure_folder(out)
     chosen = preset_for(model, preset)
@@ -189,11 +189,11 @@ def finetune(
     adapter: Annotated[Path, typer.Option(help="Folder for the adapter.")] = Path("results/adapter"),
 ) -> None:
     """Fine-tune one adapter; `accelerate launch -m llm finetune` does so on several GPUs."""
-    from llm.data import load_splits
-    from llm.finetune import Run
-    from llm.finetune import finetune as train
-    from llm.presets import preset_for
-    from llm.runs import Task
+    from lorakappa.llm.comparison.finetune import Run
+    from lorakappa.llm.comparison.finetune import finetune as train
+    from lorakappa.llm.comparison.presets import preset_for
+    from lorakappa.llm.comparison.runs import Task
+    from lorakappa.llm.data.splits import load_splits
 
     if "LOCAL_RANK" not in os.environ:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one process, one GPU: no DataParallel
@@ -245,10 +245,10 @@ def curvature(
     quiet: Quiet = False,
 ) -> None:
     """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
-    from llm import curvature as exact
-    from llm.curvature_tables import curvature_notes, curvature_tables
-    from llm.data import MATHEMATICS, load_splits
-    from llm.finetune import load_adapted, validation_batch
+    from lorakappa.llm.comparison.finetune import load_adapted, validation_batch
+    from lorakappa.llm.curvature import spectra as exact
+    from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
+    from lorakappa.llm.data.splits import MATHEMATICS, load_splits
 
     ensure_folder(out)
     adapted, tokenizer = load_adapted(adapter, model, dtype or "auto")
@@ -288,7 +288,7 @@ def curvature(
 @app.command()
 def methods() -> None:
     """List the methods that `compare` knows, where they come from and their options."""
-    from llm.methods import METHODS
+    from lorakappa.llm.comparison.methods import METHODS
 
     table = Table("method", "what it is", "from", "options", box=None)
     for name, method in METHODS.items():
@@ -303,7 +303,7 @@ def methods() -> None:
 @app.command()
 def presets() -> None:
     """List the presets of `compare`."""
-    from llm.presets import PRESETS
+    from lorakappa.llm.comparison.presets import PRESETS
 
     table = Table("preset", "what it is", "model", "data", box=None)
     for name, preset in PRESETS.items():
@@ -317,7 +317,7 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer or more than the recipe's.")] = None,
 ) -> None:
     """Reproduce the tiny model that comes with the package (about 5 minutes on two cores)."""
-    from llm.pretrain import pretrain as train
+    from lorakappa.llm.data.pretrain import pretrain as train
 
     recipe = train(out) if steps is None else train(out, steps=steps)
     console.print("saved", recipe)
@@ -329,7 +329,7 @@ def audit(
     json: Annotated[Path | None, typer.Option(help="Also write all measures to this file, and draw them.")] = None,
 ) -> None:
     """Singular values, balancing gap and κ bound of every layer, now and after balancing, worst first."""
-    from llm.audit import audit_adapter
+    from lorakappa.llm.adapters.audit import audit_adapter
 
     if json is not None:
         ensure_writable(json)
@@ -347,7 +347,7 @@ def audit(
     console.print(table)
     console.print("gap: ‖AᵀA − BBᵀ‖/(‖A‖² + ‖B‖²). κ bound: (σ₁(A)² + σ₁(B)²)/min σ_r², balanced 2s₁/s_r.")
     if json is not None:
-        from figures.drawing import draw_file
+        from lorakappa.figures.drawing import draw_file
 
         file = write_json(json, {**provenance(), "layers": [asdict(layer) for layer in layers]})
         drawn = draw_file("audit", file) if file.suffix == ".json" else []
@@ -361,7 +361,7 @@ def balance(
     gauge: Annotated[str, typer.Option(help=f"Which balanced pair: {', '.join(GAUGES)}.")] = "hyperbalanced",
 ) -> None:
     """Write an adapter with the same products and balanced factors, everything else carried over."""
-    from llm.adapters import balance_adapter
+    from lorakappa.llm.adapters.disk import balance_adapter
 
     changes = balance_adapter(adapter, out, gauge=gauge)  # type: ignore[arg-type]  # checked there
     name, largest = max(changes.items(), key=lambda entry: entry[1])
@@ -434,8 +434,8 @@ def _default_jobs() -> int:
 
 def _print_comparison(outcome: Any) -> None:
     """The best cells, and what they say on the claims; verdicts on record are about the tiny model and not shown."""
-    from llm.claims import verdicts
-    from llm.summary import comparison_table
+    from lorakappa.llm.comparison.claims import verdicts
+    from lorakappa.llm.comparison.summary import comparison_table
 
     console.print(comparison_table(outcome))
     table = Table("claim", "verdict", "what it rests on", box=None)
@@ -448,7 +448,7 @@ def _print_comparison(outcome: Any) -> None:
 
 def _finish(files: tuple[Path, ...], name: str, out: Path, quiet: bool) -> None:
     """Draws what was saved and says where it is."""
-    from figures.drawing import draw_all, names_for
+    from lorakappa.figures.drawing import draw_all, names_for
 
     drawn = draw_all(names_for(name), out, out)
     if not quiet:

@@ -8,28 +8,28 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from conditioning.command import console, new_app, run
-from conditioning.method_names import SYNTAX, split_method_names
-from conditioning.records import ensure_folder
-from conditioning.verification import Claim
-from conditioning.verification.command import add_claim_commands
-from synthetic.duel import GRID as DUEL_GRID
-from synthetic.duel import METHODS as DUELLISTS
-from synthetic.duel import STEPS as DUEL_STEPS
-from synthetic.methods import CHOICES
-from synthetic.optimizers import OPTIMIZERS
-from synthetic.problems import LOSSES, Settings
-from synthetic.results import Result, save
-from synthetic.selection import CRITERIA, TUNING
-from synthetic.targets import STARTS, TARGETS
-from synthetic.tuning import STRENGTHS
+from lorakappa.conditioning.verification import Claim
+from lorakappa.conditioning.verification.command import add_claim_commands
+from lorakappa.shared.command_line import console, new_app, run
+from lorakappa.shared.method_names import SYNTAX, split_method_names
+from lorakappa.shared.records import ensure_folder
+from lorakappa.synthetic.experiments.duel import GRID as DUEL_GRID
+from lorakappa.synthetic.experiments.duel import METHODS as DUELLISTS
+from lorakappa.synthetic.experiments.duel import STEPS as DUEL_STEPS
+from lorakappa.synthetic.methods import CHOICES
+from lorakappa.synthetic.optimizers import OPTIMIZERS
+from lorakappa.synthetic.problems import LOSSES, Settings
+from lorakappa.synthetic.results import Result, save
+from lorakappa.synthetic.selection import CRITERIA, TUNING
+from lorakappa.synthetic.targets import STARTS, TARGETS
+from lorakappa.synthetic.tuning import STRENGTHS
 
 app = new_app("Simulated training with LoRA, BaLoRA, iLoRA and others, and measured rates against the bounds.")
 
 
 def load_claims() -> Mapping[str, Claim]:
     """The claims of this room."""
-    from synthetic.claims import CLAIMS
+    from lorakappa.synthetic.claims import CLAIMS
 
     return CLAIMS
 
@@ -80,7 +80,7 @@ def convergence(
     quiet: Quiet = False,
 ) -> None:
     """Loss curves of several methods from the same starts, each at its own best step size (and λ)."""
-    from synthetic.convergence import convergence as experiment
+    from lorakappa.synthetic.experiments.convergence import convergence as experiment
 
     ensure_folder(out)
     settings = Settings(loss, shape, rank, target, start, scale, scaling, seeds, seed)
@@ -133,7 +133,7 @@ def rates(
     quiet: Quiet = False,
 ) -> None:
     """Measured asymptotic contraction against the rates that κ promises."""
-    from synthetic.rates import rates as experiment
+    from lorakappa.synthetic.experiments.rates import rates as experiment
 
     ensure_folder(out)
     result = experiment(
@@ -175,7 +175,7 @@ def kappa_histogram(
     quiet: Quiet = False,
 ) -> None:
     """κ of random minimizers and of LoRA's limit points, with the balanced value and both bounds."""
-    from synthetic.kappa_histogram import kappa_histogram as experiment
+    from lorakappa.synthetic.experiments.kappa_histogram import kappa_histogram as experiment
 
     ensure_folder(out)
     settings = Settings(shape=shape, rank=rank, target=target, start=start, scale=scale, seed=seed)
@@ -207,7 +207,7 @@ def phase(
     quiet: Quiet = False,
 ) -> None:
     """A map of the gain over spectrum decay × initialization scale."""
-    from synthetic.phase import phase as experiment
+    from lorakappa.synthetic.experiments.phase import phase as experiment
 
     ensure_folder(out)
     names = split_method_names(methods)
@@ -249,8 +249,8 @@ def duel(
     quiet: Quiet = False,
 ) -> None:
     """Who wins where: spectrum decay × shape × start, each method at its own best step size and λ."""
-    from synthetic.duel import TIE
-    from synthetic.duel import duel as experiment
+    from lorakappa.synthetic.experiments.duel import TIE
+    from lorakappa.synthetic.experiments.duel import duel as experiment
 
     ensure_folder(out)
     result = experiment(
@@ -310,7 +310,7 @@ def ratios(
     quiet: Quiet = False,
 ) -> None:
     """ILoRA's ratio: final loss with c·r/m and with (r/m)^p, each at its best step size and λ."""
-    from synthetic.duel import ratios as experiment
+    from lorakappa.synthetic.experiments.duel import ratios as experiment
 
     ensure_folder(out)
     result = experiment(
@@ -348,7 +348,7 @@ def settle(
     quiet: Quiet = False,
 ) -> None:
     """Whether BaLoRA's gain is the conditioning: same κ, equal κ, matched steps, conserved imbalance."""
-    from synthetic.settle import settle as experiment
+    from lorakappa.synthetic.experiments.settle import settle as experiment
 
     ensure_folder(out)
     settings = Settings(shape=shape, rank=rank, target=target, start=start, scale=scale, seeds=seeds, seed=seed)
@@ -365,7 +365,7 @@ def settle(
 @app.command()
 def manifold(out: Out = Path("results"), quiet: Quiet = False) -> None:
     """Minimizers of a 2×2 problem by their κ, the balanced ones, and where P sends a pair (paper: Fig. 2)."""
-    from synthetic.manifold import manifold as experiment
+    from lorakappa.synthetic.experiments.manifold import manifold as experiment
 
     ensure_folder(out)
     result = experiment()
@@ -377,7 +377,7 @@ def manifold(out: Out = Path("results"), quiet: Quiet = False) -> None:
 
 def _finish(result: Result, out: Path, table: Table, quiet: bool) -> None:
     """Saves a result, draws its figures and prints its table: the one place that every command passes."""
-    from figures import draw_all, names_for
+    from lorakappa.figures import draw_all, names_for
 
     paths = [*save(result, out), *draw_all(names_for(result.name), out, out)]
     if not quiet:

@@ -11,11 +11,11 @@ from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 from rich.progress import Progress
 
-from conditioning.checks import Array
-from conditioning.command import errors
-from synthetic.losses import Loss, Params, move
-from synthetic.methods import Method, parse_method
-from synthetic.optimizers import Optimizer, make_optimizer
+from lorakappa.conditioning.checks import Array
+from lorakappa.shared.command_line import errors
+from lorakappa.synthetic.losses import Loss, Params, move
+from lorakappa.synthetic.methods import Method, parse_method
+from lorakappa.synthetic.optimizers import Optimizer, make_optimizer
 
 DIVERGENCE_FACTOR = 1e6
 """A trajectory has diverged once f − f* exceeds this multiple of its starting value, or is not finite."""

@@ -14,9 +14,9 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from conditioning.checks import Array, as_problem, check_rank
-from conditioning.factors import check_target
-from synthetic.targets import low_rank
+from lorakappa.conditioning.checks import Array, as_problem, check_rank
+from lorakappa.conditioning.factors import check_target
+from lorakappa.synthetic.targets import low_rank
 
 Params = tuple[Any, ...]
 

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conditioning.checks import Array, as_problem
-from conditioning.factors import check_target
-from conditioning.hessians import hessian
-from conditioning.tolerances import EPS
+from lorakappa.conditioning.checks import Array, as_problem
+from lorakappa.conditioning.factors import check_target
+from lorakappa.conditioning.hessians import hessian
+from lorakappa.conditioning.tolerances import EPS
 
 Stop = Literal["floor", "horizon", "diverged"]
 

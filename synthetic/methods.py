@@ -16,13 +16,13 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from conditioning.checks import eye_like
-from conditioning.imbalance import paper_ratio, penalty_step, trained_penalty_step
-from conditioning.method_names import parse_method_name, with_option
-from conditioning.preconditioning import scaled_gradient
-from conditioning.projection import Gauge, balance
-from conditioning.tolerances import gram_rtol
-from synthetic.losses import Params
+from lorakappa.conditioning.checks import eye_like
+from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step, trained_penalty_step
+from lorakappa.conditioning.preconditioning import scaled_gradient
+from lorakappa.conditioning.projection import Gauge, balance
+from lorakappa.conditioning.tolerances import gram_rtol
+from lorakappa.shared.method_names import parse_method_name, with_option
+from lorakappa.synthetic.losses import Params
 
 Transform = Callable[[Params, Params], Params]
 """Maps the factors (A, B, …) and the gradient to what the optimizer is given."""
@@ -79,7 +79,7 @@ class Penalty:
         strength: λ > 0; the step is γλ.
         scale: of the ratio c = scale·(r/a)^power.
         power: p; p = 0 and scale 1 is the classical balancing regularizer.
-        trained: whether c is learned, from that value on (`conditioning.imbalance.trained_penalty_step`).
+        trained: whether c is learned, from that value on (`trained_penalty_step`).
     """
 
     strength: float

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-from synthetic.losses import Params
+from lorakappa.synthetic.losses import Params
 
 
 class Optimizer(Protocol):

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from conditioning.checks import Array, check_rank
-from synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
-from synthetic.targets import generators, low_rank, starts, targets
+from lorakappa.conditioning.checks import Array, check_rank
+from lorakappa.synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
+from lorakappa.synthetic.targets import generators, low_rank, starts, targets
 
 LOSSES = ("one-layer", "two-layer", "mlp")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conditioning.records import provenance, write_json, write_npz
+from lorakappa.shared.records import provenance, write_json, write_npz
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, wilcoxon
 
-from conditioning.checks import Array
-from conditioning.tolerances import EPS
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.tolerances import EPS
 
 CRITERIA = ("final", "area", "threshold")
 TUNING = ("shared", "per-seed")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from conditioning.checks import Array, as_matrix, as_singular_values, check_rank
-from conditioning.projection import balance
+from lorakappa.conditioning.checks import Array, as_matrix, as_singular_values, check_rank
+from lorakappa.conditioning.projection import balance
 
 TARGETS = ("gaussian", "linear", "geometric:RATIO", "power-law:EXPONENT", "FILE")
 STARTS = ("lora", "gaussian", "balanced", "imbalanced:RATIO")

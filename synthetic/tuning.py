@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from conditioning.checks import Array
-from synthetic.engine import Trajectories, simulate
-from synthetic.losses import Loss, Params
-from synthetic.methods import Method, at_strengths
-from synthetic.selection import best_step, score
+from lorakappa.conditioning.checks import Array
+from lorakappa.synthetic.engine import Trajectories, simulate
+from lorakappa.synthetic.losses import Loss, Params
+from lorakappa.synthetic.methods import Method, at_strengths
+from lorakappa.synthetic.selection import best_step, score
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """λ tried for a method that has one and whose name does not fix it."""

@@ -1,40 +1,112 @@
-"""The rooms know of each other only what they should, and importing the theory is cheap."""
+"""The packages know of each other only what they should, under one import name, and importing the theory is cheap."""
 
+import ast
+import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("conditioning", "synthetic", "llm", "figures")
 ALLOWED = {
-    "conditioning": set(),
-    "synthetic": {"conditioning", "figures"},
-    "llm": {"conditioning", "figures"},
-    "figures": {"conditioning"},
+    "lorakappa/shared": set(),
+    "conditioning": {"shared"},
+    "figures": {"shared"},
+    "synthetic": {"shared", "conditioning", "figures"},
+    "llm/adapters": {"shared", "conditioning"},
+    "llm/data": {"shared"},
+    "llm/comparison": {"shared", "conditioning", "llm.adapters", "llm.data"},
+    "llm/curvature": {"shared", "conditioning", "llm.adapters", "llm.data"},
 }
+"""Which packages a folder may import beside itself; `figures` draws what the others saved, so they may call it."""
 
 
-def test_rooms_import_only_what_they_may():
-    import ast
+def imported(file):
+    """(line, dotted name) of everything that a file imports, at any depth."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports relatively"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
-    for room, allowed in ALLOWED.items():
-        for file in (ROOT / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                if isinstance(node, ast.ImportFrom) and node.module:
-                    names.append(node.module)
-                used = {name.split(".")[0] for name in names} & set(ALLOWED)
-                assert used <= allowed | {room}, f"{file.relative_to(ROOT)} imports {used - allowed - {room}}"
+
+def source_files():
+    """All Python files of the project."""
+    folders = [*PACKAGES, "lorakappa/shared", "tests", "benchmarks"]
+    return [file for folder in folders for file in (ROOT / folder).rglob("*.py")] + [*(ROOT / "lorakappa").glob("*.py")]
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_packages_import_only_what_they_may(folder):
+    own = folder.removeprefix("lorakappa/").replace("/", ".")
+    allowed = {own, *ALLOWED[folder]}
+    for file in (ROOT / folder).rglob("*.py"):
+        for line, name in imported(file):
+            if name.startswith("lorakappa."):
+                used = name.removeprefix("lorakappa.")
+                assert any(used == room or used.startswith(f"{room}.") for room in allowed), (
+                    f"{file.relative_to(ROOT)}:{line} imports {name}"
+                )
+
+
+def test_nothing_is_imported_under_a_bare_name():
+    for file in source_files():
+        for line, name in imported(file):
+            assert name.split(".")[0] not in PACKAGES, f"{file.relative_to(ROOT)}:{line} imports {name}"
+
+
+def test_each_folder_is_linked_under_the_import_name():
+    for package in PACKAGES:
+        assert (ROOT / "lorakappa" / package).samefile(ROOT / package) or not (ROOT / ".git").exists()
+
+
+def python(*arguments):
+    """Runs Python in the checkout and returns what it prints."""
+    settings = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, **settings).stdout
 
 
 def test_importing_the_theory_does_not_load_torch_or_matplotlib():
     heavy = {"torch", "matplotlib", "transformers", "peft"}
-    code = f"import sys, conditioning, conditioning.claims, llm; print({heavy} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert result.stdout.strip() == "set()"
+    code = f"""
+import sys, lorakappa.conditioning.claims, lorakappa.llm
+lorakappa.balance, lorakappa.conditioning.hessian
+print({heavy} & set(sys.modules))"""
+    assert python("-c", code).strip() == "set()"
 
 
-def test_the_public_names_exist_and_are_documented():
-    import conditioning
+def test_the_face_costs_nothing():
+    code = "import sys, lorakappa; print({'numpy', 'flint', 'torch'} & set(sys.modules))"
+    assert python("-c", code).strip() == "set()"
 
-    for name in conditioning.__all__:
-        assert getattr(conditioning, name).__doc__ or name.isupper(), f"{name} has no docstring"
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_folder_run_under_its_bare_name_is_the_package_itself(package, tmp_path):
+    code = f"""
+import collections, runpy, sys
+sys.argv = ["{package}", "--help"]
+try:
+    runpy.run_module("{package}", run_name="__main__", alter_sys=True)
+except SystemExit as stop:
+    assert not stop.code, stop
+modules = {{id(module): module for name, module in sys.modules.items() if name != "__main__"}}.values()
+files = collections.Counter(getattr(module, "__file__", None) or "" for module in modules)
+print([file for file, count in files.items() if count > 1 and file.startswith("{ROOT}") and "/.venv/" not in file])
+print(sys.modules["{package}"].__name__)"""
+    assert python("-c", code).splitlines()[-2:] == ["[]", f"lorakappa.{package}"]
+
+
+FACES = ["", *(f".{package}" for package in PACKAGES), ".llm.adapters"]
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_the_public_names_exist_and_are_documented(package):
+    face = import_module(f"lorakappa{package}")
+    assert face.__doc__
+    for name in face.__all__:
+        assert name in dir(face)
+        assert getattr(face, name).__doc__ or name.isupper(), f"{name} has no docstring"

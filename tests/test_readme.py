@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from conditioning.claims import CLAIMS as STATIC
-from llm.claims import CLAIMS as FINE_TUNES
-from synthetic.claims import CLAIMS as DYNAMIC
+from lorakappa.conditioning.claims import CLAIMS as STATIC
+from lorakappa.llm.comparison.claims import CLAIMS as FINE_TUNES
+from lorakappa.synthetic.claims import CLAIMS as DYNAMIC
 
 CLAIMS = STATIC | DYNAMIC | FINE_TUNES
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ A claim is a function that compares two sides at an instance, decorated by `veri
 one means writing that function and naming it in its file's CLAIMS.
 """
 
-from conditioning.claims import imbalance, model1, model2, preconditioning, projection
-from conditioning.verification import registry
+from lorakappa.conditioning.claims import imbalance, model1, model2, preconditioning, projection
+from lorakappa.conditioning.verification import registry
 
 CLAIMS = registry(model1.CLAIMS, model2.CLAIMS, projection.CLAIMS, imbalance.CLAIMS, preconditioning.CLAIMS)

@@ -18,13 +18,13 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import bounds
-from conditioning import hessians as dense
-from conditioning import spectra as closed_form
-from conditioning.checks import Array
-from conditioning.tolerances import claim_rtol
-from conditioning.verification import exact
-from conditioning.verification.family import Parameters, Shape, all_shapes
+from lorakappa.conditioning import bounds
+from lorakappa.conditioning import hessians as dense
+from lorakappa.conditioning import spectra as closed_form
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import exact
+from lorakappa.conditioning.verification.family import Parameters, Shape, all_shapes
 
 MAX_GAUGE_CONDITION = 1e4
 MIN_RELATIVE_GAP = 1e-6

@@ -11,13 +11,20 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import spectra as closed_form
-from conditioning.checks import Array
-from conditioning.claims.canonical import GRADIENT_STEP, CanonicalMinimizers, Extra, FloatPair, diagonal, gaussian
-from conditioning.imbalance import imbalance, imbalance_penalty, paper_ratio, penalty_step
-from conditioning.preconditioning import scaled_gradient
-from conditioning.tolerances import claim_rtol
-from conditioning.verification import (
+from lorakappa.conditioning import spectra as closed_form
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.claims.canonical import (
+    GRADIENT_STEP,
+    CanonicalMinimizers,
+    Extra,
+    FloatPair,
+    diagonal,
+    gaussian,
+)
+from lorakappa.conditioning.imbalance_regularization import imbalance, imbalance_penalty, paper_ratio, penalty_step
+from lorakappa.conditioning.preconditioning import scaled_gradient
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import (
     Comparison,
     Measurement,
     Shape,
@@ -27,7 +34,7 @@ from conditioning.verification import (
     equal,
     measured_claim,
 )
-from conditioning.verification import exact as exactly
+from lorakappa.conditioning.verification import exact as exactly
 
 ILORA = "Imbalance-Regularized LoRA, our reading of {}; the text was not at hand"
 

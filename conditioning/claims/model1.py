@@ -11,10 +11,10 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import spectra as closed_form
-from conditioning.claims.canonical import CanonicalMinimizers, FloatPair, draw_confined_gauge, gaussian
-from conditioning.tolerances import claim_rtol
-from conditioning.verification import (
+from lorakappa.conditioning import spectra as closed_form
+from lorakappa.conditioning.claims.canonical import CanonicalMinimizers, FloatPair, draw_confined_gauge, gaussian
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import (
     POSTER,
     Comparison,
     Shape,
@@ -24,7 +24,7 @@ from conditioning.verification import (
     equal,
     more_than,
 )
-from conditioning.verification import exact as exactly
+from lorakappa.conditioning.verification import exact as exactly
 
 MINIMIZERS = CanonicalMinimizers()
 INTERIOR = CanonicalMinimizers("r < min(a, b)", where=lambda shape: shape.r < shape.k)

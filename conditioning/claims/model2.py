@@ -10,13 +10,13 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import bounds
-from conditioning import spectra as closed_form
-from conditioning.checks import Array
-from conditioning.claims.canonical import CanonicalMinimizers, ExactPair, Extra, FloatPair
-from conditioning.tolerances import claim_rtol
-from conditioning.verification import POSTER, Comparison, Shape, algebraic_claim, at_least, at_most
-from conditioning.verification import exact as exactly
+from lorakappa.conditioning import bounds
+from lorakappa.conditioning import spectra as closed_form
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.claims.canonical import CanonicalMinimizers, ExactPair, Extra, FloatPair
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import POSTER, Comparison, Shape, algebraic_claim, at_least, at_most
+from lorakappa.conditioning.verification import exact as exactly
 
 
 def draw_jacobian(shape: Shape, rng: np.random.Generator) -> Array:

@@ -9,10 +9,10 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import preconditioning as closed_form
-from conditioning.claims.canonical import CanonicalMinimizers, ExactPair, FloatPair
-from conditioning.verification import Comparison, Shape, algebraic_claim, at_most, equal
-from conditioning.verification import exact as exactly
+from lorakappa.conditioning import preconditioning as closed_form
+from lorakappa.conditioning.claims.canonical import CanonicalMinimizers, ExactPair, FloatPair
+from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_most, equal
+from lorakappa.conditioning.verification import exact as exactly
 
 SCALED_GD = "ScaledGD (Tong, Ma & Chi 2021), in the setting of Model 1"
 

@@ -13,9 +13,9 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning import manifold
-from conditioning.checks import Array
-from conditioning.claims.canonical import (
+from lorakappa.conditioning import manifold
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.claims.canonical import (
     GRADIENT_STEP,
     CanonicalMinimizers,
     ExactPair,
@@ -23,10 +23,10 @@ from conditioning.claims.canonical import (
     diagonal,
     gaussian,
 )
-from conditioning.factors import change_gauge
-from conditioning.projection import GAUGES, balance
-from conditioning.tolerances import EPS, PRODUCT_RTOL, balance_rtol, claim_rtol
-from conditioning.verification import (
+from lorakappa.conditioning.factors import change_gauge
+from lorakappa.conditioning.projection import GAUGES, balance
+from lorakappa.conditioning.tolerances import EPS, PRODUCT_RTOL, balance_rtol, claim_rtol
+from lorakappa.conditioning.verification import (
     POSTER,
     Comparison,
     Shape,
@@ -37,8 +37,8 @@ from conditioning.verification import (
     equal,
     more_than,
 )
-from conditioning.verification import exact as exactly
-from conditioning.verification.family import Parameters
+from lorakappa.conditioning.verification import exact as exactly
+from lorakappa.conditioning.verification.family import Parameters
 
 PAIRS = CanonicalMinimizers("any target; here the pair matters and Z does not")
 SEPARATED = CanonicalMinimizers("distinct singular values, relative gaps of √s_i ≥ 0.05", min_root_gap=0.05)

@@ -1,7 +1,7 @@
 """The machinery of claims and verdicts, shared by all rooms; it knows no particular claim."""
 
-from conditioning.verification.algebraic import AlgebraicClaim, algebraic_claim
-from conditioning.verification.claim import (
+from lorakappa.conditioning.verification.algebraic import AlgebraicClaim, algebraic_claim
+from lorakappa.conditioning.verification.claim import (
     DERIVED,
     POSTER,
     Claim,
@@ -14,8 +14,8 @@ from conditioning.verification.claim import (
     more_than,
     registry,
 )
-from conditioning.verification.family import Family, Shape, all_shapes
-from conditioning.verification.measured import MeasuredClaim, Measurement, measured_claim
+from lorakappa.conditioning.verification.family import Family, Shape, all_shapes
+from lorakappa.conditioning.verification.measured import MeasuredClaim, Measurement, measured_claim
 
 __all__ = [
     "DERIVED",

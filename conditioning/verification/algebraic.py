@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from conditioning.checks import Array
-from conditioning.verification.claim import DERIVED, Claim, Comparison, Instance, Verdict, VerdictName
-from conditioning.verification.exact import show
-from conditioning.verification.family import Family, Shape
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.verification.claim import DERIVED, Claim, Comparison, Instance, Verdict, VerdictName
+from lorakappa.conditioning.verification.exact import show
+from lorakappa.conditioning.verification.family import Family, Shape
 
 Rationals = tuple[Fraction, ...]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import flint
 
-from conditioning.verification.exact import to_float
+from lorakappa.conditioning.verification.exact import to_float
 
 VerdictName = Literal["holds", "refuted", "inconclusive"]
 Relation = Literal["<=", ">=", "==", ">"]

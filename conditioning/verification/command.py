@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from conditioning.command import console, errors
-from conditioning.records import ensure_writable, provenance, write_json
-from conditioning.verification import report
-from conditioning.verification.algebraic import AlgebraicClaim
-from conditioning.verification.claim import Claim, Verdict
-from conditioning.verification.family import Shape
+from lorakappa.conditioning.verification import report
+from lorakappa.conditioning.verification.algebraic import AlgebraicClaim
+from lorakappa.conditioning.verification.claim import Claim, Verdict
+from lorakappa.conditioning.verification.family import Shape
+from lorakappa.shared.command_line import console, errors
+from lorakappa.shared.records import ensure_writable, provenance, write_json
 
 DEFAULT_SEED = 0
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from conditioning.checks import Array
+from lorakappa.conditioning.checks import Array
 
 
 @dataclass(frozen=True, order=True)

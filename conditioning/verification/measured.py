@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from conditioning.verification.claim import DERIVED, Claim, Verdict, VerdictName
+from lorakappa.conditioning.verification.claim import DERIVED, Claim, Verdict, VerdictName
 
 
 @dataclass(frozen=True)

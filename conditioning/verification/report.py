@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from conditioning.verification.claim import Claim, Verdict
-from conditioning.verification.measured import MeasuredClaim
+from lorakappa.conditioning.verification.claim import Claim, Verdict
+from lorakappa.conditioning.verification.measured import MeasuredClaim
 
 STYLES = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
 

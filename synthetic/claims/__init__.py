@@ -3,7 +3,7 @@
 Every claim states its rule before it looks: which interval or error decides.
 """
 
-from conditioning.verification import registry
-from synthetic.claims import balora, critics, ilora, rates
+from lorakappa.conditioning.verification import registry
+from lorakappa.synthetic.claims import balora, critics, ilora, rates
 
 CLAIMS = registry(rates.CLAIMS, balora.CLAIMS, critics.CLAIMS, ilora.CLAIMS)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from conditioning.factors import minimizer
-from conditioning.projection import balance
-from conditioning.verification import POSTER, MeasuredClaim, Measurement, measured_claim
-from synthetic.claims.gains import MAIN, VARIATIONS, measured_gain, show, sign_of
-from synthetic.problems import Settings
+from lorakappa.conditioning.factors import minimizer
+from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.verification import POSTER, MeasuredClaim, Measurement, measured_claim
+from lorakappa.synthetic.claims.gains import MAIN, VARIATIONS, measured_gain, show, sign_of
+from lorakappa.synthetic.problems import Settings
 
 NO_GAIN = 0.05
 """Decades of f − f* below which a gain counts as none: a factor of 1.12 after 100 steps."""

@@ -5,13 +5,13 @@ from typing import Any
 import flint
 import numpy as np
 
-from conditioning.claims.canonical import GRADIENT_STEP, CanonicalMinimizers, FloatPair
-from conditioning.tolerances import claim_rtol
-from conditioning.verification import Comparison, Measurement, algebraic_claim, equal, measured_claim
-from conditioning.verification import exact as exactly
-from synthetic.claims.gains import show, sign_of
-from synthetic.problems import Settings
-from synthetic.settle import settle
+from lorakappa.conditioning.claims.canonical import GRADIENT_STEP, CanonicalMinimizers, FloatPair
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import Comparison, Measurement, algebraic_claim, equal, measured_claim
+from lorakappa.conditioning.verification import exact as exactly
+from lorakappa.synthetic.claims.gains import show, sign_of
+from lorakappa.synthetic.experiments.settle import settle
+from lorakappa.synthetic.problems import Settings
 
 
 @measured_claim(

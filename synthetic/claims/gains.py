@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from conditioning.checks import Array
-from synthetic.convergence import convergence, final_logs
-from synthetic.problems import Settings
-from synthetic.selection import compare
+from lorakappa.conditioning.checks import Array
+from lorakappa.synthetic.experiments.convergence import convergence, final_logs
+from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.selection import compare
 
 STEPS = 100
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from conditioning.factors import minimizer
-from conditioning.imbalance import paper_ratio, penalty_step
-from conditioning.preconditioning import scaled_gradient
-from conditioning.verification import MeasuredClaim, Measurement, measured_claim
-from synthetic.claims.gains import MAIN, check_trials, gain_between, show, sign_of, tuned_logs
-from synthetic.convergence import convergence
-from synthetic.duel import STARTS, duel, ratios
-from synthetic.problems import Settings
-from synthetic.selection import compare
+from lorakappa.conditioning.factors import minimizer
+from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step
+from lorakappa.conditioning.preconditioning import scaled_gradient
+from lorakappa.conditioning.verification import MeasuredClaim, Measurement, measured_claim
+from lorakappa.synthetic.claims.gains import MAIN, check_trials, gain_between, show, sign_of, tuned_logs
+from lorakappa.synthetic.experiments.convergence import convergence
+from lorakappa.synthetic.experiments.duel import STARTS, duel, ratios
+from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.selection import compare
 
 PAPER = "Imbalance-Regularized LoRA"
 

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from conditioning.verification import POSTER, Measurement, measured_claim
-from synthetic.rates import rates, scaled_gd_rates
-from synthetic.targets import generators, random_matrix
+from lorakappa.conditioning.verification import POSTER, Measurement, measured_claim
+from lorakappa.synthetic.experiments.rates import rates, scaled_gd_rates
+from lorakappa.synthetic.targets import generators, random_matrix
 
 
 def _measure_rates(rule: str, trials: int, seed: int, *, tight: float | None = None) -> Measurement:
     """One rule of `rates`: refuted by a violation beyond the stated error, inconclusive below 80 % conclusive.
 
     Args:
-        rule: of `synthetic.rates.RULES`.
+        rule: of `synthetic.experiments.rates.RULES`.
         trials: instances.
         seed: root seed.
         tight: if given, |log rate/log bound − 1| must not exceed it at any conclusive instance.

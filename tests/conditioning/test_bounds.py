@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from conditioning import (
+from lorakappa.conditioning import (
     balanced_condition_number,
     condition_number,
     jacobian,

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from conditioning import balance, hessian, imbalance, jacobian, penalty_step, scaled_gradient
-from conditioning.claims import CLAIMS
+from lorakappa.conditioning import balance, hessian, imbalance, jacobian, penalty_step, scaled_gradient
+from lorakappa.conditioning.claims import CLAIMS
 
 TRIALS = 250
 REFUTED = [claim for claim in CLAIMS.values() if claim.recorded == "refuted"]
@@ -139,7 +139,7 @@ def sign_matrices(r):
 
 
 def test_the_first_order_check_is_not_empty_and_catches_a_first_order_error(monkeypatch):
-    import conditioning.claims.projection as module
+    import lorakappa.conditioning.claims.projection as module
 
     claim, rng = CLAIMS["projection-first-order"], np.random.default_rng(0)
     draws = []
@@ -202,7 +202,7 @@ def test_scaled_gd_depends_on_the_spectrum_in_its_counterexample():
 
 @pytest.mark.parametrize("id", ["ilora-forward-variance", "ilora-gram-ratio"])
 def test_monte_carlo_claims_notice_wrong_variances_and_few_draws(id, monkeypatch):
-    import conditioning.claims.imbalance as module
+    import lorakappa.conditioning.claims.imbalance as module
 
     assert CLAIMS[id].examine(trials=1).verdict == "inconclusive"
     assert CLAIMS[id].examine(trials=4).verdict in ("inconclusive", "refuted")
@@ -217,8 +217,8 @@ def test_monte_carlo_claims_notice_wrong_variances_and_few_draws(id, monkeypatch
 
 
 def test_families_restricted_to_scalar_gauges_and_to_exact_rank():
-    from conditioning.claims.imbalance import PROPORTIONAL
-    from conditioning.claims.preconditioning import EXACT_RANK
+    from lorakappa.conditioning.claims.imbalance import PROPORTIONAL
+    from lorakappa.conditioning.claims.preconditioning import EXACT_RANK
 
     rng = np.random.default_rng(0)
     for family in (PROPORTIONAL, EXACT_RANK):

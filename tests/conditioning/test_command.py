@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from conditioning.claims import CLAIMS
-from conditioning.verification import report
+from lorakappa.conditioning.claims import CLAIMS
+from lorakappa.conditioning.verification import report
 
 
 def run(*arguments, cwd=None):
@@ -78,11 +78,11 @@ def test_replay_searches_again_and_shows_tight_cases():
 def test_exit_code_1_when_a_verdict_is_not_the_recorded_one(monkeypatch, capsys):
     import dataclasses
 
-    from conditioning import __main__ as main
-    from conditioning.command import run as run_app
+    from lorakappa.conditioning import __main__ as main
+    from lorakappa.shared.command_line import run as run_app
 
     claim = dataclasses.replace(CLAIMS["model1-lower-bound"], recorded="holds")
-    monkeypatch.setattr("conditioning.claims.CLAIMS", {claim.id: claim})
+    monkeypatch.setattr("lorakappa.conditioning.claims.CLAIMS", {claim.id: claim})
     monkeypatch.setattr(sys, "argv", ["conditioning", "verify", "--trials", "30", "--jobs", "1"])
     with pytest.raises(SystemExit) as exit:
         run_app(main.app)

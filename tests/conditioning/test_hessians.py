@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conditioning import hessian, jacobian, loss, model2_hessian, model2_jacobian, two_layer_hessian
-from conditioning.verification import exact
+from lorakappa.conditioning import hessian, jacobian, loss, model2_hessian, model2_jacobian, two_layer_hessian
+from lorakappa.conditioning.verification import exact
 from tests.strategies import shapes
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conditioning import (
+from lorakappa.conditioning import (
     imbalance,
     imbalance_penalty,
     paper_ratio,

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conditioning import balance, balancing_gap, is_balanced, is_hyperbalanced, tangent_projection
-from conditioning.tolerances import EPS, balance_rtol
+from lorakappa.conditioning import balance, balancing_gap, is_balanced, is_hyperbalanced, tangent_projection
+from lorakappa.conditioning.tolerances import EPS, balance_rtol
 from tests.strategies import minimizers
 
 each_manifold = pytest.mark.parametrize("manifold", ["balanced", "hyperbalanced"])

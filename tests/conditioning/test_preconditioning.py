@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from conditioning import (
+from lorakappa.conditioning import (
     DegenerateTargetError,
     balanced_condition_number,
     change_gauge,

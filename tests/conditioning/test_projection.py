@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conditioning import GAUGES, balance, balancing_gap, change_gauge, is_balanced, is_hyperbalanced
-from conditioning.projection import _refinement
-from conditioning.tolerances import EPS, rank_rtol
+from lorakappa.conditioning import GAUGES, balance, balancing_gap, change_gauge, is_balanced, is_hyperbalanced
+from lorakappa.conditioning.projection import _refinement
+from lorakappa.conditioning.tolerances import EPS, rank_rtol
 from tests.strategies import minimizers, orthogonal, pairs
 
 every_gauge = pytest.mark.parametrize("gauge", GAUGES)

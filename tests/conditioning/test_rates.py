@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conditioning import gd_rate, hessian, minimizer, sharp_sign_gd_rate, sign_gd_rate
-from conditioning.tolerances import psd_rtol
+from lorakappa.conditioning import gd_rate, hessian, minimizer, sharp_sign_gd_rate, sign_gd_rate
+from lorakappa.conditioning.tolerances import psd_rtol
 
 
 def test_values_by_hand():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conditioning import (
+from lorakappa.conditioning import (
     DegenerateTargetError,
     NotAMinimizerError,
     balance,
@@ -21,9 +21,9 @@ from conditioning import (
     model2_condition_number,
     spectrum,
 )
-from conditioning.claims.canonical import CanonicalMinimizers
-from conditioning.verification import Shape
-from conditioning.verification.exact import to_float
+from lorakappa.conditioning.claims.canonical import CanonicalMinimizers
+from lorakappa.conditioning.verification import Shape
+from lorakappa.conditioning.verification.exact import to_float
 from tests.strategies import minimizers
 
 EDGES = [(a, b, r) for a in range(1, 9) for b in range(1, 9) for r in {1, min(a, b), max(1, min(a, b) - 1)}]
@@ -134,7 +134,7 @@ def test_balancing_an_interior_minimizer_reaches_the_balanced_value():
 def test_model2_condition_number_equals_dense():
     rng = np.random.default_rng(5)
     A, B, J = rng.standard_normal((3, 2)), rng.standard_normal((2, 4)), rng.standard_normal((13, 12))
-    from conditioning import jacobian
+    from lorakappa.conditioning import jacobian
 
     H = jacobian(A, B).T @ J.T @ J @ jacobian(A, B)
     eigenvalues = np.linalg.eigvalsh(H)

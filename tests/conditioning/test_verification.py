@@ -8,8 +8,8 @@ import flint
 import numpy as np
 import pytest
 
-from conditioning.claims.canonical import CanonicalMinimizers, FloatPair
-from conditioning.verification import (
+from lorakappa.conditioning.claims.canonical import CanonicalMinimizers, FloatPair
+from lorakappa.conditioning.verification import (
     Comparison,
     Shape,
     algebraic_claim,
@@ -161,7 +161,7 @@ def test_counterexamples_are_simplified_and_self_contained():
     verdict = claim.examine(trials=200, seed=0)
     found = verdict.counterexample.as_json()
     A, B, Z = (np.array([[float(Fraction(x)) for x in row] for row in found[name]]) for name in "ABZ")
-    from conditioning import condition_number
+    from lorakappa.conditioning import condition_number
 
     assert condition_number(A, B, Z) == pytest.approx(float(Fraction(found["left"])), rel=1e-9)
     assert max(abs(Fraction(x).numerator) + Fraction(x).denominator for x in found["parameters"]) < 20

@@ -1,7 +1,7 @@
 import matplotlib.style
 import pytest
 
-from figures.style import RC
+from lorakappa.figures.style import RC
 from tests.figures.samples import SAMPLES, save
 
 
@@ -16,6 +16,6 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def styled():
-    """Drawing with the project's style, as `figures.draw` does."""
+    """Drawing with the project's style, as `lorakappa.figures.draw` does."""
     with matplotlib.style.context(RC, after_reset=True):
         yield

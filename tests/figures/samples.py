@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from conditioning.records import write_json, write_npz
-from figures.saved import Saved
+from lorakappa.figures.saved import Saved
+from lorakappa.shared.records import write_json, write_npz
 
 SETTINGS = {
     "loss": "one-layer",

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from figures import FIGURES
-from figures.__main__ import main
+from lorakappa.figures import FIGURES
+from lorakappa.figures.__main__ import main
 from tests.figures.samples import rates, save
 
 

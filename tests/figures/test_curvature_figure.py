@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from figures import curvature
-from figures.saved import Saved
+from lorakappa.figures import curvature
+from lorakappa.figures.saved import Saved
 
 pytestmark = pytest.mark.usefixtures("styled")
 

@@ -6,10 +6,10 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from figures import duel
-from figures.drawing import FORMATS, render
-from figures.saved import Saved
-from figures.style import method_looks
+from lorakappa.figures import duel
+from lorakappa.figures.drawing import FORMATS, render
+from lorakappa.figures.saved import Saved
+from lorakappa.figures.style import method_looks
 from tests.figures import samples
 
 pytestmark = pytest.mark.usefixtures("styled")

@@ -10,8 +10,8 @@ import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from figures import FIGURES, FORMATS, draw, names_for
-from figures.saved import Saved
+from lorakappa.figures import FIGURES, FORMATS, draw, names_for
+from lorakappa.figures.saved import Saved
 from tests.figures.samples import audit, convergence, llm_compare, save, settle
 
 ROOT = Path(__file__).parents[2]
@@ -145,7 +145,7 @@ def test_the_figures_of_a_result_are_known():
 
 
 def test_the_style_has_one_look_per_method():
-    from figures.style import METHODS
+    from lorakappa.figures.style import METHODS
 
     for attributes in (("label",), ("color", "marker"), ("color", "line")):
         looks = {tuple(str(getattr(look, attribute)) for attribute in attributes) for look in METHODS.values()}
@@ -153,7 +153,7 @@ def test_the_style_has_one_look_per_method():
 
 
 def test_the_methods_of_one_comparison_differ_in_colour():
-    from figures.style import METHODS
+    from lorakappa.figures.style import METHODS
 
     for names in (
         ("lora", "balora", "balora-nearest", "balora-symmetric"),
@@ -163,7 +163,7 @@ def test_the_methods_of_one_comparison_differ_in_colour():
 
 
 def test_options_of_a_method_are_named():
-    from figures.style import method_looks
+    from lorakappa.figures.style import method_looks
 
     looks = method_looks(["ilora", "ilora:lambda=0.1", "balora@5", "rival:speed=2@3"])
     assert [look.label for look in looks.values()] == [

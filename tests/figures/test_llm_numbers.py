@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from figures import audit, learning_curves, learning_rate_maps, loss_by_rank, overhead, robustness
-from figures.audit import module_types, short_names
-from figures.comparison import best, cells, losses, mean, some_ranks
-from figures.saved import numbers
-from figures.style import METHODS
+from lorakappa.figures import audit, learning_curves, learning_rate_maps, loss_by_rank, overhead, robustness
+from lorakappa.figures.audit import module_types, short_names
+from lorakappa.figures.comparison import best, cells, losses, mean, some_ranks
+from lorakappa.figures.saved import numbers
+from lorakappa.figures.style import METHODS
 from tests.figures import samples
 from tests.figures.test_numbers import lines_with, texts
 

@@ -1,10 +1,10 @@
-"""`synthetic.manifold`, which only this figure uses."""
+"""`lorakappa.synthetic.experiments.manifold`, which only this figure uses."""
 
 import numpy as np
 import pytest
 
-from conditioning import hessian
-from synthetic.manifold import manifold
+from lorakappa.conditioning import hessian
+from lorakappa.synthetic.experiments.manifold import manifold
 
 
 def test_kappa_is_that_of_the_whole_hessian_and_least_at_balance():

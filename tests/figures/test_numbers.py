@@ -5,9 +5,9 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.patches import FancyArrowPatch
 
-from figures import bound_tightness, convergence, kappa_histogram, manifold, phase, rates, settle
-from figures.curves import quartiles
-from figures.style import method_looks, number
+from lorakappa.figures import bound_tightness, convergence, kappa_histogram, manifold, phase, rates, settle
+from lorakappa.figures.curves import quartiles
+from lorakappa.figures.style import method_looks, number
 from tests.figures import samples
 
 pytestmark = pytest.mark.usefixtures("styled")

@@ -7,8 +7,8 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from conditioning.command import run
-from llm.__main__ import app
+from lorakappa.llm.__main__ import app
+from lorakappa.shared.command_line import run
 from tests.llm.models import unbalance, with_lora
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from synthetic.claims import CLAIMS, balora, critics, ilora, rates
-from synthetic.results import Result
+from lorakappa.synthetic.claims import CLAIMS, balora, critics, ilora, rates
+from lorakappa.synthetic.results import Result
 
 ISSUED = [
     "gd-rate",
@@ -147,7 +147,7 @@ def test_the_rules_of_the_critics_questions(monkeypatch, id, change, verdict):
 
 
 def test_diverged_seeds_count_against_the_method_that_diverges():
-    from synthetic.convergence import _comparisons
+    from lorakappa.synthetic.experiments.convergence import _comparisons
 
     curves = np.ones((2, 2, 4))
     curves[1, 0] = 1e-3
@@ -262,8 +262,8 @@ def test_the_rule_of_the_ratio(monkeypatch, shift, verdict):
 
 
 def test_settle_runs_only_what_is_asked_for():
-    from synthetic.problems import Settings
-    from synthetic.settle import settle
+    from lorakappa.synthetic.experiments.settle import settle
+    from lorakappa.synthetic.problems import Settings
 
     small = Settings(shape=(6, 5), rank=3, seeds=3)
     flow = settle(small, experiments=("flow",))

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from conditioning.records import read_npz
-from synthetic.convergence import convergence
-from synthetic.duel import NOBODY, TIE, _judge, duel, ratios
-from synthetic.engine import simulate
-from synthetic.methods import parse_method
-from synthetic.problems import Settings, make_problems, step_size_grid
-from synthetic.tuning import sweep
+from lorakappa.shared.records import read_npz
+from lorakappa.synthetic.engine import simulate
+from lorakappa.synthetic.experiments.convergence import convergence
+from lorakappa.synthetic.experiments.duel import NOBODY, TIE, _judge, duel, ratios
+from lorakappa.synthetic.methods import parse_method
+from lorakappa.synthetic.problems import Settings, make_problems, step_size_grid
+from lorakappa.synthetic.tuning import sweep
 from tests.synthetic.test_synthetic_experiments import run_command
 
 SMALL = Settings(shape=(6, 5), rank=2, seeds=4, scale=0.3)
@@ -202,7 +202,7 @@ def test_ratios_sweep_the_ratio():
 
 
 def test_commands_save_and_print(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("figures.names_for", lambda name: [])
+    monkeypatch.setattr("lorakappa.figures.names_for", lambda name: [])
     small = (
         "--rank",
         2,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from conditioning.projection import balance
-from synthetic.engine import DIVERGENCE_FACTOR, simulate
-from synthetic.methods import METHODS, Family, Method, parse_method
-from synthetic.optimizers import MatchedGradientDescent
-from synthetic.problems import Settings, make_problems
+from lorakappa.conditioning.projection import balance
+from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
+from lorakappa.synthetic.methods import METHODS, Family, Method, parse_method
+from lorakappa.synthetic.optimizers import MatchedGradientDescent
+from lorakappa.synthetic.problems import Settings, make_problems
 
 SMALL = Settings(shape=(6, 5), rank=2, seeds=3, start="gaussian", scale=0.5)
 GAMMAS = np.array([0.01, 0.03, 0.05])

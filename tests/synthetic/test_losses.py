@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from conditioning.checks import DegenerateTargetError
-from conditioning.factors import minimizer
-from conditioning.hessians import hessian, two_layer_hessian
-from synthetic.losses import MLP, OneLayer, TwoLayer, move, polish
-from synthetic.targets import low_rank
+from lorakappa.conditioning.checks import DegenerateTargetError
+from lorakappa.conditioning.factors import minimizer
+from lorakappa.conditioning.hessians import hessian, two_layer_hessian
+from lorakappa.synthetic.losses import MLP, OneLayer, TwoLayer, move, polish
+from lorakappa.synthetic.targets import low_rank
 
 n, a, b, r = 3, 5, 4, 2
 

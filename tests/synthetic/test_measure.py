@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from conditioning.factors import minimizer
-from conditioning.hessians import hessian
-from synthetic.measure import float_floor_decades, measure_rate, perturbation
-from synthetic.problems import Settings
-from synthetic.rates import rates
-from synthetic.settle import settle
+from lorakappa.conditioning.factors import minimizer
+from lorakappa.conditioning.hessians import hessian
+from lorakappa.synthetic.experiments.rates import rates
+from lorakappa.synthetic.experiments.settle import settle
+from lorakappa.synthetic.measure import float_floor_decades, measure_rate, perturbation
+from lorakappa.synthetic.problems import Settings
 
 
 def measure(curve, **changes):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from conditioning.method_names import split_method_names
-from conditioning.projection import balance
-from synthetic.engine import simulate
-from synthetic.methods import METHODS, at_strengths, parse_method
-from synthetic.problems import Settings, make_problems
+from lorakappa.conditioning.projection import balance
+from lorakappa.shared.method_names import split_method_names
+from lorakappa.synthetic.engine import simulate
+from lorakappa.synthetic.methods import METHODS, at_strengths, parse_method
+from lorakappa.synthetic.problems import Settings, make_problems
 
 SMALL = Settings(shape=(6, 5), rank=2, seeds=3, start="gaussian", scale=0.6)
 GAMMAS = np.array([0.01, 0.04])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from conditioning.tolerances import EPS
-from synthetic.selection import best_step, compare, floored_log10, score
+from lorakappa.conditioning.tolerances import EPS
+from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
 
 
 def test_logs_are_floored_at_eps_squared_of_the_start():

@@ -6,16 +6,16 @@ import sys
 import numpy as np
 import pytest
 
-from conditioning.manifold import balancing_gap, is_balanced
-from conditioning.records import read_npz
-from conditioning.spectra import condition_number
-from synthetic import __main__ as command_line
-from synthetic.convergence import convergence
-from synthetic.kappa_histogram import kappa_histogram
-from synthetic.phase import phase
-from synthetic.problems import Settings, make_problems, step_size_grid
-from synthetic.selection import best_step, compare, score
-from synthetic.targets import generators, random_gauge, spectrum_from_name, starts, targets
+from lorakappa.conditioning.manifold import balancing_gap, is_balanced
+from lorakappa.conditioning.spectra import condition_number
+from lorakappa.shared.records import read_npz
+from lorakappa.synthetic import __main__ as command_line
+from lorakappa.synthetic.experiments.convergence import convergence
+from lorakappa.synthetic.experiments.kappa_histogram import kappa_histogram
+from lorakappa.synthetic.experiments.phase import phase
+from lorakappa.synthetic.problems import Settings, make_problems, step_size_grid
+from lorakappa.synthetic.selection import best_step, compare, score
+from lorakappa.synthetic.targets import generators, random_gauge, spectrum_from_name, starts, targets
 
 SMALL = Settings(shape=(6, 5), rank=2, seeds=4)
 
@@ -216,7 +216,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, tmp_path, capsys,
 def test_unwritable_folder_is_noticed_before_computing(monkeypatch, tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setattr("synthetic.tuning.simulate", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("lorakappa.synthetic.tuning.simulate", lambda *_, **__: pytest.fail("computed"))
     assert run_command(monkeypatch, "convergence", "--out", blocked / "results") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")

@@ -1,0 +1,22 @@
+from .adapters.audit import LayerAudit as LayerAudit
+from .adapters.audit import audit_adapter as audit_adapter
+from .adapters.audit import audit_pair as audit_pair
+from .adapters.balancing import BalanceReport as BalanceReport
+from .adapters.balancing import balance_model as balance_model
+from .adapters.callbacks import BalanceCallback as BalanceCallback
+from .adapters.callbacks import RegularizeCallback as RegularizeCallback
+from .adapters.disk import balance_adapter as balance_adapter
+from .adapters.disk import read_adapter as read_adapter
+from .adapters.factors import CannotBalanceError as CannotBalanceError
+from .adapters.hooks import (
+    StepHandle as StepHandle,
+)
+from .adapters.hooks import (
+    balance_after_step as balance_after_step,
+)
+from .adapters.hooks import (
+    map_after_step as map_after_step,
+)
+from .adapters.pairs import LoraPair as LoraPair
+from .adapters.pairs import lora_pairs as lora_pairs
+from .adapters.regularizing import regularize_after_step as regularize_after_step

@@ -1,0 +1,22 @@
+from .audit import LayerAudit as LayerAudit
+from .audit import audit_adapter as audit_adapter
+from .audit import audit_pair as audit_pair
+from .balancing import BalanceReport as BalanceReport
+from .balancing import balance_model as balance_model
+from .callbacks import BalanceCallback as BalanceCallback
+from .callbacks import RegularizeCallback as RegularizeCallback
+from .disk import balance_adapter as balance_adapter
+from .disk import read_adapter as read_adapter
+from .factors import CannotBalanceError as CannotBalanceError
+from .hooks import (
+    StepHandle as StepHandle,
+)
+from .hooks import (
+    balance_after_step as balance_after_step,
+)
+from .hooks import (
+    map_after_step as map_after_step,
+)
+from .pairs import LoraPair as LoraPair
+from .pairs import lora_pairs as lora_pairs
+from .regularizing import regularize_after_step as regularize_after_step

@@ -1,0 +1,110 @@
+"""How well conditioned an adapter's factors are, layer by layer, and what balancing would make of them."""
+
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lorakappa.conditioning.tolerances import rank_rtol
+from lorakappa.llm.adapters.disk import read_adapter
+
+
+@dataclass(frozen=True)
+class LayerAudit:
+    """Measures of one pair (A, B).
+
+    The κ bound is L/m = (σ₁(A)² + σ₁(B)²)/min(σ_r(A), σ_r(B))², the factor of the paper's bounds that depends on
+    the gauge; balanced, with s = σ(AB), it is 2s₁/s_r.
+
+    Attributes:
+        name: of the layer.
+        shape: (a, b) of AB.
+        r: number of columns of A.
+        dtype: of the stored factors.
+        sigma_A: r singular values, descending.
+        sigma_B: likewise.
+        sigma_AB: the r largest ones.
+        gap: ‖AᵀA − BBᵀ‖_F.
+        relative_gap: gap / (‖A‖_F² + ‖B‖_F²), between 0 and 1.
+        rank: numerical rank of AB (`tolerances.rank_rtol`).
+        kappa_bound: κ bound now; inf if a factor has rank < r.
+        kappa_bound_balanced: after balancing; inf if AB has rank < r.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    r: int
+    dtype: str
+    sigma_A: tuple[float, ...]
+    sigma_B: tuple[float, ...]
+    sigma_AB: tuple[float, ...]
+    gap: float
+    relative_gap: float
+    rank: int
+    kappa_bound: float
+    kappa_bound_balanced: float
+
+
+@torch.no_grad()
+def audit_pair(A: Tensor, B: Tensor, name: str = "") -> LayerAudit:
+    """Measures one pair, in float64 and through r×r matrices: AB is never formed.
+
+    Args:
+        A: (a, r) factor of any floating dtype and device.
+        B: (r, b) factor.
+        name: of the layer.
+
+    Returns:
+        The measures.
+
+    Raises:
+        ValueError: on NaN or infinity.
+    """
+    eps, dtype = torch.finfo(A.dtype).eps, str(A.dtype).removeprefix("torch.")
+    r = A.shape[1]
+    R_A, R_B = torch.linalg.qr(A.double(), mode="r").R, torch.linalg.qr(B.double().mT, mode="r").R
+    if not bool(R_A.isfinite().all() and R_B.isfinite().all()):
+        raise ValueError(f"{name or 'the pair'} contains NaN or infinity")
+    gram_A, gram_B = R_A.mT @ R_A, R_B.mT @ R_B
+    s_A, s_B, s = (_singular_values(M, r) for M in (R_A, R_B, R_A @ R_B.mT))
+    tolerance = rank_rtol(eps, r)
+    rank = sum(value > tolerance * s_A[0] * s_B[0] for value in s)
+    smallest = min(s_A[-1] if s_A[-1] > tolerance * s_A[0] else 0.0, s_B[-1] if s_B[-1] > tolerance * s_B[0] else 0.0)
+    gap = float(torch.linalg.matrix_norm(gram_A - gram_B))
+    size = float(gram_A.trace() + gram_B.trace())
+    return LayerAudit(
+        name=name,
+        shape=(A.shape[0], B.shape[1]),
+        r=r,
+        dtype=dtype,
+        sigma_A=s_A,
+        sigma_B=s_B,
+        sigma_AB=s,
+        gap=gap,
+        relative_gap=gap / size if size else 0.0,
+        rank=rank,
+        kappa_bound=(s_A[0] ** 2 + s_B[0] ** 2) / smallest**2 if smallest else inf,
+        kappa_bound_balanced=2 * s[0] / s[-1] if rank == r else inf,
+    )
+
+
+def audit_adapter(folder: Path) -> list[LayerAudit]:
+    """Measures every pair of an adapter on disk.
+
+    Args:
+        folder: one PEFT adapter (`adapters.read_adapter`, whose errors apply).
+
+    Returns:
+        The layers, largest κ bound first, ties by the gap.
+    """
+    adapter = read_adapter(folder)
+    layers = [audit_pair(*adapter.factors(pair), pair.name) for pair in adapter.pairs]
+    return sorted(layers, key=lambda layer: (-layer.kappa_bound, -layer.relative_gap))
+
+
+def _singular_values(M: Tensor, r: int) -> tuple[float, ...]:
+    """The r singular values of a factor with r columns: zeros where it has fewer rows."""
+    values: list[float] = torch.linalg.svdvals(M).tolist()
+    return tuple(values) + (0.0,) * (r - len(values))

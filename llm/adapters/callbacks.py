@@ -1,0 +1,107 @@
+"""Maps after the step for Hugging Face's Trainer: `Trainer(…, callbacks=[BalanceCallback()])`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lorakappa.conditioning.projection import Gauge
+from lorakappa.llm.adapters.hooks import StepHandle, balance_after_step
+from lorakappa.llm.adapters.moments import Moments
+from lorakappa.llm.adapters.regularizing import regularize_after_step
+
+
+class StepCallback(TrainerCallback):
+    """Hooks a map of the LoRA pairs onto the Trainer's optimizer while it trains.
+
+    Nothing needs saving: a resumed training goes on with its global step as count.
+
+    Args:
+        attach: hooks the map onto (optimizer, model), such as `balance_after_step` with its options.
+
+    Attributes:
+        handle: the running map, or the last one; None before the training.
+    """
+
+    def __init__(self, attach: Callable[[Any, nn.Module], StepHandle]) -> None:
+        self.attach = attach
+        self.handle: StepHandle | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hooks the optimizer that the Trainer really steps."""
+        self._remove()
+        self.handle = self.attach(kwargs["optimizer"], kwargs["model"])
+        self.handle.steps = state.global_step
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leaves the optimizer as it was found."""
+        self._remove()
+
+    def _remove(self) -> None:
+        if self.handle is not None:
+            self.handle.remove()
+
+
+class BalanceCallback(StepCallback):
+    """BaLoRA: balances the adapter after every real optimizer step.
+
+    Args:
+        every: number of steps between two balancings.
+        gauge: which balanced pair (`conditioning.balance`).
+        adapter: name of one adapter; None means all that train.
+        moments: what becomes of the optimizer's moments (`llm.adapters.moments`).
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int = 1,
+        gauge: Gauge = "hyperbalanced",
+        adapter: str | None = None,
+        moments: Moments = "keep",
+    ) -> None:
+        super().__init__(partial(balance_after_step, every=every, gauge=gauge, adapter=adapter, moments=moments))
+
+
+class RegularizeCallback(StepCallback):
+    """iLoRA: one step on the imbalance penalty after every real optimizer step.
+
+    Args:
+        strength: λ of the penalty (`llm.adapters.regularizing`).
+        ratio: c of the penalty ‖BBᵀ − cAᵀA‖²; None means scale·(r/a)^power, layer by layer.
+        scale: of the paper's ratio.
+        power: of the paper's ratio.
+        trained: whether each layer's ratio is trained, from that value on.
+        every: number of optimizer steps between two of these.
+        adapter: name of one adapter; None means all that train.
+    """
+
+    def __init__(
+        self,
+        *,
+        strength: float = 1.0,
+        ratio: float | None = None,
+        scale: float = 1.0,
+        power: float = 1.0,
+        trained: bool = False,
+        every: int = 1,
+        adapter: str | None = None,
+    ) -> None:
+        super().__init__(
+            partial(
+                regularize_after_step,
+                strength=strength,
+                ratio=ratio,
+                scale=scale,
+                power=power,
+                trained=trained,
+                every=every,
+                adapter=adapter,
+            )
+        )

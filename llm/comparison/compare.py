@@ -1,0 +1,225 @@
+"""Methods against each other: every method at its own best learning rate, per rank, over paired seeds.
+
+The protocol: one grid of learning rates for all methods and ranks, extended for each of them until its best one is
+interior; choices by the mean validation loss over the seeds; the test split is read off only at what was chosen; same
+data order, schedule, weight decay, clipping and targets for all.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lorakappa.llm.comparison.finetune import Run, Settings
+from lorakappa.llm.comparison.methods import at_strengths, parse_method
+from lorakappa.llm.comparison.runs import Record, Task, Workers, exclusive
+from lorakappa.llm.data.splits import Splits, read_splits, save_splits
+from lorakappa.shared.command_line import errors
+
+
+class Execute(Protocol):
+    """Makes those runs that have no record yet."""
+
+    def __call__(self, tasks: Sequence[Task], *, done: Callable[[Task, str], None]) -> list[str]:
+        """Calls `done` with each finished task and its status; returns one line per failure."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compare.
+
+    Attributes:
+        methods: names (`llm.comparison.methods`); the first is the baseline.
+        ranks: values of r.
+        learning_rates: the grid, ascending and log-spaced.
+        scales: values of α/r.
+        strengths: values of λ for the methods that have one and do not fix it by name.
+        seeds: of the paired runs.
+        settings: what all runs share.
+        extensions: how many times a grid may grow by one learning rate beyond its edge.
+    """
+
+    methods: tuple[str, ...]
+    ranks: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    scales: tuple[float, ...] = (1.0,)
+    strengths: tuple[float, ...] = (1.0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    settings: Settings = field(default_factory=Settings)
+    extensions: int = 4
+
+    def __post_init__(self) -> None:
+        """Checks the plan before anything is loaded.
+
+        Raises:
+            ValueError: on empty or repeated entries, unknown methods, or numbers out of range.
+        """
+        for name in ("methods", "ranks", "learning_rates", "scales", "strengths", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name.replace('_', ' ')} must be a list of one or more different values")
+        for method in self.methods:
+            parse_method(method)
+        if min(self.ranks) < 1:
+            raise ValueError(f"ranks must be at least 1, not {min(self.ranks)}")
+        for name in ("learning_rates", "scales", "strengths"):
+            if not all(0 < value < math.inf for value in getattr(self, name)):
+                raise ValueError(f"{name.replace('_', ' ')} must be positive and finite")
+        if min(self.seeds) < 0:
+            raise ValueError("seeds must not be negative")
+
+    def runs(self, method: str, rank: int, learning_rates: Sequence[float]) -> list[Run]:
+        """The runs of one method and rank."""
+        cells = product(at_strengths(method, self.strengths), self.scales, learning_rates, self.seeds)
+        return [Run(variant, rank, scale, rate, seed) for variant, scale, rate, seed in cells]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The records of a comparison.
+
+    Attributes:
+        plan: what was asked for.
+        source: description of the data.
+        records: by (method as in the plan, rank), one per run, all variants.
+        failures: one line per run that failed.
+    """
+
+    plan: Plan
+    source: str
+    records: dict[tuple[str, int], list[Record]]
+    failures: list[str]
+
+
+def parse_grid(text: str) -> tuple[float, ...]:
+    """Learning rates from "LO:HI:N" (log-spaced) or a comma-separated list, rounded to four digits, ascending.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    try:
+        if ":" in text:
+            low, high, count = text.split(":")
+            lo, hi, n = float(low), float(high), int(count)
+            if not (0 < lo <= hi < math.inf and n >= 1 and (n > 1 or lo == hi)):
+                raise ValueError
+            step = math.log(hi / lo) / max(1, n - 1)
+            rates = [lo * math.exp(i * step) for i in range(n)]
+        else:
+            rates = [float(item) for item in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no grid: give LO:HI:N with 0 < LO < HI, or numbers separated by commas"
+        ) from None
+    return tuple(sorted({_rounded(rate) for rate in rates}))
+
+
+def compare(
+    plan: Plan,
+    splits: Splits,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    keep_adapters: bool = False,
+    execute: Execute | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Makes all runs of a plan that have no record yet, and extends the grids.
+
+    Args:
+        plan: what to compare.
+        splits: the data; a copy is kept in the folder, under its digest.
+        folder: of the comparison.
+        jobs: number of processes.
+        keep_adapters: whether to save every adapter.
+        execute: what makes the runs; None for `llm.comparison.runs.Workers` with `jobs`.
+        quiet: no progress bar.
+
+    Returns:
+        All records of the plan.
+
+    Raises:
+        ValueError: on bad settings, or if another process works in the folder.
+    """
+    grids = {(method, rank): list(plan.learning_rates) for method in plan.methods for rank in plan.ranks}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with ExitStack() as stack:
+        stack.enter_context(exclusive(folder))
+        execute = execute or stack.enter_context(Workers(jobs))
+        progress = stack.enter_context(Progress(*columns, console=errors, transient=True, disable=quiet))
+        data = folder / "data" / splits.digest[:12]
+        if not data.is_dir():
+            save_splits(splits, data)
+        digest = read_splits(data).digest
+        bar = progress.add_task("runs", total=0)
+        for _ in range(plan.extensions + 1):
+            tasks = {
+                cell: [
+                    Task(run, plan.settings, data, digest, folder, keep_adapters)
+                    for run in plan.runs(*cell, learning_rates)
+                ]
+                for cell, learning_rates in grids.items()
+            }
+            flat = list({task.key: task for group in tasks.values() for task in group}.values())
+            progress.update(bar, total=len(flat), completed=sum(task.record() is not None for task in flat))
+            failures = execute(
+                flat,
+                done=lambda task, status: progress.update(bar, advance=1, description=f"{task.run.method} {status}"),
+            )
+            found = {cell: [task.record() for task in group] for cell, group in tasks.items()}
+            records = {cell: [record for record in group if record is not None] for cell, group in found.items()}
+            longer = {cell: extended(grids[cell], records[cell], len(plan.seeds)) for cell in grids}
+            if longer == grids:
+                break
+            grids = longer
+    return Outcome(plan, splits.source, records, failures)
+
+
+def extended(grid: list[float], records: list[Record], seeds: int) -> list[float]:
+    """The grid, one learning rate longer if the best is at an edge (or nothing trained: then downwards).
+
+    The best is that with the lowest mean validation loss at the best scale and λ.
+    """
+    best = best_rate(records, seeds)
+    if len(grid) == 1 or not records:
+        return grid
+    ratio = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1))
+    if best is None or best == grid[0]:
+        return [_rounded(grid[0] / ratio), *grid]
+    if best == grid[-1]:
+        return [*grid, _rounded(grid[-1] * ratio)]
+    return grid
+
+
+def best_rate(records: list[Record], seeds: int) -> float | None:
+    """Learning rate of the cell with the lowest mean validation loss; None if no cell has trained with every seed."""
+    losses: dict[tuple[str, float, float], list[float]] = {}
+    for record in records:
+        run = record["run"]
+        losses.setdefault((run["method"], run["scale"], run["learning_rate"]), []).append(validation_loss(record))
+    means = {cell: sum(values) / seeds for cell, values in losses.items() if len(values) == seeds}
+    cell = min(means, key=lambda cell: means[cell], default=None)
+    return None if cell is None or not math.isfinite(means[cell]) else cell[2]
+
+
+def validation_loss(record: Record) -> float:
+    """The last validation loss of a run; infinity if it diverged."""
+    if record["train_info"]["status"] != "success":
+        return math.inf
+    return float(record["train_info"]["metrics"][-1]["valid loss"])
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.4g}")

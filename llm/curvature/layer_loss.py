@@ -1,0 +1,166 @@
+"""The loss of a language model as a function of the factors of one of its LoRA layers, and its derivatives.
+
+All other weights are constants, and the model's own parameters stay as they are. `LayerLoss` gives the gradient and
+products with the Hessian and the GGN, by automatic differentiation through the whole network; `llm.curvature.spectra`
+makes spectra of them. What differentiation needs (evaluation mode, attention with second derivatives, float64 that no
+layer narrows) is set by `differentiable`, within which all of it is to be called. The layer is taken as PEFT computes
+it; DoRA's norm, which PEFT detaches, counts as constant.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from lorakappa.llm.adapters.pairs import LoraPair
+
+IGNORED = -100
+"""Label of tokens outside the answer, as in transformers."""
+
+
+class LayerLoss:
+    """The loss as a function of the factors of one layer, x = (vec A, vec B) row-major, and its derivatives.
+
+    Attributes:
+        a: rows of A.
+        r: columns of A.
+        b: columns of B.
+        point: (d,) the factors in the model.
+        tokens: number N of labelled tokens.
+        vocabulary: number V of logits.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: Mapping[str, Tensor],
+        pair: LoraPair,
+        batch: Mapping[str, Tensor],
+        chunk: int = 32,
+    ) -> None:
+        if pair.experts > 1:
+            raise ValueError(f"{pair.name}: the curvature of stacked experts is not supported; choose another layer")
+        self.model, self.weights, self.pair, self.chunk = model, weights, pair, chunk
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.left, self.right = names[id(pair.left)], names[id(pair.right)]
+        (self.a, self.r), self.b = pair.A.shape, pair.B.shape[1]
+        factors = weights[self.left], weights[self.right]
+        self.point = torch.cat([factor.reshape(-1) for factor in factors])
+        self.inputs, self.rows, self.targets = _prepared(batch, self.point.device)
+        self.tokens = len(self.rows)
+        with torch.no_grad():
+            logits = self.logits(self.point)
+        self.vocabulary = logits.shape[-1]
+        if int(self.targets.max()) >= self.vocabulary or int(self.targets.min()) < 0:
+            raise ValueError(f"labels must be {IGNORED} or lie between 0 and {self.vocabulary - 1}, the last logit")
+        if not bool(logits.isfinite().all()):
+            raise ValueError("the model's logits contain NaN or infinity; there is no curvature to compute")
+
+    @property
+    def d(self) -> int:
+        """Number of parameters."""
+        return self.r * (self.a + self.b)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(N, V) logits that predict the labelled tokens."""
+        size = self.a * self.r
+        left, right = x[:size], x[size:]
+        replaced = {
+            **self.weights,
+            self.left: left.reshape(self.pair.left.shape),
+            self.right: right.reshape(self.pair.right.shape),
+        }
+        output = torch.func.functional_call(self.model, replaced, (), {**self.inputs, "use_cache": False})
+        return output.logits.flatten(0, 1).index_select(0, self.rows)
+
+    def value(self, x: Tensor) -> Tensor:
+        """Mean cross-entropy of the labelled tokens."""
+        return nn.functional.cross_entropy(self.logits(x), self.targets)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """(d,) gradient."""
+        gradient: Tensor = torch.func.grad(self.value)(x)
+        return gradient
+
+    def hessian_products(self, x: Tensor, V: Tensor) -> Tensor:
+        """(n, d) products of the Hessian at x with the rows of V (n, d)."""
+
+        def product(v: Tensor) -> Tensor:
+            result: Tensor = torch.func.jvp(torch.func.grad(self.value), (x,), (v,))[1]
+            return result
+
+        return torch.vmap(product, chunk_size=self.chunk)(V)
+
+    def ggn_products(self, x: Tensor, V: Tensor) -> Tensor:
+        """(n, d) products of the GGN at x with the rows of V (n, d)."""
+        logits, pull_back, *_ = torch.func.vjp(self.logits, x)
+        p = logits.softmax(-1)
+
+        def product(v: Tensor) -> Tensor:
+            weighted = p * torch.func.jvp(self.logits, (x,), (v,))[1]
+            result: Tensor = pull_back((weighted - p * weighted.sum(-1, keepdim=True)) / len(p))[0]
+            return result
+
+        return torch.vmap(product, chunk_size=self.chunk)(V)
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and attention that can be differentiated twice and forward."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with sdpa_kernel([SDPBackend.MATH]), _KeepDouble():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def check_attention(model: nn.Module) -> None:
+    """Raises ValueError for an implementation of attention without second derivatives."""
+    attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if attention not in (None, "sdpa", "eager"):
+        raise ValueError(
+            f'{attention} attention has no second derivatives; load the model with attn_implementation="sdpa"'
+        )
+
+
+class _KeepDouble(TorchFunctionMode):
+    """Leaves float64 tensors in float64 where a model asks for float32, as norms and attention do."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], Tensor) and args[0].dtype == torch.float64:
+            if func is Tensor.float:
+                return args[0]
+            args = tuple(_wider(value) for value in args)
+            kwargs = {key: _wider(value) for key, value in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def _wider(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
+
+
+def _prepared(batch: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """The model's inputs, the flat positions whose logits predict a label, and those labels."""
+    missing = [key for key in ("input_ids", "labels") if key not in batch]
+    if missing:
+        raise ValueError(f"the batch has no {' and no '.join(missing)}; it has {', '.join(batch) or 'nothing'}")
+    inputs = {key: batch[key].to(device) for key in ("input_ids", "attention_mask") if key in batch}
+    labels = batch["labels"].to(device)
+    for key, value in inputs.items():
+        if value.ndim != 2 or value.shape != labels.shape:
+            raise ValueError(f"{key} {tuple(value.shape)} and labels {tuple(labels.shape)} must be (n, length) alike")
+    answers = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
+    rows = (answers != IGNORED).nonzero()[:, 0]
+    if not len(rows):
+        raise ValueError(f"no token of the batch has a label: all are {IGNORED} (a first token is never predicted)")
+    return inputs, rows, answers[rows]

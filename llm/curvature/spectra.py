@@ -1,0 +1,408 @@
+"""The curvature of a language model's loss in the LoRA factors of one layer, in several gauges.
+
+With every other weight fixed, the mean cross-entropy of the labelled tokens is a function f of θ = (vec A, vec B).
+
+- GGN: MᵀJᵀCJM, with M the Jacobian of AB, J that of the logits in AB and C the blocks (diag(p) − ppᵀ)/N of N tokens,
+  the Hessian of the cross-entropy in the logits. It is the Fisher information and the paper's Model 2, C weighting J.
+- Hessian: the GGN plus terms of the gradient (curvature of the network, and of the product AB). Indefinite in general.
+
+Gauges. f(A', B') = f(φ(A', B')) with φ(A', B') = (A'T⁻¹, TB'), which is linear for a fixed T. So at (AT, T⁻¹B) the
+gradient is φᵀg, the GGN φᵀGφ and the Hessian φᵀHφ: congruences, at stationary points and everywhere else. So the
+network is differentiated once, at the trained pair; products computed afresh at the balanced pair check the rest
+(`covariance_error`). It follows (derived here) that
+
+- an orthogonal T keeps the spectrum: the three balanced gauges of `conditioning.balance` have the same one;
+- the numbers of positive, negative and zero eigenvalues belong to the product AB, not to the gauge (Sylvester);
+- the r² orbit directions v = (AX, −XB) lie in the kernel of the GGN. They lie in that of the Hessian only where the
+  gradient (g_A, g_B) is 0: vᵀHv = −⟨g_A, AX²⟩ − ⟨g_B, X²B⟩, so the Hessian is given with the norm of the gradient;
+- along the path T(t) = T^t, T the symmetric gauge's positive definite map, t = 0 trained and t = 1 balanced, λ_max and
+  the trace of the GGN are log-convex in t. Each has one valley; whether it lies at t = 1 is what is measured.
+
+What no gauge repairs: JᵀCJ has rank at most N·(V − 1) for a vocabulary of V, and usually much less. Where the GGN's
+rank is below d − r², Model 2's assumption of an injective J fails, its κ is infinite in every gauge, and the smallest
+eigenvalue above rounding belongs to the batch and to the tolerance. So κ_p = λ₁/λ_p over the p leading eigenvalues is
+given for several p.
+
+Here are the gauges, the spectra in them and the choice of layers; the derivatives are in
+`llm.curvature.layer_loss`, the results in `llm.curvature.results`, their display in `llm.curvature.tables`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Literal
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor, nn
+
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.tolerances import EPS, psd_rtol
+from lorakappa.llm.adapters.audit import LayerAudit, audit_pair
+from lorakappa.llm.adapters.moments import gauge_between
+from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs
+from lorakappa.llm.curvature.layer_loss import LayerLoss, check_attention, differentiable
+from lorakappa.llm.curvature.results import CurvatureReport, GaugePoint, LayerCurvature, Spectrum, short_name
+from lorakappa.shared.command_line import errors
+
+Method = Literal["auto", "dense", "lanczos"]
+
+PATH = tuple(step / 4 for step in range(-4, 9))
+"""Default values of t, −1 to 2, where matrices are dense; with Lanczos only 0 and 1."""
+
+DENSE_LIMIT = 2500
+"""Default number d of parameters up to which both matrices are computed whole: 2d products, 16d² bytes."""
+
+DOUBLE_LIMIT = 100_000_000
+"""Models of up to this many parameters are differentiated in float64."""
+
+DEFAULT_LAYERS = 4
+"""Number of layers chosen if none are named: half with the largest and half with the smallest κ bound."""
+
+LEADING = 256
+"""Leading eigenvalues kept of the trained and the balanced pair."""
+
+PROBES = 32
+"""Random vectors of Hutchinson's estimate of a trace."""
+
+
+def curvature(
+    model: nn.Module,
+    batch: Mapping[str, Tensor],
+    *,
+    layers: Sequence[str | int] | None = None,
+    adapter: str | None = None,
+    method: Method = "auto",
+    dense_limit: int = DENSE_LIMIT,
+    path: Sequence[float] | None = None,
+    double: bool | None = None,
+    chunk: int = 32,
+    seed: int = 0,
+    progress: bool = True,
+) -> CurvatureReport:
+    """GGN and Hessian of the loss in the LoRA factors of some layers, trained, balanced and on the path through both.
+
+    The model is left as it was. Attention must be "sdpa" (computed by its differentiable implementation) or "eager".
+
+    Args:
+        model: causal language model with LoRA layers.
+        batch: input_ids (n, length), labels (n, length) with −100 outside the answer and, if there is padding,
+            attention_mask (n, length). Labels are shifted by one here, as in transformers.
+        layers: parts of names or indices into `lora_pairs` (also as strings of digits). None chooses those of rank r
+            with the largest and the smallest κ bound.
+        adapter: name of one adapter; None means all.
+        method: "dense" computes the matrices, exactly but for rounding; "lanczos" their extreme eigenvalues from
+            products; "auto" the former up to `dense_limit`.
+        dense_limit: largest d for dense matrices.
+        path: values of t; 0 and 1 are added. None: `PATH` if dense, else only those two.
+        double: whether to differentiate in float64; None: up to `DOUBLE_LIMIT` parameters. Otherwise in the model's
+            own dtype, which limits what can be told from 0.
+        chunk: number of products computed at once, which bounds memory.
+        seed: of Lanczos' starts, Hutchinson's probes and the check's vector.
+        progress: whether to show a bar on stderr.
+
+    Returns:
+        The report.
+
+    Raises:
+        CannotBalanceError: for layers that `lora_pairs` refuses.
+        ValueError: on unknown layers, layers with rank AB < r (no balanced pair), d above the limit, a malformed batch,
+            no labelled token, NaN or infinity, an adapter that is not in use, attention without second derivatives, or
+            if Lanczos does not converge.
+    """
+    if method not in ("auto", "dense", "lanczos"):
+        raise ValueError(f"method must be auto, dense or lanczos, not {method!r}")
+    check_attention(model)
+    pairs = _chosen(lora_pairs(model, adapter), layers)
+    for pair in pairs:
+        _check_pair(pair, method, dense_limit)
+    if double is None:
+        double = sum(parameter.numel() for parameter in model.parameters()) <= DOUBLE_LIMIT
+    reports = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with differentiable(model), Progress(*columns, console=errors, transient=True, disable=not progress) as bar:
+        weights = {
+            name: parameter.detach().double() if double and parameter.is_floating_point() else parameter.detach()
+            for name, parameter in model.named_parameters()
+        }
+        for pair in pairs:
+            loss = LayerLoss(model, weights, pair, batch, chunk)
+            dense = method == "dense" or (method == "auto" and loss.d <= dense_limit)
+            task = bar.add_task(short_name(pair.name), total=2 * loss.d if dense else None)
+            measured = _Layer(loss, pair.name, dense, seed, lambda n, task=task: bar.advance(task, n))  # type: ignore[misc]
+            reports.append(measured.report(path))
+            bar.remove_task(task)
+    value = reports[0].trained.loss
+    dtype = str(loss.point.dtype).removeprefix("torch.")
+    return CurvatureReport(value, loss.tokens, loss.vocabulary, dtype, tuple(reports))
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """The linear map φ(A', B') = (A'T⁻¹, TB') from the factors (AT, T⁻¹B) to (A, B), on rows x = (vec A, vec B).
+
+    Attributes:
+        T: (r, r).
+        T_inv: (r, r) its inverse.
+        a: rows of A.
+    """
+
+    T: Array
+    T_inv: Array
+    a: int
+
+    def forward(self, X: Array) -> Array:
+        """φ of the rows of X (n, d)."""
+        return self._mapped(X, self.T_inv, self.T)
+
+    def adjoint(self, X: Array) -> Array:
+        """φᵀ of the rows of X (n, d): what a gradient becomes."""
+        return self._mapped(X, self.T_inv.T, self.T.T)
+
+    def inverse(self, X: Array) -> Array:
+        """φ⁻¹ of the rows of X (n, d): what a pair becomes."""
+        return self._mapped(X, self.T, self.T_inv)
+
+    def congruence(self, H: Array) -> Array:
+        """φᵀHφ: what a (d, d) Hessian becomes."""
+        return self.adjoint(self.adjoint(H).T)
+
+    def _mapped(self, X: Array, on_A: Array, on_B: Array) -> Array:
+        n, r = len(X), len(self.T)
+        A, B = np.split(X, [self.a * r], axis=1)
+        A, B = A.reshape(n, self.a, r) @ on_A, on_B @ B.reshape(n, r, -1)
+        return np.hstack([A.reshape(n, -1), B.reshape(n, -1)])
+
+
+class _Layer:
+    """One layer while it is measured: NumPy float64 outside, the network's dtype inside."""
+
+    def __init__(self, loss: LayerLoss, name: str, dense: bool, seed: int, advance: Callable[[int], None]) -> None:
+        self.loss, self.name, self.dense, self.seed, self.advance = loss, name, dense, seed, advance
+        self.x = loss.point.double().cpu().numpy()
+        self.A, self.B = self._pair(self.x)
+        self.gradient = self._numpy(loss.gradient(loss.point))
+        if not self.gradient.any():
+            raise ValueError(f"{name}: the loss does not depend on its factors; is this adapter active and not merged?")
+        self.tolerance = psd_rtol(loss.d) * torch.finfo(loss.point.dtype).eps / EPS
+        sqrt_T = np.linalg.eigh(symmetric_gauge(self.A, self.B))
+        self.gauge: Callable[[float], Gauge] = lambda t: Gauge(
+            (sqrt_T[1] * sqrt_T[0] ** t) @ sqrt_T[1].T, (sqrt_T[1] * sqrt_T[0] ** -t) @ sqrt_T[1].T, loss.a
+        )
+        self.products = {"ggn": loss.ggn_products, "hessian": loss.hessian_products}
+        self.matrices = {key: self._matrix(key) for key in self.products} if dense else {}
+
+    def report(self, path: Sequence[float] | None) -> LayerCurvature:
+        """Measures every point of the path."""
+        loss = self.loss
+        r, d = loss.r, loss.d
+        if path is None:
+            path = PATH if self.dense else ()
+        places = sorted({0.0, 1.0, *map(float, path)})
+        p = {"r": r, "2r": 2 * r, "r²": r * r}
+        if self.dense:
+            values = {t: np.linalg.eigvalsh(self._congruent("ggn", t)) for t in (0.0, 1.0)}
+            ranks = [int((w > self.tolerance * w[-1]).sum()) for w in values.values()]
+            p |= {"rank": min(ranks), "d − r²": d - r * r}
+        else:
+            p = {name: count for name, count in p.items() if count <= min(64, d // 4)}
+        points = tuple(self._point(t, p) for t in places)
+        trained = next(point for point in points if point.t == 0)
+        return LayerCurvature(
+            name=self.name,
+            shape=(loss.a, loss.b),
+            r=r,
+            d=d,
+            method="dense" if self.dense else "lanczos",
+            p=p,
+            rank_bound=min(loss.tokens * (loss.vocabulary - 1), d - r * r),
+            covariance_error=self._covariance_error(),
+            loss_change=max(abs(point.loss - trained.loss) for point in points),
+            path=points,
+        )
+
+    def _point(self, t: float, p: dict[str, int]) -> GaugePoint:
+        gauge = self.gauge(t)
+        x = self.x if t == 0 else gauge.inverse(self.x[None])[0]
+        A, B = self._pair(x)
+        audit = audit_pair(torch.from_numpy(A), torch.from_numpy(B), self.name)
+        with torch.no_grad():
+            value = float(self.loss.value(self._tensor(x)))
+        spectrum = self._dense_spectrum if self.dense else self._lanczos_spectrum
+        return GaugePoint(
+            t=t,
+            loss=value,
+            gradient_norm=float(np.linalg.norm(gauge.adjoint(self.gradient[None]))),
+            smoothness=audit.sigma_A[0] ** 2 + audit.sigma_B[0] ** 2,
+            kappa_bound=audit.kappa_bound,
+            ggn=spectrum("ggn", t, p),
+            hessian=spectrum("hessian", t, p),
+        )
+
+    def _matrix(self, key: str) -> Array:
+        """The GGN or the Hessian at the trained pair, by products with the unit vectors."""
+        identity = torch.eye(self.loss.d, dtype=self.loss.point.dtype, device=self.loss.point.device)
+        rows = []
+        for start in range(0, self.loss.d, self.loss.chunk):
+            some = identity[start : start + self.loss.chunk]
+            rows.append(self._numpy(self.products[key](self.loss.point, some)))
+            self.advance(len(some))
+        H = np.concatenate(rows)
+        return (H + H.T) / 2
+
+    def _congruent(self, key: str, t: float) -> Array:
+        H = self.matrices[key] if t == 0 else self.gauge(t).congruence(self.matrices[key])
+        return (H + H.T) / 2
+
+    def _dense_spectrum(self, key: str, t: float, p: dict[str, int]) -> Spectrum:
+        values = np.asarray(np.linalg.eigvalsh(self._congruent(key, t))[::-1], dtype=np.float64)
+        tolerance = float(self.tolerance * np.abs(values).max())
+        return Spectrum(
+            leading=tuple(values[:LEADING].tolist()) if t in (0, 1) else (),
+            lambda_max=float(values[0]),
+            lambda_min=float(values[-1]),
+            trace=float(values.sum()),
+            trace_error=0.0,
+            tolerance=tolerance,
+            rank=int((np.abs(values) > tolerance).sum()),
+            negative=int((values < -tolerance).sum()),
+            kappa=_kappas(values, p, tolerance),
+        )
+
+    def _lanczos_spectrum(self, key: str, t: float, p: dict[str, int]) -> Spectrum:
+        gauge, d, rng = self.gauge(t), self.loss.d, np.random.default_rng(self.seed)
+
+        def products(V: Array) -> Array:
+            mapped = self._tensor(gauge.forward(V))
+            self.advance(len(V))
+            return gauge.adjoint(self._numpy(self.products[key](self.loss.point, mapped)))
+
+        operator = LinearOperator((d, d), matvec=lambda v: products(v.reshape(1, -1))[0], dtype=np.float64)
+        probes = rng.choice([-1.0, 1.0], size=(PROBES, d))
+        quadratic = np.einsum("ij,ij->i", probes, products(probes))
+        start = rng.standard_normal(d)
+        values = self._extremes(operator, max(p.values(), default=1), "LA", start)[::-1]
+        smallest = 0.0 if key == "ggn" else float(self._extremes(operator, 1, "SA", start)[0])
+        tolerance = float(self.tolerance * max(abs(values[0]), abs(smallest)))
+        return Spectrum(
+            leading=tuple(values.tolist()) if t in (0, 1) else (),
+            lambda_max=float(values[0]),
+            lambda_min=smallest,
+            trace=float(quadratic.mean()),
+            trace_error=float(quadratic.std(ddof=1) / PROBES**0.5),
+            tolerance=tolerance,
+            rank=None,
+            negative=None,
+            kappa=_kappas(values, p, tolerance),
+        )
+
+    def _extremes(self, operator: LinearOperator, k: int, which: str, start: Array) -> Array:
+        """The k eigenvalues at one end, ascending, to a relative 1e-8 or to the precision of the products."""
+        accuracy = max(1e-8, float(torch.finfo(self.loss.point.dtype).eps))
+        try:
+            return np.sort(eigsh(operator, k=k, which=which, v0=start, tol=accuracy, return_eigenvectors=False))
+        except ArpackNoConvergence as error:
+            raise ValueError(
+                f"{self.name}: Lanczos found {len(error.eigenvalues)} of {k} eigenvalues; "
+                f'use method="dense" (d = {self.loss.d})'
+            ) from None
+
+    def _covariance_error(self) -> float:
+        gauge = self.gauge(1.0)
+        v = np.random.default_rng(self.seed).standard_normal((1, self.loss.d))
+        balanced = self._tensor(gauge.inverse(self.x[None])[0])
+        worst = 0.0
+        for products in self.products.values():
+            afresh = self._numpy(products(balanced, self._tensor(v)))
+            mapped = gauge.adjoint(self._numpy(products(self.loss.point, self._tensor(gauge.forward(v)))))
+            worst = max(worst, float(np.linalg.norm(afresh - mapped) / np.linalg.norm(afresh)))
+        return worst
+
+    def _pair(self, x: Array) -> tuple[Array, Array]:
+        loss = self.loss
+        left, right = np.split(x, [loss.a * loss.r])
+        return left.reshape(loss.a, loss.r), right.reshape(loss.r, loss.b)
+
+    def _tensor(self, x: Array) -> Tensor:
+        return torch.from_numpy(x).to(self.loss.point)
+
+    def _numpy(self, x: Tensor) -> Array:
+        result: Array = x.detach().double().cpu().numpy()
+        if not np.isfinite(result).all():
+            raise ValueError(f"{self.name}: the derivatives of the loss contain NaN or infinity")
+        return result
+
+
+def symmetric_gauge(A: Array, B: Array) -> Array:
+    """The symmetric positive definite T with (AT)ᵀ(AT) = (T⁻¹B)(T⁻¹B)ᵀ, T² = (AᵀA)⁻¹ # (BBᵀ).
+
+    Args:
+        A: (a, r) factor of rank r.
+        B: (r, b) factor of rank r.
+
+    Returns:
+        (r, r) float64 matrix.
+    """
+    pair = torch.from_numpy(A)[None], torch.from_numpy(B)[None]
+    T = gauge_between(*pair, *balance(*pair, gauge="symmetric"))[0][0].numpy()
+    return (T + T.T) / 2
+
+
+def _audited(pair: LoraPair) -> LayerAudit:
+    return audit_pair(pair.A, pair.B, pair.name)
+
+
+def _chosen(pairs: list[LoraPair], layers: Sequence[str | int] | None) -> list[LoraPair]:
+    """The named pairs, or by default the worst and the best conditioned, in the order of the model."""
+    if layers is None:
+        audits = {i: _audited(pair) for i, pair in enumerate(pairs) if pair.experts == 1}
+        full = [i for i in audits if isfinite(audits[i].kappa_bound_balanced)]
+        if not full:
+            raise ValueError("every product AB has rank < r (an untrained adapter?): there is no balanced pair")
+        full.sort(key=lambda i: audits[i].kappa_bound)
+        half = DEFAULT_LAYERS // 2
+        return [pairs[i] for i in sorted({*full[:half], *full[-half:]})]
+    if isinstance(layers, str) or not layers:
+        raise ValueError("layers must be a non-empty list of parts of names or of indices")
+    indices: set[int] = set()
+    for layer in layers:
+        if isinstance(layer, int) or layer.isdecimal():
+            found = [int(layer)] if 0 <= int(layer) < len(pairs) else []
+        else:
+            found = [i for i, pair in enumerate(pairs) if layer in pair.name]
+        if not found:
+            raise ValueError(
+                f"no layer {layer!r}; there are {len(pairs)}, from 0 = {pairs[0].name} to "
+                f"{len(pairs) - 1} = {pairs[-1].name}"
+            )
+        indices.update(found)
+    return [pairs[i] for i in sorted(indices)]
+
+
+def _check_pair(pair: LoraPair, method: Method, dense_limit: int) -> None:
+    """Raises ValueError for a pair that cannot be measured so, before any long work."""
+    audit = _audited(pair)
+    d = audit.r * sum(audit.shape)
+    if method == "dense" and d > dense_limit:
+        raise ValueError(
+            f"{pair.name} has d = {d} parameters, above dense_limit = {dense_limit}: raise it (two matrices of "
+            f'{8 * d * d / 2**30:.2g} GiB and {2 * d} products) or use method="lanczos"'
+        )
+    if not isfinite(audit.kappa_bound_balanced):
+        raise ValueError(
+            f"{pair.name}: AB has rank {audit.rank} < r = {audit.r} (an untrained adapter?), so no pair with this "
+            "product is balanced; choose another layer"
+        )
+
+
+def _kappas(values: Array, p: dict[str, int], tolerance: float) -> dict[str, float]:
+    """κ_p of descending eigenvalues."""
+
+    def kappa(count: int) -> float:
+        smallest = values[count - 1] if 1 <= count <= len(values) else 0.0
+        return float(values[0] / smallest) if smallest > tolerance else inf
+
+    return {name: kappa(count) for name, count in p.items()}

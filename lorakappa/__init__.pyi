@@ -1,0 +1,25 @@
+from .conditioning.bounds import kappa_bounds as kappa_bounds
+from .conditioning.factors import change_gauge as change_gauge
+from .conditioning.factors import minimizer as minimizer
+from .conditioning.hessians import hessian as hessian
+from .conditioning.manifold import balancing_gap as balancing_gap
+from .conditioning.manifold import is_balanced as is_balanced
+from .conditioning.projection import balance as balance
+from .conditioning.spectra import (
+    balanced_condition_number as balanced_condition_number,
+)
+from .conditioning.spectra import (
+    condition_number as condition_number,
+)
+from .conditioning.spectra import (
+    extreme_eigenvalues as extreme_eigenvalues,
+)
+from .conditioning.spectra import (
+    spectrum as spectrum,
+)
+from .llm.adapters.balancing import balance_model as balance_model
+from .llm.adapters.callbacks import BalanceCallback as BalanceCallback
+from .llm.adapters.callbacks import RegularizeCallback as RegularizeCallback
+from .llm.adapters.disk import balance_adapter as balance_adapter
+from .llm.adapters.hooks import balance_after_step as balance_after_step
+from .llm.adapters.regularizing import regularize_after_step as regularize_after_step

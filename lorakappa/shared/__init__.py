@@ -1,0 +1,1 @@
+"""What serves all packages: faces, command lines, records on disk, names of methods."""

@@ -1,0 +1,248 @@
+"""The rules by which claims about fine-tuning are judged, on outcomes whose effects are known."""
+
+import math
+
+import pytest
+
+from lorakappa.llm.comparison.claims import (
+    BY_RANK,
+    CLAIMS,
+    RIVALS,
+    ComparisonClaim,
+    cheap_memory,
+    cheap_step,
+    lower_loss,
+    lower_loss_at_every_rank,
+    sooner,
+    verdicts,
+    wider_window,
+)
+from lorakappa.llm.comparison.finetune import Settings
+from tests.llm.comparison.test_summary import curved, diverged, fake_record, outcome_of
+
+EFFECTS = [
+    ((0.10, 0.11, 0.12), "holds"),
+    ((-0.10, -0.11, -0.12), "refuted"),
+    ((0.1, -0.1, 0.02), "inconclusive"),
+]
+
+
+def gains(by_rank, **plan):
+    """An outcome where BaLoRA's test loss is lower by so much, for each rank and seed."""
+
+    def make(run):
+        gain = by_rank[run.rank][run.seed] if run.method == "balora" else 0.0
+        return fake_record(run, test_loss=1.5 + 0.3 * run.seed - gain)  # seeds differ by more than methods: paired
+
+    return outcome_of(
+        make, ranks=tuple(by_rank), rates=(1e-3,), seeds=tuple(range(len(next(iter(by_rank.values()))))), **plan
+    )
+
+
+@pytest.mark.parametrize(("values", "verdict"), EFFECTS)
+def test_lower_loss(values, verdict):
+    found = lower_loss(gains({4: values}), "lora", "balora")
+    assert found.verdict == verdict
+    assert found.trials == 3
+    assert found.evidence["effect"]["estimate"] == pytest.approx(sum(values) / 3)
+    assert found.worst_margin == found.evidence["effect"]["low"] < min(values)
+    assert found.evidence["by_rank"]["4"] == pytest.approx(found.evidence["effect"])
+
+
+def test_lower_loss_pools_ranks_by_seed():
+    """Each rank alone is inconclusive; their mean by seed is not."""
+    found = lower_loss(gains({4: (0.3, 0.1, -0.1), 8: (-0.1, 0.11, 0.32)}), "lora", "balora")
+    assert found.verdict == "holds"
+    assert found.trials == 3
+    assert found.evidence["effect"]["estimate"] == pytest.approx(0.105)
+    assert [found.evidence["by_rank"][rank]["low"] < 0 for rank in ("4", "8")] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("by_rank", "verdict", "worst"),
+    [
+        ({4: EFFECTS[0][0], 8: (0.3, 0.31, 0.32)}, "holds", 4),
+        ({4: (0.3, 0.31, 0.32), 8: EFFECTS[1][0]}, "refuted", 8),
+        ({4: EFFECTS[0][0], 8: EFFECTS[2][0]}, "inconclusive", 8),
+        ({4: EFFECTS[1][0], 8: EFFECTS[2][0]}, "refuted", 8),
+    ],
+)
+def test_lower_loss_at_every_rank(by_rank, verdict, worst):
+    found = lower_loss_at_every_rank(gains(by_rank), "lora", "balora")
+    assert found.verdict == verdict
+    assert set(found.evidence["by_rank"]) == {"4", "8"}
+    assert found.worst_margin == found.evidence["by_rank"][str(worst)]["low"]
+    assert "r = 4" in found.note
+    assert "r = 8" in found.note
+
+
+def slopes(values):
+    """BaLoRA's loss rises by so much per decade away from the best, seed by seed; LoRA's by 0.02, for a window of 1."""
+
+    def make(run):
+        slope = values[run.seed] if run.method == "balora" else 0.02
+        return fake_record(run, (9.0, curved(run, slope=slope)))
+
+    return outcome_of(make)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "cut"),
+    [
+        ((0.012, 0.0121, 0.0122), "holds", 0),
+        ((0.03, 0.031, 0.032), "refuted", 0),
+        ((0.015, 0.02, 0.03), "inconclusive", 0),
+        ((0.005, 0.0051, 0.0121), "holds", 2),
+    ],
+)
+def test_wider_window(values, verdict, cut):
+    found = wider_window(slopes(values), "lora", "balora")
+    assert found.verdict == verdict
+    assert f"{cut} of 6 windows reach the edge of the grid" in found.note
+    assert found.evidence["effect"]["estimate"] == pytest.approx(sum(min(2, 0.02 / x) - 1 for x in values) / 3)
+
+
+def costs(values, name="method_seconds"):
+    def make(run):
+        value = values[run.seed] if run.method == "balora" else {"method_seconds": 0.0, "peak_memory": 1000}[name]
+        return fake_record(run, **{name: value})
+
+    return outcome_of(make, rates=(1e-3,))
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ((0.05, 0.051, 0.052), "holds"),
+        ((0.25, 0.251, 0.252), "refuted"),
+        ((0.1, 0.2, 0.3), "inconclusive"),
+        ((0.1999, 0.1999, 0.1999), "holds"),
+        ((0.2001, 0.2001, 0.2001), "refuted"),
+    ],
+)
+def test_cheap_step(shares, verdict):
+    """A map that takes a share of the rest of a step of 0.5 s."""
+    found = cheap_step(costs([0.5 * share / (1 + share) for share in shares]), "lora", "balora")
+    assert found.verdict == verdict
+    assert found.evidence["effect"]["estimate"] == pytest.approx(sum(shares) / 3)
+    assert found.evidence["seconds_per_step"] == pytest.approx(0.5)
+    assert "of a step of 500 ms" in found.note
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "verdict"),
+    [
+        ((1010, 1011, 1012), "holds"),
+        ((990, 991, 992), "holds"),
+        ((1060, 1061, 1062), "refuted"),
+        ((1020, 1050, 1080), "inconclusive"),
+        ((1049, 1049, 1049), "holds"),
+        ((1051, 1051, 1051), "refuted"),
+    ],
+)
+def test_cheap_memory(bytes_, verdict):
+    found = cheap_memory(costs(bytes_, "peak_memory"), "lora", "balora")
+    assert found.verdict == verdict
+    assert found.evidence["effect"]["estimate"] == pytest.approx(sum(bytes_) / 3000 - 1)
+
+
+def test_memory_that_was_not_measured_says_nothing():
+    assert cheap_memory(costs((1010, None, 1010), "peak_memory"), "lora", "balora").verdict == "inconclusive"
+
+
+def races(curves, seconds=0.5):
+    def make(run):
+        if run.method == "lora":
+            return fake_record(run, (3.0, 2.0, 1.0))
+        return fake_record(run, curves[run.seed], seconds=seconds)
+
+    return outcome_of(make, rates=(1e-3,))
+
+
+FAST, SLOW = [(3.0, 1.0, 0.5), (3.0, 0.9, 0.5), (3.0, 1.0, 0.5)], [(3.0, 2.5, 1.5)] * 3
+
+
+@pytest.mark.parametrize(
+    ("curves", "seconds", "verdict", "never"),
+    [
+        (FAST, 0.5, "holds", 0),
+        (FAST, 1.0, "inconclusive", 0),  # sooner in steps, the same in seconds
+        (FAST, 2.0, "inconclusive", 0),  # sooner in steps, later in seconds
+        (SLOW, 0.5, "refuted", 3),
+        ([*FAST[:2], SLOW[0]], 0.5, "inconclusive", 1),
+    ],
+)
+def test_sooner(curves, seconds, verdict, never):
+    found = sooner(races(curves, seconds), "lora", "balora")
+    assert found.verdict == verdict
+    assert f"{never} of 3 runs never get there" in found.note
+    assert "times as fast in steps" in found.note
+    assert set(found.evidence) == {"effect", "seconds"}
+
+
+JUDGES = [lower_loss, lower_loss_at_every_rank, wider_window, cheap_step, cheap_memory, sooner]
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_judges_say_nothing_of_what_did_not_train(judge):
+    lost = outcome_of(lambda run: diverged(run) if run.method == "balora" else fake_record(run))
+    found = judge(lost, "lora", "balora")
+    assert (found.verdict, found.trials, found.worst_margin) == ("inconclusive", 3, None)
+    assert "balora or its baseline trained at no learning rate with every seed" in found.note
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_one_seed_decides_nothing(judge):
+    found = judge(outcome_of(fake_record, seeds=(0,)), "lora", "balora")
+    assert found.verdict == "inconclusive"
+    assert found.worst_margin is None or not math.isinf(found.worst_margin)
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_notes_name_the_model(judge):
+    assert judge(outcome_of(fake_record), "lora", "balora").note.startswith("tiny model, 3 seeds, 20 steps: ")
+    other = outcome_of(fake_record, settings=Settings(model="big/one", steps=20, evaluations=2))
+    note = judge(other, "lora", "balora").note
+    assert note.startswith("big/one, 3 seeds, 20 steps: ")
+    assert "tiny" not in note
+
+
+def test_the_registry():
+    assert {
+        "llm-balora-loss",
+        "llm-balora-rank",
+        "llm-balora-robust-lr",
+        "llm-overhead-time",
+        "llm-overhead-memory",
+        "llm-converges-faster",
+    } <= set(CLAIMS)
+    for id, claim in CLAIMS.items():
+        assert claim.id == id
+        assert claim.recorded in ("holds", "refuted", "inconclusive")
+        assert claim.argument
+        if isinstance(claim, ComparisonClaim):
+            assert claim.experiment == "llm-compare"
+            plans = (BY_RANK, RIVALS)
+            assert {claim.baseline, claim.method} <= {name for plan in plans for name in plan.methods}
+            assert "tiny model" in claim.domain
+            assert claim.argument.split("\n")[0] == claim.judge.__doc__.split("\n")[0]
+
+
+def test_about_another_comparison():
+    outcome = gains({4: EFFECTS[0][0]})
+    claim = CLAIMS["llm-balora-loss"]
+    verdict = claim.about(outcome)
+    assert (verdict.claim, verdict.verdict, verdict.trials, verdict.seed) == (claim, "holds", 3, 0)
+    assert verdict.note == lower_loss(outcome, "lora", "balora").note
+    assert verdict.evidence["effect"]["n"] == 3
+    assert claim.about(outcome_of(fake_record, methods=("lora", "dora"))) is None
+    assert claim.about(outcome_of(fake_record, methods=("balora", "dora"))) is None
+
+
+def test_verdicts_are_those_whose_methods_are_there():
+    found = verdicts(gains({4: EFFECTS[0][0]}))
+    wanted = {
+        id for id, c in CLAIMS.items() if (getattr(c, "baseline", ""), getattr(c, "method", "")) == ("lora", "balora")
+    }
+    assert {verdict.claim.id for verdict in found} == wanted
+    assert verdicts(outcome_of(fake_record, methods=("lora", "dora"))) == []

@@ -1,0 +1,142 @@
+"""The presets of `compare`: they are plans that can be made, with the numbers of their sources."""
+
+import json
+
+import pytest
+
+from lorakappa.llm.comparison.compare import Plan
+from lorakappa.llm.comparison.finetune import Settings
+from lorakappa.llm.comparison.methods import at_strengths, parse_method
+from lorakappa.llm.comparison.presets import GLUE_RATES, GLUE_TASKS, PRESETS, preset_for
+from lorakappa.llm.data.splits import MATHEMATICS, load_splits
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_plan(name):
+    preset = PRESETS[name]
+    assert preset.summary
+    assert "\n" not in preset.summary
+    assert isinstance(preset.plan, Plan)
+    assert preset.plan.methods[0] == "lora"
+    assert len(preset.plan.methods) > 1
+    for method in preset.plan.methods:
+        parse_method(method)
+        assert at_strengths(method, (3, 4)) == [method]
+    assert preset.plan.settings.evaluations <= preset.plan.settings.steps
+    assert all(size > 0 for size in preset.sizes)
+    assert (preset.columns is None) == (preset.data == MATHEMATICS)
+    if name != "tiny":
+        assert preset.note
+        assert preset.plan.settings.checkpoint_every > 0
+
+
+def plan_of(name):
+    plan = PRESETS[name].plan
+    return plan, plan.settings
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "strength"),
+    [
+        ("mistral-mnli-ilora", 4e-6, 1),
+        ("mistral-cola-ilora", 5e-5, 0.1),
+        ("mistral-qqp-ilora", 8e-6, 0.01),
+        ("mistral-wnli-ilora", 5e-5, 100),
+        ("mistral-sst2-pilora", 6e-5, 0.001),
+        ("mistral-stsb-pilora", 8e-5, 1),
+        ("mistral-wnli-pilora", 3e-5, 100),
+        ("gpt2-e2e-ilora", 6e-4, 10),
+        ("gpt2-e2e-pilora", 7e-4, 1),
+    ],
+)
+def test_numbers_of_ilora(name, rate, strength):
+    plan, _ = plan_of(name)
+    _, method = plan.methods
+    chosen = parse_method(method)
+    assert plan.learning_rates == (rate,)
+    assert chosen.options["lambda"] == strength
+    assert chosen.base == name.rpartition("-")[2]
+    assert (chosen.options["scale"], chosen.options["power"], chosen.every) == (1.0, 1.0, 1)
+
+
+def test_settings_of_e2e():
+    for name, betas in (("gpt2-e2e-ilora", (0.9, 0.999)), ("gpt2-e2e-pilora", (0.7, 0.8))):
+        plan, settings = plan_of(name)
+        assert plan.ranks == (4,)
+        assert [scale * rank for scale in plan.scales for rank in plan.ranks] == [32]  # α
+        assert settings.betas == betas
+        assert (settings.batch_size, settings.weight_decay, settings.dropout) == (8, 0.01, 0.1)
+        assert settings.label_smoothing == 0.1
+        assert settings.steps * settings.warmup == pytest.approx(500)
+        assert settings.steps == 5 * PRESETS[name].sizes[0] // 8 == pytest.approx(5 * 42_061 / 8, rel=0.02)
+
+
+def test_settings_of_glue():
+    assert set(GLUE_RATES["ilora"]) == set(GLUE_RATES["pilora"]) == set(GLUE_TASKS)
+    for method in GLUE_RATES:
+        for task in GLUE_TASKS:
+            name = f"mistral-{task}-{method}"
+            plan, settings = plan_of(name)
+            assert plan.ranks == (16,)
+            assert [scale * rank for scale in plan.scales for rank in plan.ranks] == [16]
+            train, validation, test = PRESETS[name].sizes
+            assert 0.95 * GLUE_TASKS[task][1] < train + validation + test < GLUE_TASKS[task][1]
+            assert PRESETS[name].resplit  # the test labels are hidden
+            assert settings.steps == 5 * train // settings.batch_size
+            assert PRESETS[name].data == f"nyu-mll/glue:{task}"
+            assert (settings.dropout, settings.epsilon, settings.dtype) == (0.05, 1e-6, "bfloat16")
+
+
+def test_settings_of_balora():
+    for name, model in (("qwen2.5-3b", "Qwen/Qwen2.5-3B"), ("llama-3.2-3b", "meta-llama/Llama-3.2-3B")):
+        plan, settings = plan_of(name)
+        assert settings.model == model
+        assert plan.methods == ("lora", "balora")
+        assert len(plan.learning_rates) == 7
+        assert (plan.learning_rates[0], plan.learning_rates[-1]) == (1e-5, 1e-2)
+        assert settings.steps * settings.batch_size * settings.accumulation == 100_000 == PRESETS[name].sizes[0]
+
+
+@pytest.mark.parametrize("name", ["gpt2-e2e-ilora", "mistral-mnli-ilora", "mistral-stsb-pilora"])
+def test_columns_of_presets_are_templates_of_their_data(name, tmp_path):
+    """A file with the columns of the source is read as prompts and answers in words."""
+    preset = PRESETS[name]
+    fields = {
+        "gpt2-e2e-ilora": {"meaning_representation": "name[{}]", "human_reference": "It is {}."},
+        "mistral-mnli-ilora": {"premise": "It is {}.", "hypothesis": "It is not.", "label": "2"},
+        "mistral-stsb-pilora": {"sentence1": "It is {}.", "sentence2": "It was.", "label": "3.5"},
+    }[name]
+    rows = [{key: value.format(i) for key, value in fields.items()} for i in range(12)]
+    (tmp_path / "data.jsonl").write_text("\n".join(json.dumps({**row, "idx": 1}) for row in rows))
+    splits = load_splits(str(tmp_path / "data.jsonl"), train=6, validation=3, test=3, columns=preset.columns)
+    example = splits.train[0]
+    assert example.completion in {row[preset.columns[1].strip("{}")] for row in rows}
+    assert "{" not in example.prompt
+    assert any(next(iter(row.values())) in example.prompt for row in rows)
+    assert example.prompt[-1] in "\n "
+
+
+def test_preset_for():
+    assert preset_for("tiny", None) is not PRESETS["qwen2.5-3b"]
+    assert preset_for("tiny", None).plan == PRESETS["tiny"].plan
+    other = preset_for("some/model", None)
+    assert other.plan.settings.model == "some/model"
+    assert other.plan.ranks == PRESETS["qwen2.5-3b"].plan.ranks
+    assert preset_for(None, "mistral-mnli-ilora") is PRESETS["mistral-mnli-ilora"]
+    changed = preset_for("my/mistral", "mistral-mnli-ilora")
+    assert changed.plan.settings.model == "my/mistral"
+    assert changed.plan.settings.steps == PRESETS["mistral-mnli-ilora"].plan.settings.steps
+    with pytest.raises(ValueError, match="unknown preset 'huge'; `presets` lists the"):
+        preset_for(None, "huge")
+
+
+def test_the_default_depends_on_the_machine(monkeypatch):
+    for there, name in ((True, "qwen2.5-3b"), (False, "tiny")):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert preset_for(None, None) is PRESETS[name]
+
+
+def test_the_tiny_preset_is_small():
+    plan, settings = plan_of("tiny")
+    assert settings == Settings()
+    assert len(plan.ranks) * len(plan.learning_rates) * len(plan.seeds) * len(plan.methods) <= 64
