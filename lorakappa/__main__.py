@@ -1,11 +1,41 @@
 """The command `lorakappa`, also as `python -m lorakappa`."""
 
+import sys
+from collections.abc import Collection
+from importlib import import_module
+
+import typer
+
+from lorakappa.conditioning.command import kappa
+from lorakappa.conditioning.claim_commands import add_claim_commands
 from lorakappa.shared.command_line import new_app, run
+from lorakappa.shared.packages import CLAIMS, PACKAGES
+
+LOADED_WHEN_CALLED = ("synthetic", "llm", "figures")
+
+
+def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
+    """The whole command line.
+
+    Args:
+        called: packages whose commands are loaded; the others are only named in the help.
+    """
+    app = new_app("Is a statement about LoRA's conditioning true? Claims, dynamics and fine-tunes of Balanced LoRA.")
+    add_claim_commands(app, CLAIMS)
+    app.command()(kappa)
+    for name in LOADED_WHEN_CALLED:
+        package = PACKAGES[name]
+        group = import_module(package.command).app if name in called else new_app(package.summary)
+        if len(group.registered_commands) == 1:  # figures: a command of its own rather than a group of one
+            app.command(name)(group.registered_commands[0].callback)
+        else:
+            app.add_typer(group, name=name)
+    return app
 
 
 def main() -> None:
     """Runs the command line."""
-    run(new_app("to come"))
+    run(command_line(sys.argv[1:2]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""What the command lines of all rooms share: one clear line and exit code 2 when something is wrong."""
+"""What all command lines share: one clear line and exit code 2 when something is wrong."""
 
 import sys
 
 import typer
 from rich.console import Console
+
+from lorakappa.shared.renamed import now_called
 
 PIPE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, where no terminal says how wide it is."""
@@ -18,19 +20,19 @@ def new_app(help: str) -> typer.Typer:
 
 
 def run(app: typer.Typer) -> None:
-    """Runs a room's command line and exits.
+    """Runs a command line and exits.
 
     Exit codes: the command's own; 2 with one line `error: …` for wrong usage, bad values (ValueError,
-    TypeError) and files that cannot be read or written (OSError); 130 on Ctrl-C.
+    TypeError), files that cannot be read or written (OSError) and packages that are not installed; 130 on Ctrl-C.
     """
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         if message:
-            fail(message)
+            fail(message + now_called(error))
         code = getattr(error, "exit_code", 2)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ModuleNotFoundError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))

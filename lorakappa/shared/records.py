@@ -6,18 +6,19 @@ about, and an interrupted run never leaves half a file.
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+if TYPE_CHECKING:  # NumPy is imported where arrays come, since every command line imports this file
+    from numpy.typing import ArrayLike, NDArray
 
-PACKAGES = ("lora-conditioning", "numpy", "scipy", "torch", "python-flint")
+VERSIONS_OF = ("lorakappa", "numpy", "scipy", "torch", "python-flint")
 
 
 def provenance(*, seed: int | None = None) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
         A JSON-serializable mapping; packages that are not installed have the version None.
     """
     versions: dict[str, str | None] = {}
-    for package in PACKAGES:
+    for package in VERSIONS_OF:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -104,7 +105,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     return _write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> Path:
+def write_npz(path: str | os.PathLike[str], arrays: "Mapping[str, ArrayLike]") -> Path:
     """Writes arrays as a compressed .npz in one piece.
 
     Args:
@@ -117,6 +118,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> 
     Raises:
         OSError: if the folder cannot be created or written.
     """
+    import numpy as np
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as stream:
@@ -142,7 +144,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     return _write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+def read_npz(path: str | os.PathLike[str]) -> "dict[str, NDArray[Any]]":
     """Reads every array of an .npz file (pickled objects are refused).
 
     Args:
@@ -155,6 +157,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         OSError: if the file cannot be read.
         ValueError: if it is no .npz archive of plain arrays.
     """
+    import numpy as np
+
     try:
         archive = np.load(path, allow_pickle=False)
     except EOFError:
@@ -183,9 +187,9 @@ def _write_whole(path: str | os.PathLike[str], write: Callable[[Path], object]) 
 
 def _plain(value: Any) -> Any:
     """Data with NumPy types, tuples and non-finite floats replaced by what JSON has."""
-    if isinstance(value, np.ndarray | np.generic):
+    if hasattr(value, "tolist"):
         return _plain(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}

@@ -78,14 +78,14 @@ def test_replay_searches_again_and_shows_tight_cases():
 def test_exit_code_1_when_a_verdict_is_not_the_recorded_one(monkeypatch, capsys):
     import dataclasses
 
-    from lorakappa.conditioning import __main__ as main
+    from lorakappa.conditioning.command import app
     from lorakappa.shared.command_line import run as run_app
 
     claim = dataclasses.replace(CLAIMS["model1-lower-bound"], recorded="holds")
     monkeypatch.setattr("lorakappa.conditioning.claims.CLAIMS", {claim.id: claim})
     monkeypatch.setattr(sys, "argv", ["conditioning", "verify", "--trials", "30", "--jobs", "1"])
     with pytest.raises(SystemExit) as exit:
-        run_app(main.app)
+        run_app(app)
     assert exit.value.code == 1
     assert "NOT as recorded: model1-lower-bound" in capsys.readouterr().out
 
@@ -121,6 +121,9 @@ def test_kappa_of_a_file(tmp_path):
 
 def test_wrong_usage_is_one_clear_line(tmp_path):
     assert_one_line_error(run("verify", "nonsense"), "unknown claim nonsense")
+    assert_one_line_error(run("verify", "invarianse"), "unknown claim invarianse; is it invariance?")
+    assert_one_line_error(run("verify", "--package", "llm"), "llm makes no claims; choose from conditioning")
+    assert_one_line_error(run("list", "--source", "nobody"), "no claim is left")
     assert_one_line_error(run("verify", "--trials", "0"), "--trials")
     assert_one_line_error(run("verify", "--trials", "many"), "--trials")
     assert_one_line_error(run("explain"), "No such command")

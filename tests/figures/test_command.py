@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from lorakappa.figures import FIGURES
-from lorakappa.figures.__main__ import main
+from lorakappa.figures.command import app
+from lorakappa.shared.command_line import run as run_app
 from tests.figures.samples import rates, save
 
 
@@ -17,7 +18,7 @@ def call(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["figures", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
-            main()
+            run_app(app)
         out, err = capsys.readouterr()
         return stopped.value.code, out, err
 
@@ -28,14 +29,14 @@ def test_all_is_every_figure_whose_data_is_there(call, tmp_path):
     save(rates(), tmp_path)
     for names in ([], ["rates", "all"]):
         target = tmp_path / "-".join(["to", *names])
-        code, out, err = call(*names, "--from", tmp_path, "--to", target, "--format", "png, svg")
+        code, out, err = call(*names, "--from", tmp_path, "--out", target, "--format", "png, svg")
         assert (code, err) == (0, "")
         assert sorted(path.name for path in target.iterdir()) == ["rates.png", "rates.svg"]
         assert out.split() == [str(target / "rates.png"), str(target / "rates.svg")]
 
 
 def test_several_names(call, data, tmp_path):
-    assert call("bound-tightness", "phase", "--from", data, "--to", tmp_path)[0] == 0
+    assert call("bound-tightness", "phase", "--from", data, "--out", tmp_path)[0] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bound-tightness.png", "phase.png"]
 
 
@@ -49,7 +50,7 @@ def test_several_names(call, data, tmp_path):
     ],
 )
 def test_bad_usage_is_one_line_and_writes_nothing(call, data, tmp_path, arguments, message):
-    code, out, err = call(*arguments, "--from", data, "--to", tmp_path / "to")
+    code, out, err = call(*arguments, "--from", data, "--out", tmp_path / "to")
     assert code == 2
     assert out == ""
     assert err.startswith("error: ")
@@ -60,7 +61,7 @@ def test_bad_usage_is_one_line_and_writes_nothing(call, data, tmp_path, argument
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_missing_data_says_what_makes_it(call, tmp_path, name):
-    code, _, err = call(name, "--from", tmp_path, "--to", tmp_path / "to")
+    code, _, err = call(name, "--from", tmp_path, "--out", tmp_path / "to")
     kind = FIGURES[name]
     needed = f"{kind.data}.npz and {kind.data}.json" if kind.arrays else f"{kind.data}.json"
     commands = {
@@ -83,7 +84,7 @@ def test_no_data_at_all(call, tmp_path):
 def test_one_missing_figure_stops_the_others_too(call, data, tmp_path):
     shutil.copy(data / "phase.npz", tmp_path)
     shutil.copy(data / "phase.json", tmp_path)
-    assert call("phase", "rates", "--from", tmp_path, "--to", tmp_path / "to")[0] == 2
+    assert call("phase", "rates", "--from", tmp_path, "--out", tmp_path / "to")[0] == 2
     assert not (tmp_path / "to").exists()
 
 
@@ -104,7 +105,7 @@ def test_broken_data_is_one_line(call, tmp_path, suffix, content, message):
     save(saved, tmp_path)
     if content is not None:
         (tmp_path / f"rates.{suffix}").write_bytes(content)
-    code, _, err = call("rates", "--from", tmp_path, "--to", tmp_path / "to")
+    code, _, err = call("rates", "--from", tmp_path, "--out", tmp_path / "to")
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
@@ -113,11 +114,11 @@ def test_broken_data_is_one_line(call, tmp_path, suffix, content, message):
 
 def test_an_unwritable_folder_leaves_nothing_behind(call, data, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    code, _, err = call("phase", "--from", data, "--to", tmp_path / "file")
+    code, _, err = call("phase", "--from", data, "--out", tmp_path / "file")
     assert code == 2
     assert err.startswith("error: cannot write into ")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     (tmp_path / "to" / "phase.svg").mkdir(parents=True)
-    code, _, err = call("phase", "--from", data, "--to", tmp_path / "to", "--format", "png,svg")
+    code, _, err = call("phase", "--from", data, "--out", tmp_path / "to", "--format", "png,svg")
     assert code == 2
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["phase.svg"]

@@ -7,7 +7,7 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from lorakappa.llm.__main__ import app
+from lorakappa.llm.command import app
 from lorakappa.shared.command_line import run
 from tests.llm.models import unbalance, with_lora
 
@@ -38,7 +38,7 @@ def test_audit(adapter, tmp_path, monkeypatch, capsys):
 
 
 def test_balance(adapter, tmp_path, monkeypatch, capsys):
-    code, out, _ = call(monkeypatch, capsys, "balance", adapter, tmp_path / "out", "--gauge", "nearest")
+    code, out, _ = call(monkeypatch, capsys, "balance", adapter, "--out", tmp_path / "out", "--gauge", "nearest")
     assert code == 0
     assert "4 pairs balanced; largest relative change of a product" in out
     assert len(load_file(tmp_path / "out" / "adapter_model.safetensors")) == 8
@@ -48,8 +48,8 @@ def test_errors_are_one_line(adapter, tmp_path, monkeypatch, capsys):
     for arguments, message in (
         (("audit", tmp_path / "nowhere"), "not a folder"),
         (("audit", tmp_path), "has no adapter_config.json"),
-        (("balance", adapter, adapter), "not an empty folder"),
-        (("balance", adapter, tmp_path / "out", "--gauge", "flat"), "gauge must be one of"),
+        (("balance", adapter, "--out", adapter), "not an empty folder"),
+        (("balance", adapter, "--out", tmp_path / "out", "--gauge", "flat"), "gauge must be one of"),
         (("audit", adapter, "--json", tmp_path), "is a folder"),
     ):
         code, _, err = call(monkeypatch, capsys, *arguments)

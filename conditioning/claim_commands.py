@@ -1,0 +1,174 @@
+"""The commands `list`, `verify` and `replay`, the same for one package's claims and for all of them.
+
+What computes is imported when a command runs, so that its help costs nothing.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorakappa.shared.command_line import console, errors
+from lorakappa.shared.options import Jobs, JsonFile, Quiet
+from lorakappa.shared.packages import PACKAGES
+from lorakappa.shared.records import ensure_writable, provenance, write_json
+
+if TYPE_CHECKING:
+    from lorakappa.conditioning.verification import Claim, Verdict
+    from lorakappa.conditioning.verification.examination import Known
+
+DEFAULT_SEED = 0
+
+ClaimPackage = Annotated[str | None, typer.Option("--package", help="Only the claims of this package.")]
+Source = Annotated[str | None, typer.Option(help="Only claims whose source contains this, in any case.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Instances per claim; its own default.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws.")]
+
+
+def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
+    """Adds `list`, `verify` and `replay` to a command line.
+
+    Args:
+        app: the application.
+        modules: module of the claims by package.
+    """
+
+    @app.command("list")
+    def list_claims(package: ClaimPackage = None, source: Source = None) -> None:
+        """List the claims with their recorded verdicts."""
+        from lorakappa.conditioning.verification import report
+        from lorakappa.conditioning.verification.examination import known_claims, select
+
+        for entries in _by_package(select(known_claims(modules), package=package, source=source)).values():
+            console.print(report.claims_table(entry.claim for entry in entries))
+
+    @app.command()
+    def verify(
+        ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; all if none.")] = None,
+        package: ClaimPackage = None,
+        source: Source = None,
+        trials: Trials = None,
+        seed: Seed = DEFAULT_SEED,
+        jobs: Jobs = None,
+        json_file: JsonFile = None,
+        markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+        quiet: Quiet = False,
+    ) -> int:
+        """Examine claims; exit 0 if every verdict equals the recorded one, else 1."""
+        from lorakappa.conditioning.verification import report
+        from lorakappa.conditioning.verification.examination import examine, known_claims, select
+
+        chosen = select(known_claims(modules), ids or [], package=package, source=source)
+        if json_file is not None:
+            ensure_writable(json_file)
+        chosen = _installed(chosen, needed=bool(ids or package))
+        verdicts = examine(chosen, trials=trials, seed=seed, jobs=jobs or os.cpu_count() or 1, quiet=quiet)
+        if json_file is not None:
+            made = zip(chosen, verdicts, strict=True)
+            origin = {"provenance": provenance(seed=seed)}
+            write_json(json_file, [verdict.as_json() | {"package": known.package} | origin for known, verdict in made])
+        if markdown:
+            print(report.markdown_table(verdicts))
+        elif not quiet:
+            grouped = _by_package(chosen)
+            for name, entries in grouped.items():
+                listed = {entry.claim.id for entry in entries}
+                rows = [verdict for verdict in verdicts if verdict.claim.id in listed]
+                console.print(report.verdict_table(rows, title=f"\n{name}" if len(grouped) > 1 else None))
+            console.print(_closing(verdicts))
+        return int(not all(verdict.as_recorded for verdict in verdicts))
+
+    @app.command()
+    def replay(
+        id: Annotated[str, typer.Argument(metavar="ID", help="The claim.")],
+        file: Annotated[Path | None, typer.Option("--from", help="Verdicts written by verify --json.")] = None,
+        trials: Trials = None,
+        seed: Seed = DEFAULT_SEED,
+    ) -> int:
+        """Print a claim with its counterexample (or tight case) and recompute both sides exactly."""
+        from fractions import Fraction
+
+        from lorakappa.conditioning.verification import AlgebraicClaim, Shape, report
+        from lorakappa.conditioning.verification.examination import known_claims, select
+
+        claim = select(known_claims(modules), [id])[0].claim
+        if not isinstance(claim, AlgebraicClaim):
+            report.print_claim(console, claim)
+            console.print(f"\nrests on measurements, not on an exact instance: run lorakappa verify {id}")
+            return 0
+        found = _saved_instance(file, id) if file is not None else _search_again(claim, trials, seed)
+        report.print_claim(console, claim)
+        if found is None:
+            console.print("\nno counterexample, and no case of equality on record: nothing to replay")
+            return 0
+        shape, parameters = Shape(**found["shape"]), tuple(Fraction(x) for x in found["parameters"])
+        instance, comparison = claim.evaluate(shape, parameters)
+        outcome = "equal to 2⁻¹⁰⁰" if comparison.indistinguishable else "undecided"
+        if comparison.certainly_false or comparison.certainly_true:
+            outcome = "violated" if comparison.certainly_false else "satisfied"
+        report.print_instance(console, claim, instance, f"left {comparison.relation} right: {outcome}")
+        return 0
+
+
+def _by_package(chosen: "Sequence[Known]") -> "dict[str, list[Known]]":
+    """The claims of each package, in order."""
+    grouped: dict[str, list[Known]] = {}
+    for entry in chosen:
+        grouped.setdefault(entry.package, []).append(entry)
+    return grouped
+
+
+def _installed(chosen: "Sequence[Known]", *, needed: bool) -> "list[Known]":
+    """The claims that can be examined here; what others need is said on stderr.
+
+    Args:
+        chosen: claims.
+        needed: whether they were asked for by name.
+
+    Raises:
+        ModuleNotFoundError: if one that is needed, or all, want an extra that is not installed.
+    """
+    from lorakappa.shared.extras import install_hint
+
+    kept: list[Known] = []
+    for name, entries in _by_package(chosen).items():
+        hint = install_hint(PACKAGES[name].extra)
+        if hint is None:
+            kept += entries
+        elif needed:
+            raise ModuleNotFoundError(f"the claims of {name} need {hint}")
+        else:
+            errors.print(f"{len(entries)} claims of {name} are not examined: they need {hint}", markup=False)
+    return kept
+
+
+def _closing(verdicts: "list[Verdict]") -> str:
+    counts = {name: sum(v.verdict == name for v in verdicts) for name in ("holds", "refuted", "inconclusive")}
+    text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    wrong = [verdict.claim.id for verdict in verdicts if not verdict.as_recorded]
+    text += "; all as recorded" if not wrong else f"; NOT as recorded: {', '.join(wrong)}"
+    return f"\n{text}. holds: no counterexample found, which is evidence, not proof; refuted: see lorakappa replay ID"
+
+
+def _search_again(claim: "Claim", trials: int | None, seed: int) -> dict[str, Any] | None:
+    verdict = claim.examine(trials=trials, seed=seed)
+    if verdict.counterexample is not None:
+        return verdict.counterexample.as_json()
+    return verdict.evidence.get("tight")
+
+
+def _saved_instance(file: Path, id: str) -> dict[str, Any] | None:
+    try:
+        entries = {
+            entry["id"]: entry["counterexample"] or entry["evidence"].get("tight")
+            for entry in json.loads(file.read_text(encoding="utf-8"))
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{file} is not a file written by verify --json ({error})") from None
+    if id not in entries:
+        raise ValueError(f"{file} has no verdict on {id}")
+    found: dict[str, Any] | None = entries[id]
+    return found

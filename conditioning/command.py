@@ -1,0 +1,50 @@
+"""Command line of the exact theory: `list`, `verify`, `replay` and `kappa`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorakappa.conditioning.claim_commands import add_claim_commands
+from lorakappa.shared.command_line import console, new_app
+from lorakappa.shared.packages import CLAIMS, PACKAGES
+
+app = new_app(PACKAGES["conditioning"].summary)
+add_claim_commands(app, {"conditioning": CLAIMS["conditioning"]})
+
+
+@app.command()
+def kappa(
+    file: Annotated[Path, typer.Argument(help=".npz with A (a, r), B (r, b) and Z (a, b).")],
+    rtol: Annotated[float, typer.Option(min=0, help="Accepted ‖AB − Z_r‖/‖Z_r‖.")] = 1e-6,
+) -> None:
+    """Print κ of ½‖Z − AB‖² at a minimizer, its bounds, and what balancing would make of it."""
+    from rich.table import Table
+
+    from lorakappa import conditioning
+    from lorakappa.conditioning.checks import as_matrix
+    from lorakappa.shared.records import read_npz
+
+    try:
+        arrays = read_npz(file)
+    except ValueError as error:
+        raise ValueError(f"{file} is not an .npz archive of arrays: {error}") from None
+    missing = sorted({"A", "B", "Z"} - set(arrays))
+    if missing:
+        raise ValueError(f"{file} has no array named {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
+    A, B, Z = (as_matrix(name, arrays[name]) for name in "ABZ")
+    mu, L = conditioning.extreme_eigenvalues(A, B, Z, rtol=rtol)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows = {
+        "κ = L/μ": L / mu,
+        "L": L,
+        "μ": mu,
+        "κ after balancing": conditioning.condition_number(*conditioning.balance(A, B), Z, rtol=rtol),
+        "balancing gap ‖AᵀA − BBᵀ‖": conditioning.balancing_gap(A, B),
+    }
+    for form in ("paper", "corrected"):
+        lower, upper = conditioning.kappa_bounds(A, B, Z, form=form, rtol=rtol)
+        rows |= {f"lower bound ({form})": lower, f"upper bound ({form})": upper}
+    for name, value in rows.items():
+        table.add_row(name, f"{value:.6g}")
+    console.print(table)

@@ -1,0 +1,141 @@
+"""Claims found by package, chosen, and examined several at a time in processes of their own."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, fields
+from importlib import import_module
+from multiprocessing import get_context
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lorakappa.conditioning.verification.claim import Claim, Verdict
+from lorakappa.shared.command_line import errors
+
+
+@dataclass(frozen=True)
+class Known:
+    """A claim, and where it is made.
+
+    Attributes:
+        package: that makes it.
+        module: whose `CLAIMS` holds it, for workers to find it by its id.
+        claim: itself.
+    """
+
+    package: str
+    module: str
+    claim: Claim
+
+
+def known_claims(modules: Mapping[str, str]) -> dict[str, Known]:
+    """The claims of some packages by id, in order.
+
+    Args:
+        modules: module of the claims by package.
+
+    Raises:
+        ValueError: if two packages make claims of one id.
+    """
+    known: dict[str, Known] = {}
+    for package, module in modules.items():
+        for id, claim in import_module(module).CLAIMS.items():
+            if id in known:
+                raise ValueError(f"{known[id].package} and {package} both make a claim called {id}")
+            known[id] = Known(package, module, claim)
+    return known
+
+
+def select(
+    known: Mapping[str, Known], ids: Sequence[str] = (), *, package: str | None = None, source: str | None = None
+) -> list[Known]:
+    """Some claims: those named, in the order given, or all; of them those of a package and of a source.
+
+    Args:
+        known: claims by id.
+        ids: names; empty for all.
+        package: name of a package, or None.
+        source: part of a claim's source in any case, such as "poster" or "theorem 3", or None.
+
+    Raises:
+        ValueError: if an id or the package is unknown, or no claim is left.
+    """
+    if unknown := [id for id in ids if id not in known]:
+        close = difflib.get_close_matches(unknown[0], known, n=3)
+        hint = f"; is it {' or '.join(close)}?" if close else ""
+        raise ValueError(f"unknown claim {', '.join(unknown)}{hint}; `list` shows the {len(known)} there are")
+    packages = dict.fromkeys(entry.package for entry in known.values())
+    if package is not None and package not in packages:
+        raise ValueError(f"{package} makes no claims; choose from {', '.join(packages)}")
+    found = [known[id] for id in ids] if ids else list(known.values())
+    found = [entry for entry in found if package in (None, entry.package)]
+    if source is not None:
+        found = [entry for entry in found if source.lower() in entry.claim.source.lower()]
+    if not found:
+        raise ValueError("no claim is left to choose: leave out --package or --source")
+    return found
+
+
+def examine(known: Iterable[Known], *, trials: int | None, seed: int, jobs: int, quiet: bool = False) -> list[Verdict]:
+    """Examines claims, package after package, `jobs` at a time, under a progress bar on stderr.
+
+    Args:
+        known: claims.
+        trials: as for `Claim.examine`.
+        seed: as for `Claim.examine`.
+        jobs: number of processes; 1 stays in this one.
+        quiet: no progress bar.
+
+    Returns:
+        Verdicts in the order of the claims; they do not depend on `jobs`.
+    """
+    chosen = list(known)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    verdicts: dict[str, Verdict] = {}
+    with Progress(*columns, console=errors, transient=True, disable=quiet) as progress:
+        task = progress.add_task("", total=len(chosen))
+
+        def report(found: Mapping[str, Verdict]) -> None:
+            verdicts.update(found)
+            progress.update(task, completed=len(verdicts), description=next(reversed(found)))
+
+        for module in dict.fromkeys(entry.module for entry in chosen):
+            claims = [entry.claim for entry in chosen if entry.module == module]
+            groups = _examined_together(claims)
+            if jobs == 1 or len(groups) == 1:
+                for claim in claims:
+                    progress.update(task, description=claim.id)
+                    report({claim.id: claim.examine(trials=trials, seed=seed)})
+                continue
+            by_id = {claim.id: claim for claim in claims}
+            with ProcessPoolExecutor(min(jobs, len(groups)), mp_context=get_context("spawn")) as pool:
+                futures = [pool.submit(_examine_by_id, module, [c.id for c in group], trials, seed) for group in groups]
+                for done in as_completed(futures):
+                    report({id: Verdict(claim=by_id[id], **found) for id, found in done.result().items()})
+    return [verdicts[entry.claim.id] for entry in chosen]
+
+
+def _examined_together(claims: list[Claim]) -> list[list[Claim]]:
+    """Groups of claims for one process each: those that share an experiment stay together, the largest first."""
+    groups: dict[str, list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault(claim.experiment or claim.id, []).append(claim)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _examine_by_id(module: str, ids: list[str], trials: int | None, seed: int) -> dict[str, dict[str, Any]]:
+    """A worker's job: verdicts by id, without the claims themselves, which need not be picklable."""
+    known = import_module(module).CLAIMS
+    verdicts = {id: known[id].examine(trials=trials, seed=seed) for id in ids}
+    return {
+        id: {field.name: getattr(verdict, field.name) for field in fields(verdict) if field.name != "claim"}
+        for id, verdict in verdicts.items()
+    }

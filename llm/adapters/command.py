@@ -1,0 +1,59 @@
+"""The commands `audit` and `balance` for adapters on disk."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorakappa.shared.command_line import console
+from lorakappa.shared.options import JsonFile
+
+AdapterFolder = Annotated[Path, typer.Argument(help="Folder written by PEFT's save_pretrained.")]
+
+
+def audit(adapter: AdapterFolder, json_file: JsonFile = None) -> None:
+    """Singular values, balancing gap and κ bound of every layer, now and after balancing, worst first."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from lorakappa.llm.adapters.audit import audit_adapter
+    from lorakappa.shared.records import ensure_writable, provenance, write_json
+
+    if json_file is not None:
+        ensure_writable(json_file)
+    layers = audit_adapter(adapter)
+    table = Table("layer", "rank", "σ(A)", "σ(B)", "σ(AB)", "gap", "κ bound", "balanced", box=None)
+    for layer in layers:
+        table.add_row(
+            layer.name.removeprefix("base_model.model."),
+            f"{layer.rank} of {layer.r}",
+            *(f"{s[0]:.3g} … {s[-1]:.3g}" for s in (layer.sigma_A, layer.sigma_B, layer.sigma_AB)),
+            f"{layer.relative_gap:.2g}",
+            f"{layer.kappa_bound:.4g}",
+            f"{layer.kappa_bound_balanced:.4g}",
+        )
+    console.print(table)
+    console.print("gap: ‖AᵀA − BBᵀ‖/(‖A‖² + ‖B‖²). κ bound: (σ₁(A)² + σ₁(B)²)/min σ_r², balanced 2s₁/s_r.")
+    if json_file is not None:
+        from lorakappa.figures.drawing import draw_file
+
+        file = write_json(json_file, {**provenance(), "layers": [asdict(layer) for layer in layers]})
+        drawn = draw_file("audit", file) if file.suffix == ".json" else []
+        console.print("saved", file, *drawn)
+
+
+def balance(
+    adapter: AdapterFolder,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist or be empty.")],
+    gauge: Annotated[
+        str, typer.Option(help="Which balanced pair: hyperbalanced, nearest, symmetric.")
+    ] = "hyperbalanced",
+) -> None:
+    """Write an adapter with the same products and balanced factors, everything else carried over."""
+    from lorakappa.llm.adapters.disk import balance_adapter
+
+    changes = balance_adapter(adapter, out, gauge=gauge)  # type: ignore[arg-type]  # checked there
+    name, largest = max(changes.items(), key=lambda entry: entry[1])
+    console.print(f"{len(changes)} pairs balanced; largest relative change of a product {largest:.2g} ({name})")
+    console.print("saved", out)

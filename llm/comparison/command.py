@@ -1,0 +1,292 @@
+"""The commands `compare`, `finetune`, `methods` and `presets`."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorakappa.llm.data.options import Columns, Data, Dtype, Model, Modules, chosen_data
+from lorakappa.shared.command_line import console
+from lorakappa.shared.options import RESULTS, Jobs, Out, Quiet, Seed, integers, names
+
+if TYPE_CHECKING:
+    from lorakappa.llm.comparison.presets import Preset
+    from lorakappa.llm.comparison.protocol import Outcome
+
+PresetName = Annotated[str | None, typer.Option("--preset", help="Settings to start from (`presets` lists them).")]
+Examples = Annotated[str | None, typer.Option(help="TRAIN,VALIDATION,TEST numbers of examples.")]
+PresetSteps = Annotated[int | None, typer.Option(help="Optimizer steps of every run.")]
+BatchSize = Annotated[int | None, typer.Option(help="Examples per micro-batch.")]
+Accumulation = Annotated[int | None, typer.Option(help="Micro-batches per step.")]
+MaxLength = Annotated[int | None, typer.Option(help="Tokens per example; longer ones are dropped.")]
+Schedule = Annotated[str | None, typer.Option(help="Learning rate: constant, linear or cosine.")]
+Warmup = Annotated[float | None, typer.Option(help="Share of the steps of warm-up from 0.")]
+WeightDecay = Annotated[float | None, typer.Option(help="Of AdamW.")]
+Clip = Annotated[float | None, typer.Option(help="Largest gradient norm; 0 for none.")]
+Dropout = Annotated[float | None, typer.Option(help="Of the adapter.")]
+Targets = Annotated[str | None, typer.Option(help="Module names, comma-separated; all linear ones by default.")]
+Evaluations = Annotated[int | None, typer.Option(help="Measurements of the validation loss beside the start.")]
+Generate = Annotated[int | None, typer.Option(help="Test examples answered by greedy decoding.")]
+Checkpointing = Annotated[bool | None, typer.Option(help="Recompute activations to save memory.")]
+CheckpointEvery = Annotated[int | None, typer.Option(help="Steps between checkpoints to resume from; 0 for none.")]
+
+
+def compare(
+    preset: PresetName = None,
+    model: Model = None,
+    dtype: Dtype = None,
+    data: Data = None,
+    modules: Modules = "",
+    columns: Columns = None,
+    examples: Examples = None,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated (`methods` lists them); baseline first.")] = None,
+    ranks: Annotated[str | None, typer.Option(help="Values of r, comma-separated.")] = None,
+    learning_rates: Annotated[str | None, typer.Option(help="LO:HI:N, log-spaced, or a list.")] = None,
+    scalings: Annotated[str | None, typer.Option(help="Values of α/r: LO:HI:N or a list.")] = None,
+    lambdas: Annotated[str | None, typer.Option(help="Values of iLoRA's λ: LO:HI:N or a list.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
+    seed: Seed = 0,
+    extensions: Annotated[int | None, typer.Option(min=0, help="Learning rates added beyond an edge.")] = None,
+    steps: PresetSteps = None,
+    batch_size: BatchSize = None,
+    accumulation: Accumulation = None,
+    max_length: MaxLength = None,
+    schedule: Schedule = None,
+    warmup: Warmup = None,
+    weight_decay: WeightDecay = None,
+    clip: Clip = None,
+    dropout: Dropout = None,
+    targets: Targets = None,
+    evaluations: Evaluations = None,
+    generate: Generate = None,
+    gradient_checkpointing: Checkpointing = None,
+    checkpoint_every: CheckpointEvery = None,
+    jobs: Jobs = None,
+    cluster: Annotated[str | None, typer.Option(help="slurm: each run is a job of an array (submitit).")] = None,
+    cluster_options: Annotated[
+        str, typer.Option(help="KEY=VALUE,… for submitit: slurm_partition, timeout_min, gpus_per_node, …")
+    ] = "",
+    save_adapters: Annotated[bool, typer.Option("--save-adapters", help="Keep the adapter of every run.")] = False,
+    out: Out = RESULTS,
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods, each at its own best learning rate; the same command goes on where it was stopped."""
+    from functools import partial
+
+    from lorakappa.figures.drawing import draw_all, names_for
+    from lorakappa.llm.comparison import protocol
+    from lorakappa.llm.comparison.presets import preset_for
+    from lorakappa.llm.comparison.summary import save
+    from lorakappa.llm.comparison.workers import submit_runs
+    from lorakappa.llm.data.sources import load_splits
+    from lorakappa.shared.grids import parse_grid
+    from lorakappa.shared.method_names import split_method_names
+    from lorakappa.shared.records import ensure_folder
+
+    ensure_folder(out)
+    chosen = preset_for(model, preset)
+    settings = _changed(
+        chosen.plan.settings,
+        dtype=dtype,
+        steps=steps,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        max_length=max_length,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        clip=clip,
+        dropout=dropout,
+        targets=None if targets is None else tuple(names(targets)),
+        evaluations=_evaluations(chosen, evaluations, steps),
+        generate=generate,
+        gradient_checkpointing=gradient_checkpointing,
+        checkpoint_every=checkpoint_every,
+    )
+    plan = _changed(
+        chosen.plan,
+        methods=None if methods is None else tuple(split_method_names(methods)),
+        ranks=None if ranks is None else tuple(integers("ranks", ranks)),
+        learning_rates=None if learning_rates is None else parse_grid(learning_rates),
+        scalings=None if scalings is None else parse_grid(scalings),
+        strengths=None if lambdas is None else parse_grid(lambdas),
+        seeds=tuple(range(seed, seed + (len(chosen.plan.seeds) if seeds is None else seeds))),
+        extensions=extensions,
+        settings=settings,
+    )
+    splits = load_splits(data or chosen.data, **_data_options(chosen, data, modules, columns, examples), seed=0)
+    execute = None
+    if cluster is not None:
+        execute = partial(submit_runs, cluster=cluster, parameters=_key_values(cluster_options))
+    outcome = protocol.compare(
+        plan,
+        splits,
+        out / "llm-compare",
+        jobs=jobs or _default_jobs(),
+        keep_adapters=save_adapters,
+        execute=execute,
+        quiet=quiet,
+    )
+    files = save(outcome, out)
+    if not quiet:
+        _print_comparison(outcome)
+    for failure in outcome.failures:
+        console.print("failed:", failure)
+    drawn = draw_all(names_for("llm-compare"), out, out)
+    if not quiet:
+        console.print("saved", *files, *drawn)
+
+
+def finetune(
+    method: Annotated[str, typer.Argument(help="Name of a method (`methods` lists them).")] = "balora",
+    rank: Annotated[int, typer.Option(min=1, help="r.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 1e-3,
+    scaling: Annotated[float, typer.Option(help="α/r, which multiplies AB.")] = 1.0,
+    seed: Seed = 0,
+    preset: PresetName = None,
+    model: Model = None,
+    dtype: Dtype = None,
+    data: Data = None,
+    modules: Modules = "",
+    columns: Columns = None,
+    examples: Examples = None,
+    steps: PresetSteps = None,
+    batch_size: BatchSize = None,
+    accumulation: Accumulation = None,
+    max_length: MaxLength = None,
+    schedule: Schedule = None,
+    warmup: Warmup = None,
+    gradient_checkpointing: Checkpointing = None,
+    checkpoint_every: CheckpointEvery = None,
+    generate: Generate = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the adapter.")] = RESULTS / "adapter",
+) -> None:
+    """Fine-tune one adapter; `accelerate launch -m lorakappa.llm finetune` does so on several GPUs."""
+    import shutil
+
+    from lorakappa.llm.comparison.finetuning import finetune as train
+    from lorakappa.llm.comparison.presets import preset_for
+    from lorakappa.llm.comparison.runs import Task
+    from lorakappa.llm.comparison.settings import Run
+    from lorakappa.llm.data.sources import load_splits
+    from lorakappa.shared.records import ensure_folder, write_json
+
+    if "LOCAL_RANK" not in os.environ:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one process, one GPU: no DataParallel
+    ensure_folder(out)
+    chosen = preset_for(model, preset)
+    settings = _changed(
+        chosen.plan.settings,
+        dtype=dtype,
+        steps=steps,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        max_length=max_length,
+        schedule=schedule,
+        warmup=warmup,
+        gradient_checkpointing=gradient_checkpointing,
+        checkpoint_every=checkpoint_every,
+        generate=generate,
+        evaluations=_evaluations(chosen, None, steps),
+    )
+    splits = load_splits(data or chosen.data, **_data_options(chosen, data, modules, columns, examples), seed=0)
+    run = Run(method, rank, scaling, learning_rate, seed)
+    key = Task(run, settings, out, splits.digest, out).key  # other settings do not resume from here
+    work = out.with_name(f"{out.name}-checkpoints-{key[-12:]}")
+    record = train(run, settings, splits, work=work, adapter=out)
+    if int(os.environ.get("RANK", "0")) != 0:
+        return
+    shutil.rmtree(work, ignore_errors=True)  # or the next run would go on from its end
+    found = record["train_info"]
+    if found["status"] != "success":
+        raise ValueError(f"the training diverged: {record['run_info']['error_msg']}; try a lower --learning-rate")
+    last = found["metrics"][-1]
+    console.print(f"validation loss {last['valid loss']:.4g}, test loss {found['test_loss']:.4g} nats per answer token")
+    console.print("saved", out, write_json(out / "record.json", record))
+
+
+def methods() -> None:
+    """List the methods that `compare` knows, where they come from and their options."""
+    from rich.table import Table
+
+    from lorakappa.shared.methods import FINE_TUNES, SYNTAX
+
+    table = Table("method", "what it is", "from", "options", box=None)
+    for name, method in FINE_TUNES.items():
+        options = ", ".join(
+            f"{key}={value}" if isinstance(value, str) else f"{key}={value:g}" for key, value in method.items()
+        )
+        table.add_row(name, "", "", options)
+    console.print(table)
+    console.print(f"\n{SYNTAX}, e.g. ilora:lambda=0.1,factor=2 or balora@10, its map every 10 steps", markup=False)
+
+
+def presets() -> None:
+    """List the presets of `compare`."""
+    from rich.table import Table
+
+    from lorakappa.llm.comparison.presets import PRESETS
+
+    table = Table("preset", "what it is", "model", "data", box=None)
+    for name, preset in PRESETS.items():
+        table.add_row(name, preset.summary, preset.plan.settings.model, preset.data)
+    console.print(table)
+
+
+def _changed(base: Any, **values: Any) -> Any:
+    """A dataclass with those values replaced that are not None."""
+    return replace(base, **{name: value for name, value in values.items() if value is not None})
+
+
+def _evaluations(preset: "Preset", evaluations: int | None, steps: int | None) -> int | None:
+    """The number asked for; else the preset's, unless that is more than there are steps."""
+    return evaluations or (None if steps is None else max(1, min(preset.plan.settings.evaluations, steps)))
+
+
+def _data_options(
+    preset: "Preset", data: str | None, modules: str, columns: str | None, examples: str | None
+) -> dict[str, Any]:
+    """Arguments of `load_splits`: the preset's columns and sizes go with its own data unless overridden."""
+    sizes = preset.sizes if examples is None else tuple(integers("examples", examples))
+    if len(sizes) != 3:
+        raise ValueError(f"--examples wants three numbers, TRAIN,VALIDATION,TEST, not {examples!r}")
+    chosen = chosen_data(modules, columns)
+    if data is None and columns is None:
+        chosen["columns"] = preset.columns
+    return {
+        **chosen,
+        "resplit": preset.resplit and data is None,
+        **dict(zip(("train", "validation", "test"), sizes, strict=True)),
+    }
+
+
+def _key_values(text: str) -> dict[str, Any]:
+    pairs = [item.partition("=") for item in names(text)]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise ValueError(f"{text!r} must be KEY=VALUE pairs separated by commas")
+    return {key: int(value) if value.isdecimal() else value for key, _, value in pairs}
+
+
+def _default_jobs() -> int:
+    """One process per GPU, or per core."""
+    import torch
+
+    return torch.cuda.device_count() or os.cpu_count() or 1
+
+
+def _print_comparison(outcome: "Outcome") -> None:
+    """The best cells, and what they say on the claims; verdicts on record are about the tiny model and not shown."""
+    from rich.table import Table
+
+    from lorakappa.llm.comparison.claims import verdicts
+    from lorakappa.llm.comparison.summary import comparison_table
+
+    console.print(comparison_table(outcome))
+    table = Table("claim", "verdict", "what it rests on", box=None)
+    for verdict in verdicts(outcome):
+        table.add_row(verdict.claim.id, verdict.verdict, verdict.note)
+    if table.row_count:
+        console.print()
+        console.print(table)

@@ -1,0 +1,62 @@
+"""The command `curvature`."""
+
+from typing import Annotated
+
+import typer
+
+from lorakappa.llm.adapters.command import AdapterFolder
+from lorakappa.llm.data.options import Columns, Data, Dtype, Modules, chosen_data
+from lorakappa.shared.command_line import console
+from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, names
+
+
+def curvature(
+    adapter: AdapterFolder,
+    model: Annotated[str | None, typer.Option(help="Base model; the one that the adapter names by default.")] = None,
+    dtype: Dtype = None,
+    data: Data = None,
+    modules: Modules = "",
+    columns: Columns = None,
+    layers: Annotated[str | None, typer.Option(help="Parts of names or indices, comma-separated.")] = None,
+    examples: Annotated[int, typer.Option(min=1, help="Examples in the fixed batch; the time grows with them.")] = 4,
+    solver: Annotated[
+        str, typer.Option(help="Of the eigenvalues: dense, lanczos, or auto (dense where d permits).")
+    ] = "auto",
+    seed: Seed = 0,
+    out: Out = RESULTS,
+    quiet: Quiet = False,
+) -> None:
+    """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
+    from lorakappa.figures.drawing import draw_all, names_for
+    from lorakappa.llm.curvature import spectra
+    from lorakappa.llm.curvature.loading import load_adapted, validation_batch
+    from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
+    from lorakappa.llm.data.sources import MATHEMATICS, load_splits
+    from lorakappa.shared.records import ensure_folder, provenance, write_json
+
+    ensure_folder(out)
+    chosen = chosen_data(modules, columns)
+    adapted, tokenizer = load_adapted(adapter, model, dtype or "auto")
+    splits = load_splits(data or MATHEMATICS, **chosen, train=1, validation=examples, test=1, seed=seed)
+    report = spectra.curvature(
+        adapted,
+        validation_batch(splits, tokenizer, adapted.device),
+        layers=None if layers is None else names(layers),
+        solver=solver,  # type: ignore[arg-type]  # checked there
+        seed=seed,
+        progress=not quiet,
+    )
+    content = {
+        "experiment": "curvature",
+        "adapter": str(adapter),
+        **report.as_dict(),
+        "provenance": provenance(seed=seed),
+    }
+    file = write_json(out / "curvature.json", content)
+    drawn = draw_all(names_for("curvature"), out, out)
+    if not quiet:
+        for table in curvature_tables(report):
+            console.print(table)
+        for note in curvature_notes(report):
+            console.print(note)
+        console.print("saved", file, *drawn)

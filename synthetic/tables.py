@@ -1,0 +1,123 @@
+"""What an experiment found, as a table for the terminal."""
+
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from lorakappa.synthetic.experiments.duel import TIE
+from lorakappa.synthetic.results import Result
+
+
+def convergence_table(result: Result) -> Table:
+    """One row per method: its best step size and λ, and where it ended."""
+    table = Table(box=None)
+    table.add_column("method", no_wrap=True)
+    for name in ("step size", "λ", "median f − f*", "diverged", "trajectories/s", "log10 gain [95 %]"):
+        table.add_column(name)
+    gains = {line["method"]: _interval(line.get("log10_gain")) for line in result.meta["comparisons"]}
+    for line in result.meta["summary"]:
+        edge = " (edge of the grid)" if line["best_at_edge_of_grid"] else ""
+        table.add_row(
+            line["method"],
+            ", ".join(f"{gamma:.3g}" for gamma in line["step_size"][:3]) + edge,
+            ", ".join(f"{strength:g}" for strength in line["lambda"] or ())
+            + (" (edge)" if line["best_lambda_at_edge"] else ""),
+            f"{line['final_median']:.3g}",
+            f"{line['diverged']} of {line['trajectories']}",
+            f"{line['trajectories_per_second']:.0f}",
+            gains.get(line["method"], ""),
+        )
+    return table
+
+
+def rates_table(result: Result) -> Table:
+    """One row per rule: how the measured rates lie to the bound."""
+    table = Table("rule", "conclusive", "violations", "log rate / log bound: min, median, max", box=None)
+    for line in result.meta["summary"]:
+        table.add_row(
+            line["rule"],
+            f"{line['conclusive']} of {line['measurements']}",
+            str(line["violations"]),
+            ", ".join(f"{line[f'log_ratio_{key}']:.6g}" for key in ("min", "median", "max")),
+        )
+    return table
+
+
+def histogram_table(result: Result) -> Table:
+    """κ at balance, at random gauges and at limit points."""
+    table = Table(box=None, show_header=False)
+    keys = ("kappa_balanced", "kappa_median", "kappa_limit_median", "upper_bound_vacuous", "not_converged")
+    for key in keys:
+        value = result.meta[key]
+        table.add_row(key.replace("_", " "), "none" if value is None else f"{value:.6g}")
+    return table
+
+
+def phase_table(result: Result) -> Table:
+    """The gain over decay × size of the start."""
+    table = Table("decay \\ init std", *(f"{init_std:g}" for init_std in result.arrays["init_stds"]), box=None)
+    for decay, row in zip(result.arrays["decays"], result.arrays["gain"], strict=True):
+        table.add_row(f"{decay:g}", *(f"{gain:+.2f}" for gain in row))
+    return table
+
+
+def duel_table(result: Result) -> Table:
+    """One row per cell: who won, by how much, and everybody's gain over the first method."""
+    arrays, meta = result.arrays, result.meta
+    baseline, *others = meta["methods"]
+    table = Table("decay", "shape", "start", "winner", box=None)
+    table.add_column("ahead by [95 %]", no_wrap=True)
+    for name in (f"log10 {baseline}", *(f"+ {name}" for name in others)):
+        table.add_column(name, justify="right")
+    for i, j, k in np.ndindex(*arrays["winner"].shape):
+        winner, (median, low, high) = arrays["winner"][i, j, k], arrays["margin"][i, j, k]
+        base = np.median(arrays["log10"][i, j, k, 0])
+        table.add_row(
+            f"{arrays['decays'][i]:g}",
+            "×".join(str(size) for size in arrays["shapes"][j]),
+            meta["starts"][k],
+            meta["methods"][winner] if winner >= 0 else "tie" if winner == TIE else "–",
+            "" if np.isnan(median) else _interval({"median": median, "interval": (low, high)}),
+            f"{base:.2f}",
+            *(f"{gain:+.2f}" for gain in arrays["gain"][i, j, k, 1:]),
+        )
+    table.caption = "won: " + ", ".join(f"{name} {wins}" for name, wins in meta["wins"].items())
+    table.caption += f"; ties {meta['ties']}; + METHOD: decades gained over {baseline}"
+    return table
+
+
+def ratios_table(result: Result) -> Table:
+    """The final excess of every variant of the ratio, shape by shape."""
+    sizes = ["×".join(str(size) for size in shape) for shape in result.arrays["shapes"]]
+    table = Table("variant", *(f"log10 {size}" for size in sizes), box=None)
+    table.columns[0].no_wrap = True
+    for name, row in zip(result.meta["variants"], np.median(result.arrays["log10"], axis=-1).T, strict=True):
+        table.add_row(name, *(f"{value:.2f}" for value in row))
+    return table
+
+
+def settle_table(result: Result) -> Table:
+    """The exponents and gains of the critics' experiments."""
+    table = Table(box=None, show_header=False)
+    for key, value in result.meta.items():
+        if key.endswith("_exponent"):
+            table.add_row(key.replace("_", " "), f"{value:.3f}")
+    for key, value in result.meta["log10_gain"].items():
+        table.add_row(f"log10 gain {key.replace('_', ' ')}", _interval(value))
+    return table
+
+
+def manifold_table(result: Result) -> Table:
+    """The range of κ over the minimizers drawn."""
+    table = Table("minimizers", "κ: smallest, largest", box=None)
+    kappa = result.arrays["kappa"]
+    table.add_row(str(kappa.size), f"{kappa.min():.3g}, {kappa.max():.3g}")
+    return table
+
+
+def _interval(line: dict[str, Any] | None) -> str:
+    if line is None:
+        return ""
+    low, high = line["interval"] or (np.nan, np.nan)
+    return f"{line['median']:+.2f}" + ("" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
