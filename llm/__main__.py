@@ -15,6 +15,8 @@ from lorakappa.conditioning.verification import Claim
 from lorakappa.conditioning.verification.command import add_claim_commands
 from lorakappa.shared.command_line import console, new_app, run
 from lorakappa.shared.method_names import SYNTAX, split_method_names
+from lorakappa.shared.methods import VOCABULARY
+from lorakappa.shared.methods import names as method_names
 from lorakappa.shared.records import ensure_folder, ensure_writable, provenance, write_json
 
 app = new_app("LoRA on real language models: methods compared, adapters audited and balanced.")
@@ -288,16 +290,12 @@ def curvature(
 @app.command()
 def methods() -> None:
     """List the methods that `compare` knows, where they come from and their options."""
-    from lorakappa.llm.comparison.methods import METHODS
-
     table = Table("method", "what it is", "from", "options", box=None)
-    for name, method in METHODS.items():
-        options = ", ".join(
-            f"{key}={value}" if isinstance(value, str) else f"{key}={value:g}" for key, value in method.defaults.items()
-        )
-        table.add_row(name, method.summary, method.source, options)
+    for name in method_names("llm"):
+        method = VOCABULARY[name]
+        table.add_row(name, method.summary, method.source, method.show_options("llm"))
     console.print(table)
-    console.print(f"\n{SYNTAX}, e.g. ilora:lambda=0.1,scale=2 or balora@10, its map every 10 steps", markup=False)
+    console.print(f"\n{SYNTAX}, e.g. ilora:lambda=0.1,factor=2 or balora@10, its map every 10 steps", markup=False)
 
 
 @app.command()

@@ -12,13 +12,13 @@ from lorakappa.conditioning.verification import Claim
 from lorakappa.conditioning.verification.command import add_claim_commands
 from lorakappa.shared.command_line import console, new_app, run
 from lorakappa.shared.method_names import SYNTAX, split_method_names
+from lorakappa.shared.methods import names as method_names
 from lorakappa.shared.records import ensure_folder
 from lorakappa.synthetic.experiments.duel import GRID as DUEL_GRID
 from lorakappa.synthetic.experiments.duel import METHODS as DUELLISTS
 from lorakappa.synthetic.experiments.duel import STEPS as DUEL_STEPS
-from lorakappa.synthetic.methods import CHOICES
 from lorakappa.synthetic.optimizers import OPTIMIZERS
-from lorakappa.synthetic.problems import LOSSES, Settings
+from lorakappa.synthetic.problems import LOSSES, ProblemSettings
 from lorakappa.synthetic.results import Result, save
 from lorakappa.synthetic.selection import CRITERIA, TUNING
 from lorakappa.synthetic.targets import STARTS, TARGETS
@@ -28,7 +28,7 @@ app = new_app("Simulated training with LoRA, BaLoRA, iLoRA and others, and measu
 
 
 def load_claims() -> Mapping[str, Claim]:
-    """The claims of this room."""
+    """The claims of this package."""
     from lorakappa.synthetic.claims import CLAIMS
 
     return CLAIMS
@@ -37,6 +37,8 @@ def load_claims() -> Mapping[str, Claim]:
 add_claim_commands(app, load_claims, "synthetic")
 
 ALL_STRENGTHS = ",".join(f"{strength:g}" for strength in STRENGTHS)
+
+CHOICES = ", ".join(method_names("synthetic"))
 
 ALL_DUELLISTS = ",".join(DUELLISTS)
 
@@ -48,7 +50,7 @@ Shape = Annotated[tuple[int, int], typer.Option(help="Rows and columns of AB.")]
 Rank = Annotated[int, typer.Option(help="Rank r of AB.")]
 Target = Annotated[str, typer.Option(help=f"Spectrum: {', '.join(TARGETS)}.")]
 Start = Annotated[str, typer.Option(help=f"Starting point: {', '.join(STARTS)}.")]
-Scale = Annotated[float, typer.Option(help="Standard deviation of the starting entries.")]
+InitStd = Annotated[float, typer.Option(help="Standard deviation of the random starting entries.")]
 Steps = Annotated[int, typer.Option(help="Number of steps.")]
 StepSizes = Annotated[str, typer.Option(help='"auto", "auto:N", one number, or LO:HI:N, log-spaced.')]
 Select = Annotated[str, typer.Option(help=f"What a step size is chosen by: {', '.join(CRITERIA)}.")]
@@ -64,8 +66,8 @@ def convergence(
     rank: Rank = 4,
     target: Target = "gaussian",
     start: Start = "lora",
-    scale: Scale = 1.0,
-    scaling: Annotated[float, typer.Option(help="λ of the one-layer loss.")] = 1.0,
+    init_std: InitStd = 1.0,
+    scaling: Annotated[float, typer.Option(help="α/r, the factor of AB in the one-layer loss.")] = 1.0,
     optimizer: OptimizerName = "gd",
     methods: Methods = "lora,balora",
     steps: Steps = 100,
@@ -83,7 +85,7 @@ def convergence(
     from lorakappa.synthetic.experiments.convergence import convergence as experiment
 
     ensure_folder(out)
-    settings = Settings(loss, shape, rank, target, start, scale, scaling, seeds, seed)
+    settings = ProblemSettings(loss, shape, rank, target, start, init_std, scaling, seeds, seed)
     result = experiment(
         settings,
         optimizer=optimizer,
@@ -127,7 +129,7 @@ def rates(
     instances: Annotated[int, typer.Option(help="Random instances per rule.")] = 50,
     spread: Annotated[float, typer.Option(help="Spread of the gauges: 0 is balanced.")] = 0.3,
     kappa_max: Annotated[float, typer.Option(help="Draw again above this κ.")] = 100.0,
-    max_steps: Annotated[int, typer.Option(help="End of every run.")] = 20_000,
+    steps: Annotated[int, typer.Option(help="Steps of every run, at most.")] = 20_000,
     seed: Seed = 0,
     out: Out = Path("results"),
     quiet: Quiet = False,
@@ -144,7 +146,7 @@ def rates(
         instances=instances,
         spread=spread,
         kappa_max=kappa_max,
-        max_steps=max_steps,
+        steps=steps,
         seed=seed,
         quiet=quiet,
     )
@@ -165,11 +167,11 @@ def kappa_histogram(
     rank: Rank = 4,
     target: Target = "gaussian",
     start: Start = "lora",
-    scale: Scale = 1.0,
+    init_std: InitStd = 1.0,
     draws: Annotated[int, typer.Option(help="Random gauges.")] = 1000,
     limits: Annotated[int, typer.Option(help="GD runs whose limit points are taken.")] = 100,
     spread: Annotated[float, typer.Option(help="Spread of the gauges.")] = 0.5,
-    max_steps: Annotated[int, typer.Option(help="End of every GD run.")] = 20_000,
+    steps: Annotated[int, typer.Option(help="Steps of every GD run, at most.")] = 20_000,
     seed: Seed = 0,
     out: Out = Path("results"),
     quiet: Quiet = False,
@@ -178,8 +180,8 @@ def kappa_histogram(
     from lorakappa.synthetic.experiments.kappa_histogram import kappa_histogram as experiment
 
     ensure_folder(out)
-    settings = Settings(shape=shape, rank=rank, target=target, start=start, scale=scale, seed=seed)
-    result = experiment(settings, draws=draws, limits=limits, spread=spread, max_steps=max_steps, quiet=quiet)
+    settings = ProblemSettings(shape=shape, rank=rank, target=target, start=start, init_std=init_std, seed=seed)
+    result = experiment(settings, draws=draws, limits=limits, spread=spread, steps=steps, quiet=quiet)
     table = Table(box=None, show_header=False)
     keys = ("kappa_balanced", "kappa_median", "kappa_limit_median", "upper_bound_vacuous", "not_converged")
     for key in keys:
@@ -192,9 +194,9 @@ def kappa_histogram(
 def phase(
     shape: Shape = (20, 20),
     rank: Rank = 4,
-    family: Annotated[str, typer.Option(help="Spectrum family: geometric or power-law.")] = "geometric",
-    decays: Annotated[str, typer.Option(help="Comma-separated parameters of the family.")] = "0.5,0.6,0.7,0.8,0.9",
-    scales: Annotated[str, typer.Option(help="Comma-separated initialization scales.")] = "0.01,0.03,0.1,0.3,1",
+    spectrum: Annotated[str, typer.Option(help="Kind of spectrum: geometric or power-law.")] = "geometric",
+    decays: Annotated[str, typer.Option(help="Comma-separated parameters of the spectrum.")] = "0.5,0.6,0.7,0.8,0.9",
+    init_stds: Annotated[str, typer.Option(help="Comma-separated values of --init-std.")] = "0.01,0.03,0.1,0.3,1",
     start: Start = "lora",
     optimizer: OptimizerName = "gd",
     methods: Annotated[str, typer.Option(help="Two methods, comma-separated.")] = "lora,balora",
@@ -206,16 +208,16 @@ def phase(
     out: Out = Path("results"),
     quiet: Quiet = False,
 ) -> None:
-    """A map of the gain over spectrum decay × initialization scale."""
+    """A map of the gain over spectrum decay × standard deviation of the start."""
     from lorakappa.synthetic.experiments.phase import phase as experiment
 
     ensure_folder(out)
     names = split_method_names(methods)
     result = experiment(
-        Settings(shape=shape, rank=rank, start=start, seeds=seeds, seed=seed),
-        family=family,
+        ProblemSettings(shape=shape, rank=rank, start=start, seeds=seeds, seed=seed),
+        spectrum=spectrum,
         decays=_numbers("decays", decays),
-        scales=_numbers("scales", scales),
+        init_stds=_numbers("init-stds", init_stds),
         optimizer=optimizer,
         methods=names,
         steps=steps,
@@ -223,7 +225,7 @@ def phase(
         select=select,
         quiet=quiet,
     )
-    table = Table("decay \\ scale", *(f"{scale:g}" for scale in result.arrays["scales"]), box=None)
+    table = Table("decay \\ init std", *(f"{init_std:g}" for init_std in result.arrays["init_stds"]), box=None)
     for decay, row in zip(result.arrays["decays"], result.arrays["gain"], strict=True):
         table.add_row(f"{decay:g}", *(f"{gain:+.2f}" for gain in row))
     _finish(result, out, table, quiet)
@@ -232,12 +234,12 @@ def phase(
 @app.command()
 def duel(
     methods: Methods = ALL_DUELLISTS,
-    family: Annotated[str, typer.Option(help="Spectrum family: geometric or power-law.")] = "geometric",
-    decays: Annotated[str, typer.Option(help="Comma-separated parameters of the family.")] = "0.5,0.7,0.9",
+    spectrum: Annotated[str, typer.Option(help="Kind of spectrum: geometric or power-law.")] = "geometric",
+    decays: Annotated[str, typer.Option(help="Comma-separated parameters of the spectrum.")] = "0.5,0.7,0.9",
     shapes: Annotated[str, typer.Option(help="Comma-separated shapes of AB.")] = "40x10,20x20,10x40",
     starts: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(STARTS)}.")] = "lora,balanced,gaussian",
     rank: Rank = 4,
-    scale: Scale = 0.3,
+    init_std: InitStd = 0.3,
     optimizer: OptimizerName = "gd",
     steps: Steps = DUEL_STEPS,
     step_sizes: StepSizes = DUEL_GRID,
@@ -254,9 +256,9 @@ def duel(
 
     ensure_folder(out)
     result = experiment(
-        Settings(rank=rank, scale=scale, seeds=seeds, seed=seed),
+        ProblemSettings(rank=rank, init_std=init_std, seeds=seeds, seed=seed),
         methods=split_method_names(methods),
-        family=family,
+        spectrum=spectrum,
         decays=_numbers("decays", decays),
         shapes=_shapes(shapes),
         starts=[name.strip() for name in starts.split(",") if name.strip()],
@@ -293,13 +295,13 @@ def duel(
 @app.command()
 def ratios(
     method: Annotated[str, typer.Option(help="ilora or pilora.")] = "ilora",
-    scales: Annotated[str, typer.Option(help="Comma-separated c of the ratio c·r/m.")] = "0.0625,0.25,0.5,1,2,4,16",
+    factors: Annotated[str, typer.Option(help="Comma-separated c of the ratio c·r/m.")] = "0.0625,0.25,0.5,1,2,4,16",
     powers: Annotated[str, typer.Option(help="Comma-separated p of the ratio (r/m)^p.")] = "-1,0,0.5,1,1.5,2",
     shapes: Annotated[str, typer.Option(help="Comma-separated shapes of AB.")] = "40x10,20x20,10x40",
     rank: Rank = 4,
     target: Target = "geometric:0.7",
     start: Start = "lora",
-    scale: Scale = 0.3,
+    init_std: InitStd = 0.3,
     optimizer: OptimizerName = "gd",
     steps: Steps = DUEL_STEPS,
     step_sizes: StepSizes = DUEL_GRID,
@@ -310,13 +312,13 @@ def ratios(
     quiet: Quiet = False,
 ) -> None:
     """ILoRA's ratio: final loss with c·r/m and with (r/m)^p, each at its best step size and λ."""
-    from lorakappa.synthetic.experiments.duel import ratios as experiment
+    from lorakappa.synthetic.experiments.ratios import ratios as experiment
 
     ensure_folder(out)
     result = experiment(
-        Settings(rank=rank, target=target, start=start, scale=scale, seeds=seeds, seed=seed),
+        ProblemSettings(rank=rank, target=target, start=start, init_std=init_std, seeds=seeds, seed=seed),
         method=method,
-        scales=_numbers("scales", scales),
+        factors=_numbers("factors", factors),
         powers=_numbers("powers", powers),
         shapes=_shapes(shapes),
         optimizer=optimizer,
@@ -339,7 +341,7 @@ def settle(
     rank: Rank = 4,
     target: Target = "gaussian",
     start: Start = "lora",
-    scale: Scale = 1.0,
+    init_std: InitStd = 1.0,
     steps: Steps = 100,
     step_sizes: StepSizes = "auto",
     seeds: Seeds = 8,
@@ -351,7 +353,9 @@ def settle(
     from lorakappa.synthetic.experiments.settle import settle as experiment
 
     ensure_folder(out)
-    settings = Settings(shape=shape, rank=rank, target=target, start=start, scale=scale, seeds=seeds, seed=seed)
+    settings = ProblemSettings(
+        shape=shape, rank=rank, target=target, start=start, init_std=init_std, seeds=seeds, seed=seed
+    )
     result = experiment(settings, steps=steps, step_sizes=step_sizes, quiet=quiet)
     table = Table(box=None, show_header=False)
     for key, value in result.meta.items():
