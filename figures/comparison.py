@@ -1,6 +1,6 @@
 """What the figures of a comparison of methods share: reading it, seeds and their mean, one legend.
 
-`llm-compare.json` lists under "cells" every (method, variant, rank, scale, learning rate) that was run and under
+`llm-compare.json` lists under "cells" every (method, variant, rank, scaling, learning rate) that was run and under
 "best" the chosen one per method and rank; `llm-compare.npz` holds the curves of the latter, in the same order.
 """
 
@@ -40,11 +40,11 @@ def best(saved: Saved, rank: int) -> dict[str, tuple[int, dict[str, Any]]]:
 
 
 def cells(saved: Saved, method: str, rank: int) -> list[dict[str, Any]]:
-    """The cells of a method at a rank, by scale and learning rate; of several variants those of the best one."""
+    """The cells of a method at a rank, by scaling and learning rate; of several variants those of the best one."""
     mine = [cell for cell in saved.value("cells") if cell["method"] == method and cell["rank"] == rank]
     _, chosen = best(saved, rank).get(method, (0, mine[0] if mine else {}))
     mine = [cell for cell in mine if cell.get("variant") == chosen.get("variant")]
-    return sorted(mine, key=lambda cell: (cell["scale"], cell["learning_rate"]))
+    return sorted(mine, key=lambda cell: (cell["scaling"], cell["learning_rate"]))
 
 
 def losses(saved: Saved, cell: dict[str, Any]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from lorakappa.figures import (
     overhead,
     phase,
     rates,
+    ratios,
     robustness,
     settle,
 )
@@ -39,14 +40,14 @@ class Kind:
     Attributes:
         plot: makes the figure of a saved result.
         data: name of that result.
-        room: package whose command makes it.
+        package: whose command makes it.
         command: that command; the default is named after the data.
         arrays: whether the result has arrays; otherwise it is JSON only.
     """
 
     plot: Callable[[Saved], Figure]
     data: str
-    room: str = "synthetic"
+    package: str = "synthetic"
     command: str = "{data} --out {folder}"
     arrays: bool = True
 
@@ -70,7 +71,7 @@ FIGURES: dict[str, Kind] = {
     "phase": Kind(phase.plot, "phase"),
     "settle": Kind(settle.plot, "settle"),
     "duel": Kind(duel.plot, "duel"),
-    "ratios": Kind(duel.plot_ratios, "ratios"),
+    "ratios": Kind(ratios.plot, "ratios"),
     "audit": Kind(audit.plot, "audit", "llm", "audit ADAPTER --json {folder}/audit.json", arrays=False),
     "curvature": Kind(curvature.plot, "curvature", "llm", "curvature ADAPTER --out {folder}", arrays=False),
     "learning-curves": Kind(learning_curves.plot, *COMPARE),
@@ -212,5 +213,5 @@ def check_data(name: str, source: Path) -> None:
     if missing:
         command = kind.command.format(data=kind.data, folder=source)
         raise FileNotFoundError(
-            f"{name} needs {' and '.join(missing)} in {source}: run python -m {kind.room} {command}"
+            f"{name} needs {' and '.join(missing)} in {source}: run lorakappa {kind.package} {command}"
         )

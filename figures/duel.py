@@ -1,4 +1,4 @@
-"""Who wins where, and iLoRA's ratio."""
+"""Who wins where."""
 
 from typing import Any
 
@@ -9,12 +9,9 @@ from matplotlib.patches import Patch, Rectangle
 
 from lorakappa.figures.saved import Saved
 from lorakappa.figures.style import (
-    BLUE,
     DOUBLE,
     GREY,
     OPTIMIZERS,
-    ORANGE,
-    VERMILLION,
     Look,
     heading,
     method_looks,
@@ -48,7 +45,8 @@ def plot(saved: Saved) -> Figure:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         title(axes, STARTS.get(start, f"start: {start}"), "abcdefgh"[k])
-    panels[0].set_ylabel(PARAMETERS.get(saved.value("family"), saved.value("family")))
+    spectrum = saved.value("spectrum")
+    panels[0].set_ylabel(PARAMETERS.get(spectrum, spectrum))
     handles = [Patch(facecolor=look.color, label=look.label) for look in looks]
     handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", linewidth=0, label="tie"))
     bars = f"bars: median gain over {looks[0].label} in decades, one scale a row; frame and number: the winner, "
@@ -62,7 +60,7 @@ def plot(saved: Saved) -> Figure:
     heading(
         figure,
         f"r = {settings['rank']}, {OPTIMIZERS.get(optimizer, optimizer)}, {saved.value('steps')} steps, entries at the "
-        f"start {settings['scale']:g}, n = {settings['seeds']} seeds, each method at its best step size and λ",
+        f"start {settings['init_std']:g}, n = {settings['seeds']} seeds, each method at its best step size and λ",
     )
     return figure
 
@@ -103,41 +101,3 @@ def _cell(
 def _tint(color: str) -> tuple[float, ...]:
     """A colour mixed with much white."""
     return tuple(1 - 0.18 * (1 - int(color[i : i + 2], 16) / 255) for i in (1, 3, 5))
-
-
-SHAPE_LOOKS = ((VERMILLION, "o", "-"), (BLUE, "s", (0, (4, 2))), (ORANGE, "^", (0, (1, 1.5))))
-
-
-def plot_ratios(saved: Saved) -> Figure:
-    """Draws `ratios.npz`: final excess against the scale c and the exponent p of iLoRA's ratio."""
-    scales, powers = saved.array("scales"), saved.array("powers")
-    finals = saved.array("log10")
-    figure = new_figure(DOUBLE, 3.0)
-    left, right = figure.subplots(1, 2, sharey=True)
-    for j, shape in enumerate(saved.array("shapes")):
-        color, marker, line = SHAPE_LOOKS[j % len(SHAPE_LOOKS)]
-        label = "×".join(str(size) for size in shape) + f", $r/m$ = {saved.value('settings')['rank'] / shape[0]:.2g}"
-        for axes, x, logs in (
-            (left, scales, finals[j, : len(scales)]),
-            (right, powers, finals[j, len(scales) :]),
-        ):
-            low, middle, high = 10 ** np.quantile(logs, [0.25, 0.5, 0.75], axis=-1)
-            axes.plot(x, middle, color=color, marker=marker, linestyle=line, label=label)
-            axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-    left.set(xscale="log", yscale="log", xlabel="$c$", ylabel=f"$f - f^*$ after {saved.value('steps')} steps")
-    right.set(xlabel="$p$")
-    title(left, "ratio $c\\cdot r/m$", "a")
-    title(right, "ratio $(r/m)^p$: $p$ = 0 is balance", "b")
-    for axes in (left, right):
-        axes.axvline(1, color=GREY, linewidth=0.8, zorder=0)
-    handles, labels = left.get_legend_handles_labels()
-    text = f"medians and quartiles of n = {finals.shape[-1]} seeds, each at its best step size and λ"
-    text += "; line: the paper's ratio"
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, title=text)
-    settings, optimizer = saved.value("settings"), saved.value("optimizer")
-    (look,) = method_looks([saved.value("method")]).values()
-    heading(
-        figure,
-        f"{look.label}, {settings['target']} target, r = {settings['rank']}, {OPTIMIZERS.get(optimizer, optimizer)}",
-    )
-    return figure

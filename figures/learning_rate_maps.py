@@ -1,4 +1,4 @@
-"""Validation loss over learning rate and scale, a map per method and rank."""
+"""Validation loss over learning rate and scaling, a map per method and rank."""
 
 from math import ceil
 from textwrap import fill
@@ -24,13 +24,13 @@ RANGE = 4.0
 
 
 def plot(saved: Saved) -> Figure:
-    """Draws the maps of `llm-compare`; with a single scale there is nothing to map: then it is `robustness`."""
-    if len(saved.value("scales")) < 2:
+    """Draws the maps of `llm-compare`; with a single scaling there is nothing to map: then it is `robustness`."""
+    if len(saved.value("scalings")) < 2:
         return robustness.plot(saved)
     ranks, names = some_ranks(saved), list(looks(saved))
     columns = min(COLUMNS, len(names))
     rows = ceil(len(names) / columns)
-    height = 1.0 + (0.7 + 0.13 * len(saved.value("scales"))) * rows * len(ranks)
+    height = 1.0 + (0.7 + 0.13 * len(saved.value("scalings"))) * rows * len(ranks)
     figure = new_figure(DOUBLE, max(height, 2.2))
     panels = figure.subplots(rows * len(ranks), columns, squeeze=False, sharex=True, sharey=True)
     norm, beyond = _norm(saved)
@@ -46,7 +46,7 @@ def plot(saved: Saved) -> Figure:
             axes.tick_params(labelbottom=lowest)
             axes.set_xlabel("learning rate" if lowest else "")
         for axes in block[::columns]:
-            axes.set_ylabel(f"r = {rank}\nscale α/r")
+            axes.set_ylabel(f"r = {rank}\nscaling α/r")
     _axes_of_all(panels, saved)
     assert mesh is not None
     bar = figure.colorbar(mesh, ax=panels, pad=0.02, fraction=0.04, aspect=30, extend="max" if beyond else "neither")
@@ -81,22 +81,22 @@ def _norm(saved: Saved) -> tuple[LogNorm, bool]:
 
 
 def _map(axes: Axes, saved: Saved, name: str, rank: int, norm: LogNorm) -> QuadMesh:
-    mine, scales = cells(saved, name, rank), sorted(saved.value("scales"))
+    mine, scalings = cells(saved, name, rank), sorted(saved.value("scalings"))
     grid = np.unique([cell["learning_rate"] for cell in mine]) if mine else np.asarray([1e-3])
-    values, borders = np.full((len(scales), len(grid)), np.nan), edges(grid)
+    values, borders = np.full((len(scalings), len(grid)), np.nan), edges(grid)
     axes.set_xscale("log")
     for cell in mine:
-        row, column = scales.index(cell["scale"]), int(np.searchsorted(grid, cell["learning_rate"]))
+        row, column = scalings.index(cell["scaling"]), int(np.searchsorted(grid, cell["learning_rate"]))
         values[row, column] = mean(losses(saved, cell))
         if np.isnan(values[row, column]):
             place = (borders[column], row - 0.5), borders[column + 1] - borders[column], 1
             axes.add_patch(Rectangle(*place, facecolor="#d9d9d9", edgecolor=GREY, hatch="////", linewidth=0))
-    rows = np.arange(len(scales) + 1) - 0.5
+    rows = np.arange(len(scalings) + 1) - 0.5
     mesh = axes.pcolormesh(borders, rows, np.ma.masked_invalid(values), cmap="viridis_r", norm=norm)
     label = looks(saved)[name].label
     if name in (chosen := best(saved, rank)):
         entry = chosen[name][1]
-        row, column = scales.index(entry["scale"]), int(np.abs(grid / entry["learning_rate"] - 1).argmin())
+        row, column = scalings.index(entry["scaling"]), int(np.abs(grid / entry["learning_rate"] - 1).argmin())
         place = (borders[column], row - 0.5), borders[column + 1] - borders[column], 1
         axes.add_patch(Rectangle(*place, fill=False, edgecolor=BLACK, linewidth=1.2, zorder=3))
         label += f": {number(float(mean(numbers(entry['validation_loss']))))}"
@@ -105,11 +105,11 @@ def _map(axes: Axes, saved: Saved, name: str, rank: int, norm: LogNorm) -> QuadM
 
 
 def _axes_of_all(panels: NDArray[np.object_], saved: Saved) -> None:
-    scales = sorted(saved.value("scales"))
+    scalings = sorted(saved.value("scalings"))
     everything = edges(np.unique([cell["learning_rate"] for cell in saved.value("cells")]))
     for axes in panels.ravel():
-        axes.set(xlim=everything[[0, -1]], ylim=(-0.5, len(scales) - 0.5))
-        axes.set_yticks(range(len(scales)), [f"{scale:g}" for scale in scales])
+        axes.set(xlim=everything[[0, -1]], ylim=(-0.5, len(scalings) - 0.5))
+        axes.set_yticks(range(len(scalings)), [f"{scaling:g}" for scaling in scalings])
         axes.xaxis.set_major_locator(LogLocator(numticks=4))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="y", length=0)

@@ -21,18 +21,19 @@ PARAMETERS = {
 def plot(saved: Saved) -> Figure:
     """Draws `phase.npz`: see `synthetic.experiments.phase`."""
     gain, interval = saved.array("gain"), saved.array("interval")
-    decays, scales = saved.array("decays"), saved.array("scales")
+    decays, init_stds = saved.array("decays"), saved.array("init_stds")
     figure = new_figure(SINGLE, 3.3)
     axes = figure.add_subplot()
     norm = CenteredNorm(0, max(float(np.nanmax(np.abs(gain), initial=0.0)), 1e-3))
     axes.set_facecolor("#d9d9d9")
     mesh = axes.pcolormesh(np.ma.masked_invalid(gain), cmap="RdBu", norm=norm, edgecolors="white", linewidth=0.6)
     _marks(axes, gain, interval)
-    axes.set_xticks(np.arange(len(scales)) + 0.5, [f"{scale:g}" for scale in scales])
+    axes.set_xticks(np.arange(len(init_stds)) + 0.5, [f"{init_std:g}" for init_std in init_stds])
     axes.set_yticks(np.arange(len(decays)) + 0.5, [f"{decay:g}" for decay in decays])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel="initialization scale", ylabel=PARAMETERS.get(saved.value("family"), saved.value("family")))
+    spectrum = saved.value("spectrum")
+    axes.set(xlabel="standard deviation of the start", ylabel=PARAMETERS.get(spectrum, spectrum))
 
     first, second = (look.label for look in method_looks(saved.value("methods")).values())
     bar = figure.colorbar(mesh, ax=axes, pad=0.02, fraction=0.06)

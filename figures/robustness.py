@@ -44,18 +44,18 @@ def plot(saved: Saved) -> Figure:
     return figure
 
 
-def at_best_scale(saved: Saved, method: str, rank: int) -> list[dict[str, Any]]:
-    """The cells of a method at its best scale, by learning rate; all its cells if none is best."""
+def at_best_scaling(saved: Saved, method: str, rank: int) -> list[dict[str, Any]]:
+    """The cells of a method at its best scaling, by learning rate; all its cells if none is best."""
     chosen = best(saved, rank).get(method)
     mine = cells(saved, method, rank)
-    return [cell for cell in mine if chosen is None or cell["scale"] == chosen[1]["scale"]]
+    return [cell for cell in mine if chosen is None or cell["scaling"] == chosen[1]["scaling"]]
 
 
 def _curves(axes: Axes, saved: Saved, rank: int) -> None:
     """Means over seeds with the seeds as dots; × in a row at the top where a seed has no loss."""
     lowest, highest = np.inf, 0.0
     for i, (name, look) in enumerate(looks(saved).items()):
-        mine = at_best_scale(saved, name, rank)
+        mine = at_best_scaling(saved, name, rank)
         grid = np.asarray([cell["learning_rate"] for cell in mine])
         seeds = np.asarray([losses(saved, cell) for cell in mine]).reshape(len(mine), -1)
         bad = np.isnan(seeds).any(axis=1)

@@ -1,4 +1,4 @@
-"""Reads what other rooms saved: NAME.npz with the arrays, NAME.json with the description; some have no arrays."""
+"""Reads what other packages saved: NAME.npz with the arrays, NAME.json with the description; some have no arrays."""
 
 import json
 import zipfile

@@ -15,7 +15,7 @@ from lorakappa.figures.style import (
     DOUBLE,
     GREEN,
     GREY,
-    METHODS,
+    LOOKS,
     ORANGE,
     PURPLE,
     Look,
@@ -102,7 +102,7 @@ def _equal_kappa(axes: Axes, saved: Saved) -> None:
     steps = np.arange(len(curves))[:, None]
     dashes = {"lora": "-", "balora": (0, (2, 2))}
     for i, (name, dash) in enumerate(dashes.items()):
-        look = METHODS[name]
+        look = LOOKS[name]
         lines = axes.plot(steps / kappa[i], visible[:, i], color=look.color, linestyle=dash, linewidth=0.9)
         lines[0].set_label(look.label)
     time = np.asarray([0.0, 8.0])
@@ -116,10 +116,10 @@ def _rescaled(axes: Axes, saved: Saved) -> None:
     title(axes, "matched step lengths in $AB$, medians", "d")
     curves, runs = saved.array("rescale_curves"), saved.value("rescale_runs")
     steps = np.arange(len(curves))
-    seen = dict.fromkeys(METHODS, 0)
+    seen = dict.fromkeys(LOOKS, 0)
     for i, run in enumerate(runs):
         method = run.split(" ")[0]
-        look = METHODS[method]
+        look = LOOKS[method]
         axes.plot(
             steps,
             positive(np.median(curves[:, i], axis=-1)),
@@ -129,7 +129,7 @@ def _rescaled(axes: Axes, saved: Saved) -> None:
         )
         seen[method] += 1
     axes.set(yscale="log", xlabel="step", ylabel="excess loss $f - f^*$", xlim=(0, len(curves) - 1))
-    handles = [Line2D([], [], color=METHODS[name].color, label=METHODS[name].label) for name in ("lora", "balora")]
+    handles = [Line2D([], [], color=LOOKS[name].color, label=LOOKS[name].label) for name in ("lora", "balora")]
     names = ("best step size", "other's step lengths", "best multiple of them")
     handles += [
         Line2D([], [], color=GREY, linestyle=line, label=name) for line, name in zip(RUN_LINES, names, strict=True)

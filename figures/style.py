@@ -10,6 +10,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from lorakappa.shared.methods import VOCABULARY
+
 SINGLE, DOUBLE = 3.4, 7.0
 """Widths in inches: one column, two columns."""
 
@@ -51,7 +53,7 @@ RC: dict[str, Any] = {
     "legend.handlelength": 2.4,
     "figure.dpi": 300,
     "savefig.dpi": "figure",
-    "svg.hashsalt": "lora-conditioning",
+    "svg.hashsalt": "lorakappa",
     "svg.fonttype": "path",
     "pdf.fonttype": 42,
 }
@@ -77,26 +79,28 @@ class Look:
 
 DASHED, DOTTED, DASH_DOT = (0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.2, 1, 1.2))
 
-METHODS = {
-    "lora": Look("LoRA", VERMILLION, "o"),
-    "balora": Look("BaLoRA", BLUE, "s"),
-    "balora-nearest": Look("BaLoRA, nearest gauge", ORANGE, "^", DASHED),
-    "balora-symmetric": Look("BaLoRA, symmetric gauge", GREEN, "v", DOTTED),
-    "ilora": Look("iLoRA", BLACK, "d"),
-    "pilora": Look("πLoRA", PURPLE, "p"),
-    "scaled-gd": Look("ScaledGD / preconditioned", SKY, "h"),
-    "riemannian": Look("Riemannian (PEFT)", GREEN, ">"),
-    "lora-plus": Look("LoRA+", ORANGE, "P"),
-    "rslora": Look("rsLoRA", VERMILLION, "X", DASHED),
-    "dora": Look("DoRA", PURPLE, "d", DASHED),
-    "olora": Look("OLoRA", SKY, "<", DASHED),
-    "pissa": Look("PiSSA", GREEN, "D", DASH_DOT),
-    "lora-ga": Look("LoRA-GA", ORANGE, "8", DASH_DOT),
-    "balora-scaled-gd": Look("BaLoRA + ScaledGD", BLUE, "H", DASHED),
-    "balora-plus": Look("BaLoRA+", BLUE, "P", DASH_DOT),
-    "ilora-balanced": Look("iLoRA, balanced", BLACK, "X", DASHED),
+STYLES: dict[str, tuple[Any, ...]] = {
+    "lora": (VERMILLION, "o"),
+    "balora": (BLUE, "s"),
+    "balora-nearest": (ORANGE, "^", DASHED),
+    "balora-symmetric": (GREEN, "v", DOTTED),
+    "ilora": (BLACK, "d"),
+    "pilora": (PURPLE, "p"),
+    "scaled-gd": (SKY, "h"),
+    "lora-plus": (ORANGE, "P"),
+    "rslora": (VERMILLION, "X", DASHED),
+    "dora": (PURPLE, "d", DASHED),
+    "olora": (SKY, "<", DASHED),
+    "pissa": (GREEN, "D", DASH_DOT),
+    "lora-ga": (ORANGE, "8", DASH_DOT),
+    "balora-scaled-gd": (BLUE, "H", DASHED),
+    "balora-plus": (BLUE, "P", DASH_DOT),
+    "ilora-balanced": (BLACK, "X", DASHED),
 }
 """Methods of one colour differ in marker and dashes; dashes also let lines that coincide show through one another."""
+
+LOOKS = {name: Look(VOCABULARY[name].label, *style) for name, style in STYLES.items()}
+"""The look of every method, under its name in the vocabulary (`lorakappa.shared.methods`)."""
 
 SPARE = (
     (BLACK, "D", (0, (6, 1.5, 1, 1.5))),
@@ -109,12 +113,12 @@ OPTIMIZERS = {"gd": "GD", "sign-gd": "sign-GD", "sign": "sign", "adam": "Adam"}
 
 
 def method_looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each method; those not in `METHODS` (also "NAME:OPTION=VALUE@K") get the spare ones in order."""
+    """A look for each method; those not in `LOOKS` (also "NAME:OPTION=VALUE@K") get the spare ones in order."""
     looks = {}
     spare = 0
     for name in names:
-        if name in METHODS:
-            looks[name] = METHODS[name]
+        if name in LOOKS:
+            looks[name] = LOOKS[name]
             continue
         looks[name] = Look(_label(name), *SPARE[spare % len(SPARE)])
         spare += 1
@@ -124,7 +128,7 @@ def method_looks(names: Sequence[str]) -> dict[str, Look]:
 def _label(name: str) -> str:
     method, at, period = name.partition("@")
     base, _, listed = method.partition(":")
-    parts = [METHODS[base].label if base in METHODS else base]
+    parts = [LOOKS[base].label if base in LOOKS else base]
     parts += [option.replace("lambda", "λ").replace("=", " = ") for option in listed.split(",") if option]
     return ", ".join([*parts, f"every {period} steps"] if at else parts)
 

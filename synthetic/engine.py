@@ -136,32 +136,43 @@ def _run(
     record_path: bool,
     quiet: bool,
 ) -> tuple[Any, Any, Any, Any, Params]:
+    # Every step size × seed is one trajectory of a stack: leading dimensions (G, n), the same steps for all of them.
+    # θ are coordinates (away from a minimizer, if the loss is in error coordinates), `factors` the pairs (A, B) there.
     xp = array_namespace(*start)
     batch = (gammas.shape[0], start[0].shape[0])
     theta: Params = tuple(xp.broadcast_to(x, batch + tuple(x.shape[1:])) for x in start)
     gamma = xp.broadcast_to(gammas, batch)[..., None, None]
     excess, gradient = loss.evaluate(theta)
     factors = loss.factors(theta)
+    # `limit` ends a trajectory, `goal` ends the run; −1 in `diverged_at` is "not yet"
     limit, goal = DIVERGENCE_FACTOR * excess, stop_below * excess
     diverged_at = xp.zeros_like(excess) - 1
+    # a fresh map for this run: that of a trained ratio has a state
     post_step = method.new_map() if method.new_map is not None else None
     excesses, imbalances, path = [excess], [_imbalance(factors)], []
 
     for t in _track(steps, method.name, quiet):
+        # the optimizer's step from θ, the same for all methods but for what it is given and A's multiple of γ
         given = gradient if method.transform is None else method.transform(factors, gradient)
         moved = optimizer.direction(factors, given)
         sizes = (method.faster * gamma, gamma) * (len(theta) // 2)
         candidate: Params = tuple(x - size * d for x, size, d in zip(theta, sizes, moved, strict=True))
+        # `good`: neither diverged before nor about to. Entries are looked at first, because what is too large would
+        # overflow in the map and in the loss below; such a trajectory stays at θ, so that both see finite numbers.
         good = diverged_at < 0
         for x in candidate:
             good = good & xp.all(xp.abs(x) < LARGEST_ENTRY, axis=(-2, -1))
         candidate = _select(xp, good, candidate, theta)
+        # what the method does after a step, in every K-th of them
         if post_step is not None and (t + 1) % method.every == 0:
             mapped = post_step(loss.factors(candidate), gamma[..., 0, 0])
             candidate = loss.coordinates(mapped)
+        # the verdict on the step: a loss far above its start, or none at all, is divergence
         new_excess, new_gradient = loss.evaluate(candidate)
         good = good & xp.isfinite(new_excess) & (new_excess <= limit)
 
+        # Only good trajectories move. A diverged one is frozen at its last good point: the stack keeps its shape and
+        # the arithmetic of the others is the same as if they ran alone, without NaN or warnings from the lost ones.
         theta = _select(xp, good, candidate, theta)
         gradient = _select(xp, good, new_gradient, gradient)
         diverged_at = xp.where(~good & (diverged_at < 0), t + 1.0, diverged_at)
@@ -169,9 +180,11 @@ def _run(
         if record_path:
             path.append(_product_distance(xp, new_factors, factors))
         factors = new_factors
+        # what is recorded of a frozen trajectory is inf, not where it stands
         inf = xp.full_like(new_excess, xp.inf)
         excesses.append(xp.where(good, new_excess, inf))
         imbalances.append(xp.where(good, _imbalance(factors), inf))
+        # all that are left have arrived
         if stop_below > 0 and bool(xp.all(~good | (new_excess <= goal))):
             break
     lengths = xp.stack(path) if path else xp.zeros((0, *batch))

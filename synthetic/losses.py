@@ -69,7 +69,7 @@ class _Plain:
 
 @dataclass(frozen=True)
 class OneLayer:
-    """f(A, B) = ½‖Z − λAB‖_F² (with frozen weights W: Z = W* − W).
+    """f(A, B) = ½‖Z − λAB‖_F² (with frozen weights W: Z = W* − W); λ = α/r is LoRA's scaling, not a penalty's λ.
 
     With E = λAB − Z_r and R = Z − Z_r = U_⊥ diag(s_⊥) V_⊥ᵀ,
 
@@ -90,7 +90,7 @@ class OneLayer:
         V: (…, b, k − r) right singular vectors of R.
         smoothness: (…) 2λs₁, the largest Hessian eigenvalue at a balanced minimizer.
         minimum: (…) f* = ½‖R‖².
-        scaling: λ.
+        scaling: λ = α/r.
         origin: () or the minimizer (A°, B°) that θ is measured from.
     """
 
@@ -110,7 +110,7 @@ class OneLayer:
         Args:
             Z: (…, a, b) finite targets.
             r: rank of AB.
-            scaling: λ > 0 (α/r of LoRA).
+            scaling: λ = α/r > 0.
 
         Returns:
             The loss, with leading dimensions those of Z.
@@ -121,7 +121,7 @@ class OneLayer:
         """
         check_rank(r, *Z.shape[-2:])
         if not 0 < scaling < np.inf:
-            raise ValueError(f"the scaling λ must be positive and finite, but is {scaling}")
+            raise ValueError(f"the scaling α/r must be positive and finite, but is {scaling}")
         if not np.isfinite(Z).all():
             raise ValueError("Z contains NaN or infinity")
         U, s, Vt = np.linalg.svd(Z, full_matrices=False)
@@ -257,7 +257,7 @@ def polish(A: Array, B: Array, Z: Array, *, scaling: float = 1.0) -> tuple[Array
         A: (a, r) factor close to a minimizer.
         B: (r, b) factor, with BV_r invertible.
         Z: (a, b) target.
-        scaling: λ.
+        scaling: λ = α/r.
 
     Returns:
         The minimizer; it differs from (A, B) by O(‖λAB − Z_r‖).

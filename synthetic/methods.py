@@ -5,12 +5,12 @@ One iteration of any of them, with any optimizer, is
     (A, B) ← map((A, B) − γ·(ηd_A, d_B)),  (d_A, d_B) = direction(transform(∇f)),
 
 with a `transform` of the gradient (preconditioning), a `map` after the step (projection, penalty) and a multiple η of
-the step size for A, the factor that LoRA starts at 0. A method is such a triple and a rival is one entry of `METHODS`.
-Options are written behind the name: "ilora:lambda=0.1,scale=2@5" is iLoRA with λ = 0.1 and twice its ratio, whose
-map follows every 5th step only.
+the step size for A, the factor that LoRA starts at 0. A method is such a triple. What there is to know of it without
+running it, its name, options and defaults, stands in the vocabulary (`lorakappa.shared.methods`); `PARTS` here says
+what the name does, so a rival is one entry in each.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.conditioning.projection import Gauge, balance
 from lorakappa.conditioning.tolerances import gram_rtol
-from lorakappa.shared.method_names import parse_method_name, with_option
+from lorakappa.shared.methods import parse_method_name
 from lorakappa.synthetic.losses import Params
 
 Transform = Callable[[Params, Params], Params]
@@ -77,13 +77,13 @@ class Penalty:
 
     Attributes:
         strength: λ > 0; the step is γλ.
-        scale: of the ratio c = scale·(r/a)^power.
-        power: p; p = 0 and scale 1 is the classical balancing regularizer.
+        factor: of the ratio c = factor·(r/a)^power.
+        power: p; p = 0 and factor 1 is the classical balancing regularizer.
         trained: whether c is learned, from that value on (`trained_penalty_step`).
     """
 
     strength: float
-    scale: float
+    factor: float
     power: float
     trained: bool
 
@@ -95,7 +95,7 @@ class Penalty:
             xp = array_namespace(*factors)
             moved: list[Any] = []
             for i, (A, B) in enumerate(_pairs(factors)):
-                ratio = paper_ratio(A.shape[-2], A.shape[-1], scale=self.scale, power=self.power)
+                ratio = self.factor * paper_ratio(A.shape[-2], A.shape[-1], power=self.power)
                 sizes = self.strength * step_sizes
                 explodes = ~(sizes * max(ratio, 1.0) * _largest(xp, A, B) ** 3 < LARGEST_MOVE)
                 sizes = xp.where(explodes, xp.zeros_like(sizes), sizes)
@@ -173,80 +173,65 @@ def _each_pair(function: Callable[[Any, Any], tuple[Any, Any]], factors: Params)
 # --- the methods ------------------------------------------------------------------------------------
 
 Options = Mapping[str, Any]
-
-PENALTY = {"lambda": 1.0, "scale": 1.0, "power": 1.0, "ratio": "fixed"}
-DAMPING = {"damping": 1e-6}
-FASTER = {"ratio": 16.0}
-"""Defaults; δ = 1e-6 as in Riemannian preconditioned LoRA, η = 16 as in LoRA+ (Hayou et al. 2024)."""
+Parts = Mapping[str, Any]
+"""Attributes of `Method` by name: transform, new_map, faster; what is left out is LoRA's."""
 
 
-def _penalty(options: Options) -> Penalty:
-    return Penalty(
-        strength=options["lambda"],
-        scale=options.get("scale", 1.0),
-        power=options.get("power", 0.0),
-        trained=options.get("ratio") == "trained",
-    )
+def _balanced(gauge: Gauge) -> Callable[[Options], Parts]:
+    return lambda options: {"new_map": Balancing(gauge)}
 
 
-def _preconditioning(options: Options) -> Preconditioning:
-    return Preconditioning(options["damping"])
+def _penalized(options: Options) -> Parts:
+    """The penalty; where the ratio cannot be set it is 1, that of balance."""
+    return {
+        "new_map": Penalty(
+            strength=options["lambda"],
+            factor=options.get("factor", 1.0),
+            power=options.get("power", 0.0),
+            trained=options.get("ratio") == "trained",
+        )
+    }
 
 
-@dataclass(frozen=True)
-class Family:
-    """The methods of one name, which differ in their options.
-
-    Attributes:
-        parts: maps the options to the parts of `Method` by field name.
-        defaults: the options and their defaults.
-    """
-
-    parts: Callable[[Options], Mapping[str, Any]] = lambda options: {}
-    defaults: Options = field(default_factory=dict)
+def _preconditioned(options: Options) -> Parts:
+    return {"transform": Preconditioning(options["damping"])}
 
 
-METHODS: dict[str, Family] = {
-    "lora": Family(),
-    "balora": Family(lambda o: {"new_map": Balancing("hyperbalanced")}),
-    "balora-nearest": Family(lambda o: {"new_map": Balancing("nearest")}),
-    "balora-symmetric": Family(lambda o: {"new_map": Balancing("symmetric")}),
-    "ilora": Family(lambda o: {"new_map": _penalty(o)}, PENALTY),
-    "ilora-balanced": Family(lambda o: {"new_map": _penalty(o)}, {"lambda": 1.0}),
-    "scaled-gd": Family(lambda o: {"transform": _preconditioning(o)}, DAMPING),
-    "pilora": Family(lambda o: {"transform": _preconditioning(o), "new_map": _penalty(o)}, PENALTY | DAMPING),
-    "balora-scaled-gd": Family(
-        lambda o: {"transform": _preconditioning(o), "new_map": Balancing("hyperbalanced")}, DAMPING
-    ),
-    "lora-plus": Family(lambda o: {"faster": o["ratio"]}, FASTER),
-    "balora-plus": Family(lambda o: {"faster": o["ratio"], "new_map": Balancing("hyperbalanced")}, FASTER),
+def _faster(options: Options) -> Parts:
+    return {"faster": options["lr-ratio"]}
+
+
+def _both(first: Callable[[Options], Parts], second: Callable[[Options], Parts]) -> Callable[[Options], Parts]:
+    return lambda options: {**first(options), **second(options)}
+
+
+PARTS: dict[str, Callable[[Options], Parts]] = {
+    "lora": lambda options: {},
+    "balora": _balanced("hyperbalanced"),
+    "balora-symmetric": _balanced("symmetric"),
+    "balora-nearest": _balanced("nearest"),
+    "lora-plus": _faster,
+    "scaled-gd": _preconditioned,
+    "ilora": _penalized,
+    "pilora": _both(_preconditioned, _penalized),
+    "ilora-balanced": _penalized,
+    "balora-scaled-gd": _both(_preconditioned, _balanced("hyperbalanced")),
+    "balora-plus": _both(_faster, _balanced("hyperbalanced")),
 }
-
-CHOICES = ", ".join(METHODS)
+"""What each name of the vocabulary does, given its options."""
 
 
 def parse_method(name: str) -> Method:
     """The method called NAME[:KEY=VALUE,…][@K].
 
     Args:
-        name: of `METHODS`, with options (`Family.defaults` says which) and, behind @, how often its map is applied.
+        name: of `PARTS`, with options and, behind @, how often its map is applied.
 
     Returns:
         The method.
 
     Raises:
-        ValueError: on an unknown name or option, a value out of its range, or a K that is not a positive integer.
+        ValueError: as `lorakappa.shared.methods.parse_method_name`.
     """
-    found = parse_method_name(name, {base: family.defaults for base, family in METHODS.items()})
-    return Method(name, every=found.every, options=found.options, **METHODS[found.base].parts(found.options))
-
-
-def at_strengths(method: Method, strengths: Sequence[float]) -> list[Method]:
-    """The method at every λ, if it has a λ that its name leaves open; else the method alone.
-
-    Raises:
-        ValueError: if a λ is not positive and finite.
-    """
-    if "lambda" not in method.options or "lambda=" in method.name or not strengths:
-        return [method]
-    return [parse_method(with_option(method.name, "lambda", strength)) for strength in strengths]
+    found = parse_method_name(name, "synthetic")
+    return Method(name, every=found.every, options=found.options, **PARTS[found.base](found.options))

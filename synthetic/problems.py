@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lorakappa.conditioning.checks import Array, check_rank
+from lorakappa.shared.grids import parse_grid
 from lorakappa.synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
 from lorakappa.synthetic.targets import generators, low_rank, starts, targets
 
@@ -15,8 +16,8 @@ GRID_POINTS = 50
 
 
 @dataclass(frozen=True)
-class Settings:
-    """A family of paired problems.
+class ProblemSettings:
+    """Which paired problems are drawn.
 
     Attributes:
         loss: "one-layer", "two-layer" or "mlp".
@@ -24,8 +25,8 @@ class Settings:
         rank: r.
         target: as in `targets.targets`; for the other two losses it draws the teacher's updates.
         start: as in `targets.starts`.
-        scale: standard deviation of the starting entries.
-        scaling: λ of the one-layer loss.
+        init_std: standard deviation of the random starting entries.
+        scaling: α/r, the factor of AB in the one-layer loss.
         seeds: number of paired instances.
         seed: root seed.
     """
@@ -35,7 +36,7 @@ class Settings:
     rank: int = 4
     target: str = "gaussian"
     start: str = "lora"
-    scale: float = 1.0
+    init_std: float = 1.0
     scaling: float = 1.0
     seeds: int = 8
     seed: int = 0
@@ -66,7 +67,7 @@ class Problems:
     parameters: int
 
 
-def make_problems(settings: Settings) -> Problems:
+def make_problems(settings: ProblemSettings) -> Problems:
     """Draws the problems; the same settings give the same problems.
 
     Raises:
@@ -79,10 +80,10 @@ def make_problems(settings: Settings) -> Problems:
     (a, b), r = settings.shape, settings.rank
     check_rank(r, a, b)
     if settings.scaling != 1 and settings.loss != "one-layer":
-        raise ValueError("the scaling λ belongs to the one-layer loss")
+        raise ValueError("the scaling α/r belongs to the one-layer loss")
     for_targets, for_starts, for_frozen = generators(settings.seed, settings.seeds, 3)
     Z = targets(settings.target, (a, b), for_targets)
-    start: Params = starts(settings.start, (a, b), r, for_starts, scale=settings.scale)
+    start: Params = starts(settings.start, (a, b), r, for_starts, init_std=settings.init_std)
     updates = [Z]
     loss: Loss
     if settings.loss == "one-layer":
@@ -92,7 +93,7 @@ def make_problems(settings: Settings) -> Problems:
         W2 = np.stack([rng.standard_normal((b, b)) for rng in for_frozen]) / np.sqrt(b)
         updates.append(targets(settings.target, (b, b), for_targets))
         loss = TwoLayer.from_updates(W1, W2, Z, updates[1], r)
-        start += starts(settings.start, (b, b), r, for_starts, scale=settings.scale)
+        start += starts(settings.start, (b, b), r, for_starts, init_std=settings.init_std)
     else:
         # the inputs are scaled so that the hidden units see WX of order 1 and are not saturated
         teacher = low_rank(Z, r)
@@ -111,9 +112,9 @@ def step_size_grid(spec: str, problems: Problems, optimizer: str, *, preconditio
     """Step sizes, the same for every method and seed.
 
     Args:
-        spec: one number, or "LO:HI:N", N log-spaced step sizes, or "auto" or "auto:N", 50 or N of them around the
-            natural unit of the optimizer: 10^{−2…1.5}/L for GD, 10^{−1…2}/(dL) for sign-GD, 10^{−3…0.5} of a typical
-            parameter for sign and Adam, with L as in `Loss.smoothness` (median over the problems).
+        spec: a grid (`lorakappa.shared.grids`), or "auto" or "auto:N", 50 or N step sizes around the natural unit of
+            the optimizer: 10^{−2…1.5}/L for GD, 10^{−1…2}/(dL) for sign-GD, 10^{−3…0.5} of a typical parameter for
+            sign and Adam, with L as in `Loss.smoothness` (median over the problems).
         problems: what the grid is for.
         optimizer: its name.
         preconditioned: whether it is for a method with scaled gradients, too: for GD and sign-GD "auto" then also
@@ -135,16 +136,10 @@ def step_size_grid(spec: str, problems: Problems, optimizer: str, *, preconditio
         shift = float(np.log10(problems.gram)) if preconditioned and optimizer in ("gd", "sign-gd") else 0.0
         count = round(int(points or GRID_POINTS) * (1 + abs(shift) / (high - low)))
         return np.asarray(unit * np.logspace(low + min(shift, 0), high + max(shift, 0), count), dtype=np.float64)
-    parts = spec.split(":")
-    if len(parts) == 1:
-        parts = [spec, spec, "1"]
     try:
-        low_part, high_part, number = parts
-        first, last, count = float(low_part), float(high_part), int(number)
-    except ValueError:
-        raise ValueError(f'step sizes must be "auto", "auto:N", one number or LO:HI:N, not {spec!r}') from None
-    if count < 1:
-        raise ValueError(f"the grid of step sizes {spec!r} is empty")
-    if not 0 < first <= last < np.inf:
-        raise ValueError(f"{spec!r}: step sizes need 0 < LO ≤ HI < ∞")
-    return np.geomspace(first, last, count)
+        grid = np.asarray(parse_grid(spec), dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f'step sizes must be "auto", "auto:N" or a grid: {error}') from None
+    if not (np.isfinite(grid).all() and (grid > 0).all()):
+        raise ValueError(f"{spec!r}: step sizes must be positive and finite")
+    return grid

@@ -58,7 +58,7 @@ def split_parameter(spec: str, default: float | None = None) -> tuple[str, float
 
 
 def spectrum_from_name(spec: str, k: int) -> Array:
-    """Singular values s₁ = 1 ≥ … ≥ s_k of a named family.
+    """Singular values s₁ = 1 ≥ … ≥ s_k of a named spectrum.
 
     Args:
         spec: "linear" (s_i = (k − i + 1)/k), "geometric:q" (s_i = q^{i−1}, default q = 0.8) or
@@ -116,7 +116,7 @@ def targets(spec: str, shape: tuple[int, int], rngs: Sequence[np.random.Generato
     """One target matrix Z per generator.
 
     Args:
-        spec: "gaussian" (independent standard normal entries), a family of `spectrum_from_name` with random
+        spec: "gaussian" (independent standard normal entries), a spectrum of `spectrum_from_name` with random
             singular vectors, or a file: .npy, .npz (one array) or .txt holding a matrix of the given shape,
             which every instance then shares, or a vector of singular values.
         shape: (a, b).
@@ -165,34 +165,34 @@ def low_rank(Z: Array, r: int) -> Array:
 
 
 def starts(
-    spec: str, shape: tuple[int, int], r: int, rngs: Sequence[np.random.Generator], *, scale: float = 1.0
+    spec: str, shape: tuple[int, int], r: int, rngs: Sequence[np.random.Generator], *, init_std: float = 1.0
 ) -> tuple[Array, Array]:
     """One starting pair per generator.
 
     Args:
-        spec: "lora" (A = 0, B of independent N(0, scale²) entries: the usual LoRA start, and that of the
-            public BaLoRA experiment), "gaussian" (both N(0, scale²)), "balanced" (the latter after P) or
+        spec: "lora" (A = 0, B of independent N(0, init_std²) entries: the usual LoRA start, and that of the
+            public BaLoRA experiment), "gaussian" (both N(0, init_std²)), "balanced" (the latter after P) or
             "imbalanced:t" (the balanced one turned into (tA, B/t), default t = 4).
         shape: (a, b) of AB.
         r: rank.
         rngs: one per instance.
-        scale: standard deviation of the entries.
+        init_std: standard deviation of the entries.
 
     Returns:
         A (n, a, r) and B (n, r, b), float64.
 
     Raises:
-        ValueError: on an unknown name, r > min(a, b), or a scale or ratio that is not positive.
+        ValueError: on an unknown name, r > min(a, b), or an init_std or ratio that is not positive.
     """
     check_rank(r, *shape)
-    if not 0 < scale < np.inf:
-        raise ValueError(f"the initialization scale must be positive and finite, but is {scale}")
+    if not 0 < init_std < np.inf:
+        raise ValueError(f"the init std must be positive and finite, but is {init_std}")
     name, ratio = split_parameter(spec)
     plain = name in ("lora", "gaussian", "balanced") and ratio is None
     if not plain and name != "imbalanced":
         raise ValueError(f"unknown start {spec!r}; choose one of {', '.join(STARTS)}")
-    A = scale * np.stack([rng.standard_normal((shape[0], r)) for rng in rngs])
-    B = scale * np.stack([rng.standard_normal((r, shape[1])) for rng in rngs])
+    A = init_std * np.stack([rng.standard_normal((shape[0], r)) for rng in rngs])
+    B = init_std * np.stack([rng.standard_normal((r, shape[1])) for rng in rngs])
     if name == "lora":
         return np.zeros_like(A), B
     if name == "gaussian":

@@ -1,16 +1,18 @@
 """Tuning: every method at its own best step size γ and, if it has a penalty, at its own best strength λ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.synthetic.engine import Trajectories, simulate
+from lorakappa.shared.methods import at_strengths
+from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, Trajectories, simulate
 from lorakappa.synthetic.losses import Loss, Params
-from lorakappa.synthetic.methods import Method, at_strengths
-from lorakappa.synthetic.selection import best_step, score
+from lorakappa.synthetic.methods import Method, parse_method
+from lorakappa.synthetic.selection import best_step, floored_log10, score
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """λ tried for a method that has one and whose name does not fix it."""
@@ -124,7 +126,7 @@ def sweep(
     Raises:
         ValueError: on bad settings.
     """
-    variants = at_strengths(method, strengths)
+    variants = tuple(parse_method(name) for name in at_strengths(method.name, strengths, "synthetic"))
 
     def run(variant: Method, gammas: Array, steps: int) -> Trajectories:
         return simulate(
@@ -139,7 +141,40 @@ def sweep(
         )
 
     runs = tuple(_run_survivors(variant, step_sizes, steps, run) for variant in variants)
-    return Sweep(method, tuple(variants), runs, np.stack([score(run.excess, select) for run in runs]))
+    return Sweep(method, variants, runs, np.stack([score(run.excess, select) for run in runs]))
+
+
+def cells(ran: Sweep, grid: Array, seeds: int) -> Iterator[dict[str, Any] | None]:
+    """What one method reaches in each of several cells, whose problems were stacked, at its best (λ, γ) there.
+
+    Args:
+        ran: the method on all cells.
+        grid: (G,) step sizes.
+        seeds: problems of a cell; they follow each other.
+
+    Yields:
+        Per cell final (n,) f − f*, log10 (n,) of it, best_step_size, best_lambda (NaN for a method without) and edges
+        (`Sweep.at_edge`); or None where every pair diverges. A diverged seed counts as `engine.DIVERGENCE_FACTOR` times
+        its start.
+    """
+    first = ran.runs[0].excess[0, 0]
+    for low in range(0, len(first), seeds):
+        cell = slice(low, low + seeds)
+        if not np.isfinite(np.median(ran.scores[..., cell], axis=-1)).any():
+            yield None
+            continue
+        choice = ran.choose(problems=cell)
+        v, g = choice.variant[0], choice.step[0]
+        final = ran.runs[v].excess[-1, g, cell]
+        start = first[cell]
+        strength = ran.strength(choice)
+        yield {
+            "final": final,
+            "log10": floored_log10(np.where(np.isfinite(final), final, DIVERGENCE_FACTOR * start), start),
+            "best_step_size": grid[g],
+            "best_lambda": strength[0] if strength else np.nan,
+            "edges": ran.at_edge(choice),
+        }
 
 
 SCREENING = 10

@@ -16,10 +16,12 @@ from typing import Protocol
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lorakappa.llm.comparison.finetune import Run, Settings
-from lorakappa.llm.comparison.methods import at_strengths, parse_method
 from lorakappa.llm.comparison.runs import Record, Task, Workers, exclusive
 from lorakappa.llm.data.splits import Splits, read_splits, save_splits
 from lorakappa.shared.command_line import errors
+from lorakappa.shared.grids import parse_grid as parse_exactly
+from lorakappa.shared.grids import rounded
+from lorakappa.shared.methods import at_strengths, parse_method_name
 
 
 class Execute(Protocol):
@@ -34,7 +36,7 @@ class Plan:
     """What to compare.
 
     Attributes:
-        methods: names (`llm.comparison.methods`); the first is the baseline.
+        methods: names (`shared.methods`); the first is the baseline.
         ranks: values of r.
         learning_rates: the grid, ascending and log-spaced.
         scales: values of α/r.
@@ -64,7 +66,7 @@ class Plan:
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name.replace('_', ' ')} must be a list of one or more different values")
         for method in self.methods:
-            parse_method(method)
+            parse_method_name(method, "llm")
         if min(self.ranks) < 1:
             raise ValueError(f"ranks must be at least 1, not {min(self.ranks)}")
         for name in ("learning_rates", "scales", "strengths"):
@@ -75,7 +77,7 @@ class Plan:
 
     def runs(self, method: str, rank: int, learning_rates: Sequence[float]) -> list[Run]:
         """The runs of one method and rank."""
-        cells = product(at_strengths(method, self.strengths), self.scales, learning_rates, self.seeds)
+        cells = product(at_strengths(method, self.strengths, "llm"), self.scales, learning_rates, self.seeds)
         return [Run(variant, rank, scale, rate, seed) for variant, scale, rate, seed in cells]
 
 
@@ -96,27 +98,17 @@ class Outcome:
     failures: list[str]
 
 
+DIGITS = 4
+"""To which learning rates, scalings and λ are rounded: they are part of a run's name, and grids must meet."""
+
+
 def parse_grid(text: str) -> tuple[float, ...]:
-    """Learning rates from "LO:HI:N" (log-spaced) or a comma-separated list, rounded to four digits, ascending.
+    """The numbers of a grid, rounded to four digits, ascending.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if it is none (`shared.grids.parse_grid`).
     """
-    try:
-        if ":" in text:
-            low, high, count = text.split(":")
-            lo, hi, n = float(low), float(high), int(count)
-            if not (0 < lo <= hi < math.inf and n >= 1 and (n > 1 or lo == hi)):
-                raise ValueError
-            step = math.log(hi / lo) / max(1, n - 1)
-            rates = [lo * math.exp(i * step) for i in range(n)]
-        else:
-            rates = [float(item) for item in text.split(",")]
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no grid: give LO:HI:N with 0 < LO < HI, or numbers separated by commas"
-        ) from None
-    return tuple(sorted({_rounded(rate) for rate in rates}))
+    return parse_exactly(text, digits=DIGITS)
 
 
 def compare(
@@ -197,9 +189,9 @@ def extended(grid: list[float], records: list[Record], seeds: int) -> list[float
         return grid
     ratio = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1))
     if best is None or best == grid[0]:
-        return [_rounded(grid[0] / ratio), *grid]
+        return [rounded(grid[0] / ratio, DIGITS), *grid]
     if best == grid[-1]:
-        return [*grid, _rounded(grid[-1] * ratio)]
+        return [*grid, rounded(grid[-1] * ratio, DIGITS)]
     return grid
 
 
@@ -219,7 +211,3 @@ def validation_loss(record: Record) -> float:
     if record["train_info"]["status"] != "success":
         return math.inf
     return float(record["train_info"]["metrics"][-1]["valid loss"])
-
-
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.4g}")

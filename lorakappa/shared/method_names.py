@@ -1,7 +1,7 @@
-"""How methods are called on every command line: NAME[:KEY=VALUE,…][@K].
+"""How methods are written on every command line: NAME[:KEY=VALUE,…][@K].
 
-"ilora:lambda=0.1,scale=2@5" is iLoRA with λ = 0.1 and twice its ratio, its map applied after every 5th step only.
-Which names there are, and what they mean, is for the rooms to say.
+"ilora:lambda=0.1,factor=2@5" is iLoRA with λ = 0.1 and twice its ratio, its map applied after every 5th step only.
+Which names there are, and which options they have, is `lorakappa.shared.methods`.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,51 @@ from typing import Any
 
 SYNTAX = "NAME[:KEY=VALUE,…][@K]"
 
-RANGES = {
-    "lambda": (0.0, False),
-    "scale": (0.0, False),
-    "ratio": (0.0, False),
-    "damping": (0.0, True),
-    "power": (-inf, False),
-}
-"""Lower ends of the options that are numbers, and whether the end itself is allowed."""
 
-WORDS = {"ratio": ("fixed", "trained"), "moments": ("keep", "transport", "reset")}
-"""What the options that are words may be."""
+@dataclass(frozen=True)
+class Option:
+    """What can be set behind a name.
+
+    Attributes:
+        default: a number, or one of `words`.
+        summary: what it sets.
+        low: end below which a number must not lie.
+        closed: whether the end itself is allowed.
+        words: what an option that is no number may be.
+        formerly: what it was once called; who still writes that is told.
+    """
+
+    default: float | str
+    summary: str
+    low: float = 0.0
+    closed: bool = False
+    words: tuple[str, ...] = ()
+    formerly: str = ""
+
+    def read(self, text: str) -> float | str:
+        """The value written as `text`.
+
+        Raises:
+            ValueError: if it is none, in words that follow the option's name.
+        """
+        if self.words:
+            if text not in self.words:
+                raise ValueError(f"must be {' or '.join(self.words)}, not {text!r}")
+            return text
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"must be a number, not {text!r}") from None
+        if not (self.low < value < inf or (self.closed and value == self.low)):
+            raise ValueError(f"must be {self.range}, but is {text}")
+        return value
+
+    @property
+    def range(self) -> str:
+        """What it may be, in words."""
+        if self.words:
+            return " or ".join(self.words)
+        return "finite" if self.low == -inf else f"finite and {'≥' if self.closed else '>'} {self.low:g}"
 
 
 @dataclass(frozen=True)
@@ -30,23 +64,25 @@ class MethodName:
 
     Attributes:
         name: as given.
-        base: of the table of methods.
+        base: the NAME in it.
         options: all that the method has, with the values given or their defaults.
+        given: those that the name sets.
         every: K, or 1.
     """
 
     name: str
     base: str
     options: Mapping[str, Any]
-    every: int
+    given: frozenset[str] = frozenset()
+    every: int = 1
 
 
-def parse_method_name(name: str, known: Mapping[str, Mapping[str, Any]]) -> MethodName:
+def take_apart(name: str, known: Mapping[str, Mapping[str, Option]]) -> MethodName:
     """Takes a name apart.
 
     Args:
         name: as typed.
-        known: options with their defaults by name of a method; a default that is a string is one of `WORDS`.
+        known: the options of every NAME there is.
 
     Returns:
         The parts.
@@ -60,20 +96,21 @@ def parse_method_name(name: str, known: Mapping[str, Mapping[str, Any]]) -> Meth
         raise ValueError(f"unknown method {name!r}; choose from {', '.join(known)}, each also as {SYNTAX}")
     if at and not (period.isdecimal() and int(period) > 0):
         raise ValueError(f"{name!r}: what follows @ must be a positive integer")
-    options = dict(known[base])
-    given: set[str] = set()
+    values: dict[str, float | str] = {}
     for entry in listed.split(",") if colon else ():
         key, equals, text = (part.strip() for part in entry.partition("="))
         if not equals:
             raise ValueError(f"{name!r}: {entry!r} is not KEY=VALUE")
-        if key not in options:
-            choices = f"choose from {', '.join(options)}" if options else "it has none"
-            raise ValueError(f"{name!r}: {base} has no option {key!r}; {choices}")
-        if key in given:
+        if key not in known[base]:
+            raise ValueError(f"{name!r}: {base} has no option {key!r}; {_instead(key, known[base])}")
+        if key in values:
             raise ValueError(f"{name!r}: {key} is given twice")
-        given.add(key)
-        options[key] = _value(name, key, text, options[key])
-    return MethodName(name, base, options, int(period) if at else 1)
+        try:
+            values[key] = known[base][key].read(text)
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {key} {error}") from None
+    defaults = {key: option.default for key, option in known[base].items()}
+    return MethodName(name, base, defaults | values, frozenset(values), int(period) if at else 1)
 
 
 def split_method_names(text: str) -> list[str]:
@@ -99,18 +136,9 @@ def with_option(name: str, key: str, value: float) -> str:
     return f"{base}{',' if ':' in base else ':'}{key}={value:.12g}{at}{period}"
 
 
-def _value(name: str, key: str, text: str, default: float | str) -> float | str:
-    """One option's value, of the type of its default."""
-    if isinstance(default, str):
-        if text not in WORDS[key]:
-            raise ValueError(f"{name!r}: {key} must be {' or '.join(WORDS[key])}, not {text!r}")
-        return text
-    low, closed = RANGES[key]
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{name!r}: {key} must be a number, not {text!r}") from None
-    if not (low < value < inf or (closed and value == low)):
-        bound = f" and {'≥' if closed else '>'} 0" if low == 0 else ""
-        raise ValueError(f"{name!r}: {key} must be finite{bound}, but is {text}")
-    return value
+def _instead(key: str, options: Mapping[str, Option]) -> str:
+    """What to write instead of an option that does not exist."""
+    for name, option in options.items():
+        if option.formerly == key:
+            return f"it is called {name} now"
+    return f"choose from {', '.join(options)}" if options else "it has none"

@@ -10,7 +10,7 @@ from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.verification import POSTER, MeasuredClaim, Measurement, measured_claim
 from lorakappa.synthetic.claims.gains import MAIN, VARIATIONS, measured_gain, show, sign_of
-from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.problems import ProblemSettings
 
 NO_GAIN = 0.05
 """Decades of f − f* below which a gain counts as none: a factor of 1.12 after 100 steps."""
@@ -22,7 +22,7 @@ BEATS_DOMAIN = (
 
 
 def _beats(
-    optimizer: str, trials: int, seed: int, methods: tuple[str, str], variations: Mapping[str, Settings]
+    optimizer: str, trials: int, seed: int, methods: tuple[str, str], variations: Mapping[str, ProblemSettings]
 ) -> Measurement:
     """Holds if every main setting's interval is above 0, refuted if one is below 0, else inconclusive."""
     main = {name: measured_gain(settings, optimizer, trials, seed, methods) for name, settings in MAIN.items()}
@@ -43,7 +43,7 @@ def _beats_claim(
     optimizer: str,
     *,
     methods: tuple[str, str] = ("lora", "balora"),
-    variations: Mapping[str, Settings] = VARIATIONS,
+    variations: Mapping[str, ProblemSettings] = VARIATIONS,
     trials: int = 16,
     **options: Any,
 ) -> MeasuredClaim:

@@ -11,7 +11,7 @@ from lorakappa.conditioning.verification import Comparison, Measurement, algebra
 from lorakappa.conditioning.verification import exact as exactly
 from lorakappa.synthetic.claims.gains import show, sign_of
 from lorakappa.synthetic.experiments.settle import settle
-from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.problems import ProblemSettings
 
 
 @measured_claim(
@@ -29,7 +29,7 @@ def same_kappa_same_curve(trials: int, seed: int) -> Measurement:
     stays balanced, where P is the identity; Euler's method leaves it by O(γ). At equal κ both linearize to I − γH
     with the same extreme eigenvalues.
     """
-    meta = settle(Settings(seeds=trials, seed=seed), experiments=("same-curve", "equal-kappa")).meta
+    meta = settle(ProblemSettings(seeds=trials, seed=seed), experiments=("same-curve", "equal-kappa")).meta
     exponent, difference = meta["deviation_exponent"], meta["equal_kappa_log_rate_difference"]
     share = meta["equal_kappa_conclusive_share"]
     note = f"deviation ~ γ^{exponent:.2f}; log rates at equal κ differ by up to {100 * difference:.2g} % in the "
@@ -54,7 +54,7 @@ def not_a_step_rescale(trials: int, seed: int) -> Measurement:
 
     The converse, BaLoRA confined to LoRA's step lengths, is reported beside it.
     """
-    gains = settle(Settings(seeds=trials, seed=seed), experiments=("rescale",)).meta["log10_gain"]
+    gains = settle(ProblemSettings(seeds=trials, seed=seed), experiments=("rescale",)).meta["log10_gain"]
     decisive = gains["at_multiples_of_balora_lengths"]
     direction = sign_of(decisive)
     verdict: Any = {1: "holds", -1: "refuted", 0: "inconclusive"}[direction]
@@ -78,7 +78,7 @@ def flow_conserves_imbalance(trials: int, seed: int) -> Measurement:
 
     Proof: claim `gd-step-imbalance`, and 1/γ steps fit into a fixed time.
     """
-    meta = settle(Settings(seeds=trials, seed=seed), experiments=("flow",)).meta
+    meta = settle(ProblemSettings(seeds=trials, seed=seed), experiments=("flow",)).meta
     one, fixed = meta["drift_one_step_exponent"], meta["drift_fixed_time_exponent"]
     holds = abs(one - 2) <= 0.05 and abs(fixed - 1) <= 0.1
     note = f"one step ~ γ^{one:.3f}, fixed time ~ γ^{fixed:.3f}"

@@ -13,24 +13,24 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.synthetic.experiments.convergence import convergence, final_logs
-from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.problems import ProblemSettings
 from lorakappa.synthetic.selection import compare
 
 STEPS = 100
 
-MAIN = {"one-layer": Settings(), "two-layer": Settings(loss="two-layer")}
+MAIN = {"one-layer": ProblemSettings(), "two-layer": ProblemSettings(loss="two-layer")}
 VARIATIONS = {
-    "Gaussian start 0.1": Settings(start="gaussian", scale=0.1),
-    "balanced start": Settings(start="balanced", scale=0.1),
-    "linear spectrum": Settings(target="linear"),
-    "geometric spectrum 0.7": Settings(target="geometric:0.7"),
-    "r = 2": Settings(rank=2),
-    "r = 10": Settings(rank=10),
+    "Gaussian start 0.1": ProblemSettings(start="gaussian", init_std=0.1),
+    "balanced start": ProblemSettings(start="balanced", init_std=0.1),
+    "linear spectrum": ProblemSettings(target="linear"),
+    "geometric spectrum 0.7": ProblemSettings(target="geometric:0.7"),
+    "r = 2": ProblemSettings(rank=2),
+    "r = 10": ProblemSettings(rank=10),
 }
 
 
 def measured_gain(
-    settings: Settings,
+    settings: ProblemSettings,
     optimizer: str,
     trials: int,
     seed: int,
@@ -49,7 +49,7 @@ def measured_gain(
 
 
 @lru_cache(maxsize=32)
-def _best_curves(settings: Settings, optimizer: str, method: str) -> tuple[Array, bool]:
+def _best_curves(settings: ProblemSettings, optimizer: str, method: str) -> tuple[Array, bool]:
     """(T+1, n) curves of f − f* at the method's best step size, and whether that is at an edge of the grid.
 
     Computed once for the claims that share it.
@@ -78,7 +78,7 @@ def show(name: str, gain: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=8)
 def tuned_logs(
-    settings: Settings, optimizer: str, methods: tuple[str, ...], step_sizes: str, strengths: tuple[float, ...]
+    settings: ProblemSettings, optimizer: str, methods: tuple[str, ...], step_sizes: str, strengths: tuple[float, ...]
 ) -> tuple[dict[str, Any], dict[str, list[float] | None]]:
     """What several methods reach, computed once for the claims that share it.
 

@@ -13,8 +13,9 @@ from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.conditioning.verification import MeasuredClaim, Measurement, measured_claim
 from lorakappa.synthetic.claims.gains import MAIN, check_trials, gain_between, show, sign_of, tuned_logs
 from lorakappa.synthetic.experiments.convergence import convergence
-from lorakappa.synthetic.experiments.duel import STARTS, duel, ratios
-from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.experiments.duel import STARTS, duel
+from lorakappa.synthetic.experiments.ratios import ratios
+from lorakappa.synthetic.problems import ProblemSettings
 from lorakappa.synthetic.selection import compare
 
 PAPER = "Imbalance-Regularized LoRA"
@@ -113,7 +114,7 @@ COMPARISONS = (
     ),
 )
 
-DUEL = Settings(scale=0.3)
+DUEL = ProblemSettings(init_std=0.3)
 DUEL_DOMAIN = (
     "one-layer loss, r = 4, geometric spectra 0.5, 0.7, 0.9 × shapes 40×10, 20×20, 10×40 × {} start with entries of "
     "size 0.3, {}, 50 steps, λ from {}"
@@ -204,7 +205,7 @@ def ilora_prefers_balance(trials: int, seed: int) -> Measurement:
     return _tally(("ilora", "ilora-balanced"), ("lora",), trials, seed)
 
 
-RATIO_SCALES, RATIO_POWERS = (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 2.0)
+FACTORS, POWERS = (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 2.0)
 
 
 @measured_claim(
@@ -228,9 +229,9 @@ def ilora_ratio_optimal(trials: int, seed: int) -> Measurement:
     if trials < 6:
         raise ValueError(f"{trials} paired seeds are too few: at least 6 trials are needed, 3 in each half")
     settings = replace(DUEL, target="geometric:0.7", seeds=trials, seed=seed)
-    result = ratios(settings, scales=RATIO_SCALES, powers=RATIO_POWERS, strengths=STRENGTHS[1:])
+    result = ratios(settings, factors=FACTORS, powers=POWERS, strengths=STRENGTHS[1:])
     names, logs = result.meta["variants"], result.arrays["log10"]
-    paper, half = RATIO_SCALES.index(1.0), trials // 2
+    paper, half = FACTORS.index(1.0), trials // 2
     gains = {}
     for shape, here in zip(result.arrays["shapes"], logs, strict=True):
         rivals = np.median(here[:, :half], axis=-1)
@@ -294,7 +295,7 @@ def scaled_gd_makes_balance_idle(trials: int, seed: int) -> Measurement:
     worst = 0.0
     for loss in MAIN:
         result = convergence(
-            Settings(loss=loss, start="gaussian", seeds=trials, seed=seed),
+            ProblemSettings(loss=loss, start="gaussian", seeds=trials, seed=seed),
             methods=("scaled-gd:damping=0", "balora-scaled-gd:damping=0"),
             steps=40,
             step_sizes="auto:17",

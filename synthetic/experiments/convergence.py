@@ -10,14 +10,14 @@ from lorakappa.conditioning.checks import Array
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR
 from lorakappa.synthetic.methods import parse_method
 from lorakappa.synthetic.optimizers import make_optimizer
-from lorakappa.synthetic.problems import Settings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import TUNING, compare, floored_log10, score
 from lorakappa.synthetic.tuning import STRENGTHS, Choice, Sweep, sweep
 
 
 def convergence(
-    settings: Settings,
+    settings: ProblemSettings,
     *,
     optimizer: str = "gd",
     methods: Sequence[str] = ("lora", "balora"),

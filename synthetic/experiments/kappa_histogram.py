@@ -7,7 +7,7 @@ from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.spectra import balanced_condition_number, condition_number
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer, polish
-from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.problems import ProblemSettings
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.targets import generators, random_gauge, starts, targets
 
@@ -16,12 +16,12 @@ LIMIT_GOAL = 1e-8
 
 
 def kappa_histogram(
-    settings: Settings,
+    settings: ProblemSettings,
     *,
     draws: int = 1000,
     limits: int = 100,
     spread: float = 0.5,
-    max_steps: int = 20_000,
+    steps: int = 20_000,
     quiet: bool = True,
 ) -> Result:
     """κ of one target's minimizers: in random gauges, and where GD on LoRA ends up from random starts.
@@ -31,7 +31,7 @@ def kappa_histogram(
         draws: random gauges (`targets.random_gauge`).
         limits: GD runs, with γ = 1/L for the larger L of start and balanced minimizer.
         spread: of the gauges.
-        max_steps: end of the GD runs; those that have not arrived are left out and counted.
+        steps: of the GD runs, at most; those that have not arrived are left out and counted.
         quiet: never show a progress bar.
 
     Returns:
@@ -56,7 +56,7 @@ def kappa_histogram(
         kappas.append(condition_number(A, B, Z))
         bounds.append(kappa_bounds(A, B, Z))
         corrected.append(kappa_bounds(A, B, Z, form="corrected"))
-    kappa_limit, missed = _limit_points(settings, Z, s[0], limits, max_steps, quiet)
+    kappa_limit, missed = _limit_points(settings, Z, s[0], limits, steps, quiet)
     kappa = np.asarray(kappas)
     lower, upper = np.asarray(bounds).T
     lower_corrected, upper_corrected = np.asarray(corrected).T
@@ -85,17 +85,17 @@ def kappa_histogram(
 
 
 def _limit_points(
-    settings: Settings, Z: np.ndarray, s_1: float, limits: int, max_steps: int, quiet: bool
+    settings: ProblemSettings, Z: np.ndarray, s_1: float, limits: int, steps: int, quiet: bool
 ) -> tuple[np.ndarray, int]:
     """κ where GD on LoRA converges to, and how many runs did not get there."""
     if limits == 0:
         return np.empty(0), 0
     (rngs,) = generators(settings.seed + 1, limits, 1)
-    start = starts(settings.start, settings.shape, settings.rank, rngs, scale=settings.scale)
+    start = starts(settings.start, settings.shape, settings.rank, rngs, init_std=settings.init_std)
     curvature = sum(np.linalg.norm(X, 2, axis=(-2, -1)) ** 2 for X in start)
     loss = OneLayer.from_target(np.broadcast_to(Z, (limits, *Z.shape)), settings.rank)
     gamma = 1 / np.maximum(curvature, 2 * s_1)
-    run = simulate(loss, start, step_sizes=gamma[None], steps=max_steps, stop_below=LIMIT_GOAL, quiet=quiet)
+    run = simulate(loss, start, step_sizes=gamma[None], steps=steps, stop_below=LIMIT_GOAL, quiet=quiet)
     arrived = np.flatnonzero(run.excess[-1, 0] <= LIMIT_GOAL * run.excess[0, 0])
     points = [polish(run.factors[0][0, i], run.factors[1][0, i], Z) for i in arrived]
     return np.asarray([condition_number(A, B, Z) for A, B in points]), limits - len(arrived)

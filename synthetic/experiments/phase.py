@@ -1,4 +1,4 @@
-"""A map of BaLoRA's gain over two knobs: the decay of the target's spectrum and the initialization scale."""
+"""A map of BaLoRA's gain over two knobs: the decay of the target's spectrum and the size of the starting entries."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,17 +8,17 @@ import numpy as np
 from lorakappa.conditioning.checks import Array
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer
-from lorakappa.synthetic.problems import Settings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
 
 
 def phase(
-    settings: Settings,
+    settings: ProblemSettings,
     *,
-    family: str = "geometric",
+    spectrum: str = "geometric",
     decays: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9),
-    scales: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0),
+    init_stds: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0),
     optimizer: str = "gd",
     methods: Sequence[str] = ("lora", "balora"),
     steps: int = 100,
@@ -29,13 +29,13 @@ def phase(
     """The paired gain log₁₀(f_first/f_second) of final f − f* in every cell, each at its own best step size.
 
     All cells × seeds advance in one simulation per method; a seed has the same singular vectors and the same
-    start (up to its scale) in every cell.
+    start (up to its size) in every cell.
 
     Args:
-        settings: the problems; loss must be "one-layer"; target and scale are replaced by the knobs.
-        family: spectrum family of `targets.spectrum_from_name` with one parameter.
+        settings: the problems; loss must be "one-layer"; target and init_std are replaced by the knobs.
+        spectrum: name of `targets.spectrum_from_name` that takes a parameter.
         decays: its parameters, one row each.
-        scales: initialization scales, one column each.
+        init_stds: standard deviations of the starting entries, one column each.
         optimizer: optimizer name.
         methods: the two methods to compare.
         steps: number of steps.
@@ -44,9 +44,9 @@ def phase(
         quiet: never show a progress bar.
 
     Returns:
-        Arrays, with D decays, S scales, n seeds: gain (D, S) medians, interval (D, S, 2) (NaN where there are
+        Arrays, with D decays, S init stds, n seeds: gain (D, S) medians, interval (D, S, 2) (NaN where there are
         fewer than 3 pairs), gain_per_seed (D, S, n), final (D, S, 2, n) f − f*, best_step_size (D, S, 2),
-        decays (D,), scales (S,), step_sizes (G,). A cell where every step size diverges for a method is
+        decays (D,), init_stds (S,), step_sizes (G,). A cell where every step size diverges for a method is
         NaN and counted in the description.
 
     Raises:
@@ -54,19 +54,19 @@ def phase(
     """
     if settings.loss != "one-layer":
         raise ValueError("phase maps the one-layer loss")
-    if not decays or not scales:
-        raise ValueError("phase needs at least one decay and one scale")
+    if not decays or not init_stds:
+        raise ValueError("phase needs at least one decay and one init std")
     if len(methods) != 2:
         raise ValueError(f"phase compares two methods, not {len(methods)}")
     if steps < 1:
         raise ValueError(f"{steps} steps asked for; at least 1 is needed")
-    cells = [(decay, scale) for decay in decays for scale in scales]
-    made = [make_problems(replace(settings, target=f"{family}:{d!r}", scale=s)) for d, s in cells]
+    cells = [(decay, init_std) for decay in decays for init_std in init_stds]
+    made = [make_problems(replace(settings, target=f"{spectrum}:{d!r}", init_std=s)) for d, s in cells]
     Z = np.concatenate([problems.Z for problems in made])
     loss = OneLayer.from_target(Z, settings.rank, scaling=settings.scaling)
     start = tuple(np.concatenate(parts) for parts in zip(*(p.start for p in made), strict=True))
     grid = step_size_grid(step_sizes, made[0], optimizer)[:: 2 if step_sizes == "auto" else 1]
-    shape = (len(decays), len(scales), settings.seeds)
+    shape = (len(decays), len(init_stds), settings.seeds)
     final, chosen = np.full((*shape[:2], 2, shape[2]), np.nan), np.full((*shape[:2], 2), np.nan)
     logs = np.full((2, *shape), np.nan)
     for m, method in enumerate(methods):
@@ -93,12 +93,12 @@ def phase(
         "final": final,
         "best_step_size": chosen,
         "decays": np.asarray(decays, dtype=np.float64),
-        "scales": np.asarray(scales, dtype=np.float64),
+        "init_stds": np.asarray(init_stds, dtype=np.float64),
         "step_sizes": grid,
     }
     meta = {
         "settings": settings.meta(),
-        "family": family,
+        "spectrum": spectrum,
         "optimizer": optimizer,
         "methods": list(methods),
         "steps": steps,

@@ -44,7 +44,7 @@ def rates(
     instances: int = 50,
     spread: float = 0.3,
     kappa_max: float = 100.0,
-    max_steps: int = 20_000,
+    steps: int = 20_000,
     seed: int = 0,
     quiet: bool = True,
 ) -> Result:
@@ -61,7 +61,7 @@ def rates(
         instances: random instances per rule.
         spread: of the gauges (`targets.random_gauge`).
         kappa_max: instances with a larger κ (balanced κ for BaLoRA) are drawn again, and counted.
-        max_steps: end of every run.
+        steps: of every run, at most.
         seed: root seed.
         quiet: never show a progress bar.
 
@@ -76,15 +76,15 @@ def rates(
     check_rank(rank, *shape)
     if not rules or any(rule not in RULES for rule in rules):
         raise ValueError(f"rules must be one or more of {', '.join(RULES)}, not {', '.join(rules) or 'nothing'}")
-    if spread < 0 or not kappa_max > 1 or max_steps < 1:
-        raise ValueError("rates needs spread ≥ 0, kappa_max > 1 and max_steps ≥ 1")
+    if spread < 0 or not kappa_max > 1 or steps < 1:
+        raise ValueError("rates needs spread ≥ 0, kappa_max > 1 and steps ≥ 1")
     drawn = _Instances(shape, rank, target, instances, spread, kappa_max, seed)
     rows: list[dict[str, Any]] = []
     for rule in rules:
         if rule == "balora-gd":
-            rows += _balora_rows(drawn, max_steps, quiet)
+            rows += _balora_rows(drawn, steps, quiet)
         else:
-            rows += _local_rows(drawn, rule, max_steps, quiet)
+            rows += _local_rows(drawn, rule, steps, quiet)
     arrays = {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
     meta = {
         "settings": {
@@ -94,7 +94,7 @@ def rates(
             "instances": instances,
             "spread": spread,
             "kappa_max": kappa_max,
-            "max_steps": max_steps,
+            "steps": steps,
             "seed": seed,
         },
         "rejected_draws": drawn.rejected,
@@ -139,7 +139,7 @@ class _Instances:
         return len(self.Z)
 
 
-def _local_rows(drawn: _Instances, rule: str, max_steps: int, quiet: bool) -> list[dict[str, Any]]:
+def _local_rows(drawn: _Instances, rule: str, steps: int, quiet: bool) -> list[dict[str, Any]]:
     """GD or sign-GD next to an unbalanced minimizer."""
     r, d = drawn.r, drawn.r * sum(drawn.shape)
     gd = rule == "gd"
@@ -159,7 +159,7 @@ def _local_rows(drawn: _Instances, rule: str, max_steps: int, quiet: bool) -> li
         tuple(np.stack(part) for part in zip(*offsets, strict=True)),
         optimizer="gd" if gd else "sign-gd",
         step_sizes=gamma[None],
-        steps=max_steps,
+        steps=steps,
         stop_below=10.0 ** -(decades + 1),
         quiet=quiet,
     )
@@ -186,7 +186,7 @@ def _local_rows(drawn: _Instances, rule: str, max_steps: int, quiet: bool) -> li
 
 
 def scaled_gd_rates(
-    Z: Array, r: int, *, spread: float = 0.3, max_steps: int = 2000, seed: int = 0, quiet: bool = True
+    Z: Array, r: int, *, spread: float = 0.3, steps: int = 2000, seed: int = 0, quiet: bool = True
 ) -> dict[str, Array]:
     """Measured contraction of ScaledGD next to random minimizers, at its best step size γ = 2/(L + μ).
 
@@ -196,7 +196,7 @@ def scaled_gd_rates(
         Z: (n, a, b) targets.
         r: rank.
         spread: of the gauges (`targets.random_gauge`).
-        max_steps: end of the runs.
+        steps: of the runs, at most.
         seed: of the gauges and of the displacements from the minimizers.
         quiet: never show a progress bar.
 
@@ -218,7 +218,7 @@ def scaled_gd_rates(
         (dA, dB),
         method=SCALED_GD,
         step_sizes=[[2 / (mu + L) for mu, L in extremes]],
-        steps=max_steps,
+        steps=steps,
         stop_below=10.0 ** -(GD_DECADES + 1),
         quiet=quiet,
     )
@@ -249,7 +249,7 @@ def _scaled_offset(A: Array, B: Array, Z: Array, rng: np.random.Generator) -> tu
     return size * dA, size * dB
 
 
-def _balora_rows(drawn: _Instances, max_steps: int, quiet: bool) -> list[dict[str, Any]]:
+def _balora_rows(drawn: _Instances, steps: int, quiet: bool) -> list[dict[str, Any]]:
     """Projected GD from a Gaussian start; the limit is balanced, so L, μ and γ are known beforehand.
 
     What its linearization says (derived here). At a hyperbalanced limit DP projects along the orbit's tangent
@@ -258,8 +258,8 @@ def _balora_rows(drawn: _Instances, max_steps: int, quiet: bool) -> list[dict[st
     at κ_bal, ((κ_bal − 1)/(κ_bal + 1))².
     """
     s = np.linalg.svd(drawn.Z, compute_uv=False)
-    scale = 0.1 * float(np.sqrt(np.median(s[:, 0])))
-    start = starts("gaussian", drawn.shape, drawn.r, drawn.rngs, scale=scale)
+    init_std = 0.1 * float(np.sqrt(np.median(s[:, 0])))
+    start = starts("gaussian", drawn.shape, drawn.r, drawn.rngs, init_std=init_std)
     balanced = [minimizer(Z, drawn.r) for Z in drawn.Z]
     extremes = [extreme_eigenvalues(A, B, Z) for (A, B), Z in zip(balanced, drawn.Z, strict=True)]
     gamma = np.asarray([2 / (mu + L) for mu, L in extremes])
@@ -270,7 +270,7 @@ def _balora_rows(drawn: _Instances, max_steps: int, quiet: bool) -> list[dict[st
         start,
         method="balora",
         step_sizes=gamma[None],
-        steps=max_steps,
+        steps=steps,
         stop_below=10.0 ** -(max(decades) + 1),
         quiet=quiet,
     )

@@ -15,7 +15,7 @@ from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
 from lorakappa.synthetic.losses import OneLayer, Params, polish
 from lorakappa.synthetic.measure import float_floor_decades, measure_rate, perturbation
 from lorakappa.synthetic.optimizers import MatchedGradientDescent
-from lorakappa.synthetic.problems import Settings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
 from lorakappa.synthetic.targets import generators
@@ -34,7 +34,7 @@ EXPERIMENTS = ("rescale", "same-curve", "flow", "equal-kappa")
 
 
 def settle(
-    settings: Settings,
+    settings: ProblemSettings,
     *,
     steps: int = 100,
     step_sizes: str = "auto",
@@ -72,7 +72,7 @@ def settle(
     if settings.loss != "one-layer":
         raise ValueError("settle uses the one-layer loss")
     if settings.scaling != 1:
-        raise ValueError("settle needs λ = 1")
+        raise ValueError("settle needs a scaling α/r of 1")
     unknown = [name for name in experiments if name not in EXPERIMENTS]
     if unknown or not experiments:
         raise ValueError(f"experiments must be some of {', '.join(EXPERIMENTS)}, not {', '.join(unknown) or 'none'}")
@@ -103,16 +103,15 @@ def _slope(values: Array) -> float:
     return float(np.polyfit(-np.log(2) * np.arange(len(medians)), np.log(medians), 1)[0])
 
 
-def _one_layer(settings: Settings) -> tuple[OneLayer, Params]:
+def _one_layer(settings: ProblemSettings) -> tuple[OneLayer, Params]:
     problems = make_problems(settings)
     assert isinstance(problems.loss, OneLayer)
     return problems.loss, problems.start
 
 
-def _same_curve(settings: Settings, quiet: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _same_curve(settings: ProblemSettings, quiet: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """LoRA and BaLoRA from one balanced start, scaled so that ‖A‖ is a third of the minimizer's."""
-    scale = _gentle_scale(settings)
-    loss, start = _one_layer(replace(settings, start="balanced", scale=scale))
+    loss, start = _one_layer(replace(settings, start="balanced", init_std=_gentle_std(settings)))
     gammas = _small_steps(loss)
     deviation, gap = np.empty_like(gammas), np.empty_like(gammas)
     for j, gamma in enumerate(gammas):
@@ -127,7 +126,7 @@ def _same_curve(settings: Settings, quiet: bool) -> tuple[dict[str, NDArray[Any]
     return arrays, {"deviation_exponent": _slope(deviation), "imbalance_exponent": _slope(gap)}
 
 
-def _gentle_scale(settings: Settings) -> float:
+def _gentle_std(settings: ProblemSettings) -> float:
     """Entries such that a Gaussian pair has about a third of the balanced minimizer's size."""
     return make_problems(settings).entry / 3
 
@@ -137,9 +136,9 @@ def _mass(factors: Params) -> Array:
     return np.asarray(sum((X**2).sum(axis=(-2, -1)) for X in factors), dtype=np.float64)
 
 
-def _flow(settings: Settings, quiet: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _flow(settings: ProblemSettings, quiet: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Change of AᵀA − BBᵀ: exactly γ²(g_Aᵀg_A − g_B g_Bᵀ) in one GD step, so O(γ) over a fixed time."""
-    loss, start = _one_layer(replace(settings, start="gaussian", scale=_gentle_scale(settings)))
+    loss, start = _one_layer(replace(settings, start="gaussian", init_std=_gentle_std(settings)))
     gammas = _small_steps(loss)
     A, B = start
     before, mass = A.mT @ A - B @ B.mT, _mass(start)
@@ -154,7 +153,7 @@ def _flow(settings: Settings, quiet: bool) -> tuple[dict[str, NDArray[Any]], dic
     return arrays, {"drift_one_step_exponent": _slope(one), "drift_fixed_time_exponent": _slope(fixed)}
 
 
-def _equal_kappa(settings: Settings, quiet: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _equal_kappa(settings: ProblemSettings, quiet: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Both methods next to an unbalanced minimizer with the balanced κ; needs a middle direction, r ≥ 3."""
     if settings.rank < 3:
         return {}, {"equal_kappa_skipped": "rank < 3 has no direction that can be unbalanced at the same κ"}
@@ -228,7 +227,7 @@ def _unbalanced_at_equal_kappa(Z: Array, r: int) -> tuple[Array, Array]:
 
 
 def _not_a_rescale(
-    settings: Settings, steps: int, step_sizes: str, quiet: bool
+    settings: ProblemSettings, steps: int, step_sizes: str, quiet: bool
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Final losses of LoRA and BaLoRA at their best step sizes, and of each with the other's step lengths."""
     problems = make_problems(settings)

@@ -1,4 +1,4 @@
-"""Small results in the format that the rooms save, made without any computation of theirs."""
+"""Small results in the format that the packages save, made without any computation of theirs."""
 
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ SETTINGS = {
     "rank": 3,
     "target": "gaussian",
     "start": "lora",
-    "scale": 1.0,
+    "init_std": 1.0,
     "scaling": 1.0,
     "seeds": 5,
     "seed": 0,
@@ -113,11 +113,11 @@ def phase() -> Saved:
         "gain": gain,
         "interval": np.stack([gain - 0.1, gain + 0.1], axis=-1),
         "decays": np.asarray([0.5, 0.9]),
-        "scales": np.asarray([0.01, 0.1, 1.0]),
+        "init_stds": np.asarray([0.01, 0.1, 1.0]),
     }
     meta = {
         "settings": SETTINGS,
-        "family": "geometric",
+        "spectrum": "geometric",
         "optimizer": "sign-gd",
         "methods": ["lora", "balora"],
         "steps": 100,
@@ -191,7 +191,7 @@ def audit(layers: int = 7) -> Saved:
 def llm_compare(
     methods: tuple[str, ...] = ("lora", "balora", "ilora"),
     ranks: tuple[int, ...] = (4, 8),
-    scales: tuple[float, ...] = (0.5, 1.0),
+    scalings: tuple[float, ...] = (0.5, 1.0),
     n: int = 3,
     lost: tuple[tuple[str, int], ...] = (),
 ) -> Saved:
@@ -200,7 +200,7 @@ def llm_compare(
     Args:
         methods: the first one is the baseline.
         ranks: ranks.
-        scales: scales.
+        scalings: values of α/r.
         n: seeds.
         lost: (method, rank) whose every run diverged.
     """
@@ -210,9 +210,9 @@ def llm_compare(
     for i, method in enumerate(methods):
         for rank in ranks:
             mine = []
-            for scale in scales:
+            for scaling in scalings:
                 for j, rate in enumerate(rates[: 11 - i % 2]):  # some grids are shorter
-                    away = 0.08 * np.log10(rate / 10 ** (-3 + 0.2 * i)) ** 2 + 0.1 * (scale - 1) ** 2
+                    away = 0.08 * np.log10(rate / 10 ** (-3 + 0.2 * i)) ** 2 + 0.1 * (scaling - 1) ** 2
                     loss = ((0.9 - 0.03 * i) * rank**-0.15 * (1 + away) + 0.01 * rng.random(n)).tolist()
                     status = ["ok"] * n
                     if j == 9 or (method, rank) in lost:
@@ -223,7 +223,7 @@ def llm_compare(
                         {
                             "method": method,
                             "rank": rank,
-                            "scale": scale,
+                            "scaling": scaling,
                             "learning_rate": float(rate),
                             "validation_loss": loss,
                             "status": status,
@@ -238,7 +238,7 @@ def llm_compare(
             rate = chosen["learning_rate"]
             best.append(
                 {
-                    **{key: chosen[key] for key in ("method", "rank", "scale", "learning_rate", "validation_loss")},
+                    **{key: chosen[key] for key in ("method", "rank", "scaling", "learning_rate", "validation_loss")},
                     "at_edge": i == 2,
                     "test_loss": (final + 0.02).tolist(),
                     "exact_match": (1 - final).tolist() if i != 1 else [None, *(1 - final[1:]).tolist()],
@@ -283,7 +283,7 @@ def llm_compare(
         "baseline": methods[0],
         "methods": list(methods),
         "ranks": list(ranks),
-        "scales": list(scales),
+        "scalings": list(scalings),
         "seeds": list(range(n)),
         "steps": 120,
         "cells": cells,
@@ -321,7 +321,7 @@ def curvature() -> Saved:
     return Saved("curvature", {}, {"layers": layers, "tokens": 64, "loss": 1.25})
 
 
-DUEL_SETTINGS = {"rank": 2, "seeds": 4, "scale": 0.3, "target": "geometric:0.7"}
+DUEL_SETTINGS = {"rank": 2, "seeds": 4, "init_std": 0.3, "target": "geometric:0.7"}
 DUELLISTS = ["lora", "balora", "ilora"]
 
 
@@ -346,7 +346,7 @@ def duel():
         "settings": DUEL_SETTINGS,
         "methods": DUELLISTS,
         "starts": ["lora"],
-        "family": "geometric",
+        "spectrum": "geometric",
         "optimizer": "adam",
         "steps": 50,
     }
@@ -357,7 +357,7 @@ def ratios():
     rng = np.random.default_rng(0)
     arrays = {
         "log10": rng.normal(-4, 1, (2, 5, 4)),
-        "scales": np.asarray([0.5, 1.0, 4.0]),
+        "factors": np.asarray([0.5, 1.0, 4.0]),
         "powers": np.asarray([0.0, 1.0]),
         "shapes": np.asarray([[8, 4], [4, 8]]),
     }
@@ -381,7 +381,7 @@ SAMPLES = {
 
 
 def save(saved: Saved, folder: Path) -> None:
-    """Writes a sample as the rooms write their results."""
+    """Writes a sample as the packages write their results."""
     if saved.arrays:
         write_npz(folder / f"{saved.name}.npz", saved.arrays)
     write_json(folder / f"{saved.name}.json", {"experiment": saved.name, **saved.meta})

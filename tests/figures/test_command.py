@@ -71,7 +71,7 @@ def test_missing_data_says_what_makes_it(call, tmp_path, name):
     }
     command = commands.get(kind.data, f"synthetic {kind.data} --out {tmp_path}")
     assert code == 2
-    assert err == f"error: {name} needs {needed} in {tmp_path}: run python -m {command}\n"
+    assert err == f"error: {name} needs {needed} in {tmp_path}: run lorakappa {command}\n"
     assert not (tmp_path / "to").exists()
 
 

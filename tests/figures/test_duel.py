@@ -1,4 +1,4 @@
-"""The duel's and the ratios' figures draw what was saved, from results made without any simulation."""
+"""The duel's figure draws what was saved, from a result made without any simulation."""
 
 import numpy as np
 import pytest
@@ -58,22 +58,8 @@ def test_one_panel_per_start():
     assert titles == ["(a) LoRA's start, A = 0", "(b) balanced start", "(c) start: imbalanced:3"]
 
 
-def test_ratios_draw_medians_and_mark_the_papers_ratio():
-    saved = samples.ratios()
-    left, right = duel.plot_ratios(saved).axes
-    medians = 10 ** np.median(saved.array("log10"), axis=-1)
-    for axes, x, columns in ((left, saved.array("scales"), slice(0, 3)), (right, saved.array("powers"), slice(3, 5))):
-        for j in range(2):
-            line = axes.get_lines()[j]
-            np.testing.assert_array_equal(line.get_xdata(), x)
-            np.testing.assert_allclose(line.get_ydata(), medians[j, columns])
-        assert list(axes.get_lines()[2].get_xdata()) == [1, 1]
-    assert left.get_lines()[0].get_label() == "8×4, $r/m$ = 0.25"
-
-
 def test_files_are_the_same_twice_and_bad_data_is_one_clear_error():
-    for plot, saved in ((duel.plot, samples.duel()), (duel.plot_ratios, samples.ratios())):
-        first, second = (render(plot, saved, list(FORMATS)) for _ in "ab")
-        assert first == second
+    first, second = (render(duel.plot, samples.duel(), list(FORMATS)) for _ in "ab")
+    assert first == second
     with pytest.raises(ValueError, match="no array 'winner'"):
         render(duel.plot, Saved("duel", {"gain": np.zeros((1, 1, 1, 3))}, samples.duel().meta), ["png"])

@@ -87,15 +87,15 @@ def test_unusual_results_are_drawn_without_warnings(saved: Saved, tmp_path):
     assert draw(saved.name, tmp_path, tmp_path)[0].stat().st_size > 1000
 
 
-EIGHT = ("lora", "balora", "ilora:lambda=0.1@5", "pilora", "scaled-gd", "riemannian", "dora", "balora-symmetric")
+EIGHT = ("lora", "balora", "ilora:lambda=0.1@5", "pilora", "scaled-gd", "rslora", "dora", "balora-symmetric")
 
 
 @pytest.mark.parametrize(
     "saved",
     [
-        llm_compare(("lora", "balora"), ranks=(4,), scales=(1.0,), n=1),
+        llm_compare(("lora", "balora"), ranks=(4,), scalings=(1.0,), n=1),
         llm_compare(("lora",), ranks=(4,)),
-        llm_compare(("lora", "balora"), ranks=(2, 4, 8, 16), scales=(1.0,)),
+        llm_compare(("lora", "balora"), ranks=(2, 4, 8, 16), scalings=(1.0,)),
         llm_compare(EIGHT, ranks=(4,), n=1),
         llm_compare(ranks=(4,), lost=(("lora", 4), ("ilora", 4))),
         llm_compare(ranks=(4,), lost=(("lora", 4), ("balora", 4), ("ilora", 4))),
@@ -107,7 +107,7 @@ EIGHT = ("lora", "balora", "ilora:lambda=0.1@5", "pilora", "scaled-gd", "riemann
     ids=[
         "one seed",
         "one method",
-        "one scale and many ranks",
+        "one scaling and many ranks",
         "many methods",
         "a baseline without a run",
         "no run finished",
@@ -119,7 +119,7 @@ EIGHT = ("lora", "balora", "ilora:lambda=0.1@5", "pilora", "scaled-gd", "riemann
 )
 def test_unusual_results_of_language_models_fit_the_page(saved: Saved, styled):
     names = names_for(saved.name)
-    if len(saved.meta.get("scales", ())) == 1:
+    if len(saved.meta.get("scalings", ())) == 1:
         names.remove("learning-rate-maps")  # the same as robustness then
     for name in names:
         figure = FIGURES[name].plot(saved)
@@ -145,21 +145,21 @@ def test_the_figures_of_a_result_are_known():
 
 
 def test_the_style_has_one_look_per_method():
-    from lorakappa.figures.style import METHODS
+    from lorakappa.figures.style import LOOKS
 
     for attributes in (("label",), ("color", "marker"), ("color", "line")):
-        looks = {tuple(str(getattr(look, attribute)) for attribute in attributes) for look in METHODS.values()}
-        assert len(looks) == len(METHODS), attributes
+        looks = {tuple(str(getattr(look, attribute)) for attribute in attributes) for look in LOOKS.values()}
+        assert len(looks) == len(LOOKS), attributes
 
 
 def test_the_methods_of_one_comparison_differ_in_colour():
-    from lorakappa.figures.style import METHODS
+    from lorakappa.figures.style import LOOKS
 
     for names in (
         ("lora", "balora", "balora-nearest", "balora-symmetric"),
-        ("lora", "balora", "ilora", "pilora", "scaled-gd", "riemannian", "lora-plus"),
+        ("lora", "balora", "ilora", "pilora", "scaled-gd", "pissa", "lora-plus"),
     ):
-        assert len({METHODS[name].color for name in names}) == len(names)
+        assert len({LOOKS[name].color for name in names}) == len(names)
 
 
 def test_options_of_a_method_are_named():

@@ -8,7 +8,7 @@ from lorakappa.figures import audit, learning_curves, learning_rate_maps, loss_b
 from lorakappa.figures.audit import module_types, short_names
 from lorakappa.figures.comparison import best, cells, losses, mean, some_ranks
 from lorakappa.figures.saved import numbers
-from lorakappa.figures.style import METHODS
+from lorakappa.figures.style import LOOKS
 from tests.figures import samples
 from tests.figures.test_numbers import lines_with, texts
 
@@ -36,7 +36,7 @@ def test_learning_curves_draw_means_and_seeds_by_step_and_by_second():
         by_step, by_second = figure.axes[2 * row : 2 * row + 2]
         for name, (place, _) in best(saved, rank).items():
             (line,) = lines_with(by_step, saved.array("eval_steps"), losses[place].mean(axis=0))
-            assert (line.get_color(), line.get_marker()) == (METHODS[name].color, METHODS[name].marker)
+            assert (line.get_color(), line.get_marker()) == (LOOKS[name].color, LOOKS[name].marker)
             assert lines_with(by_second, seconds[place].mean(axis=0), losses[place].mean(axis=0))
             for seed in range(3):
                 assert lines_with(by_step, saved.array("eval_steps"), losses[place, seed])
@@ -108,8 +108,8 @@ def test_maps_show_the_mean_of_every_cell_and_hatch_the_others():
         (frame,) = [patch for patch in axes.patches if isinstance(patch, Rectangle) and not patch.get_fill()]
         entry = best(saved, rank)[name][1]
         assert frame.get_x() < entry["learning_rate"] < frame.get_x() + frame.get_width()
-        assert frame.get_y() + 0.5 == [0.5, 1.0].index(entry["scale"])
-        assert axes.get_title(loc="left").startswith(METHODS[name].label + ": 0.")
+        assert frame.get_y() + 0.5 == [0.5, 1.0].index(entry["scaling"])
+        assert axes.get_title(loc="left").startswith(LOOKS[name].label + ": 0.")
 
 
 def test_borders_of_cells():
@@ -117,42 +117,42 @@ def test_borders_of_cells():
     np.testing.assert_allclose(learning_rate_maps.edges(np.asarray([1.0])), [10**-0.5, 10**0.5])
 
 
-def test_without_several_scales_the_maps_are_curves():
-    saved = samples.llm_compare(scales=(1.0,))
+def test_without_several_scalings_the_maps_are_curves():
+    saved = samples.llm_compare(scalings=(1.0,))
     assert texts(learning_rate_maps.plot(saved)) == texts(robustness.plot(saved))
 
 
-def test_robustness_draws_the_best_scale_its_window_and_what_diverged():
+def test_robustness_draws_the_best_scaling_its_window_and_what_diverged():
     saved = samples.llm_compare()
     figure = robustness.plot(saved)
     for i, rank in enumerate((4, 8)):
         curves, windows = figure.axes[2 * i : 2 * i + 2]
         for name, (_, entry) in best(saved, rank).items():
-            mine = [cell for cell in cells(saved, name, rank) if cell["scale"] == entry["scale"]]
+            mine = [cell for cell in cells(saved, name, rank) if cell["scaling"] == entry["scaling"]]
             grid = np.asarray([cell["learning_rate"] for cell in mine])
             means = np.asarray([losses(saved, cell).mean() for cell in mine])
             (line,) = [line for line in lines_with(curves, grid, means) if line.get_linestyle() != "None"]
-            assert line.get_color() == METHODS[name].color
-            color = METHODS[name].color
+            assert line.get_color() == LOOKS[name].color
+            color = LOOKS[name].color
             crosses = [line for line in lines_with(curves, x=grid[np.isnan(means)]) if line.get_color() == color]
             assert "x" in [line.get_marker() for line in crosses]
             assert lines_with(curves, [entry["learning_rate"]], [np.mean(entry["validation_loss"])])
             if entry["window"]:
                 (bar,) = lines_with(windows, x=entry["window"])
-                assert bar.get_color() == METHODS[name].color
+                assert bar.get_color() == LOOKS[name].color
         assert [text.get_text() for text in windows.texts] == ["≥ 0.8*", "–", "0.8"]
     assert any("*: best at the edge of its grid" in text for text in texts(figure))
 
 
 def test_robustness_shows_the_best_variant_and_survives_missing_seeds():
-    saved = samples.llm_compare(("lora", "ilora"), ranks=(4,), scales=(1.0,))
+    saved = samples.llm_compare(("lora", "ilora"), ranks=(4,), scalings=(1.0,))
     for cell in [cell for cell in saved.value("cells") if cell["method"] == "ilora"]:
         saved.value("cells").append({**cell, "variant": "ilora:lambda=9", "validation_loss": [5.0], "status": ["ok"]})
         cell["variant"] = "ilora:lambda=1"
     best(saved, 4)["ilora"][1]["variant"] = "ilora:lambda=9"
     curves = robustness.plot(saved).axes[0]
     (crosses,) = [
-        line for line in curves.get_lines() if line.get_marker() == "x" and line.get_color() == METHODS["ilora"].color
+        line for line in curves.get_lines() if line.get_marker() == "x" and line.get_color() == LOOKS["ilora"].color
     ]
     assert len(crosses.get_xdata()) == 10
 

@@ -1,20 +1,29 @@
-"""Names of methods are taken apart the same way in every room."""
+"""Names of methods are taken apart the same way in every package."""
+
+from math import inf
 
 import pytest
 
-from lorakappa.shared.method_names import parse_method_name, split_method_names, with_option
+from lorakappa.shared.method_names import Option, split_method_names, take_apart, with_option
 
-KNOWN = {"plain": {}, "rich": {"lambda": 1.0, "power": 1.0, "damping": 1e-2, "ratio": "fixed"}}
+RICH = {
+    "lambda": Option(1.0, "a number above 0"),
+    "power": Option(1.0, "any number", low=-inf, formerly="exponent"),
+    "damping": Option(1e-2, "a number that may be 0", closed=True),
+    "ratio": Option("fixed", "a word", words=("fixed", "trained")),
+}
+KNOWN = {"plain": {}, "rich": RICH}
 
 
 def test_parts():
-    found = parse_method_name("rich:lambda=0.1, power=-2 ,ratio=trained@5", KNOWN)
+    found = take_apart("rich:lambda=0.1, power=-2 ,ratio=trained@5", KNOWN)
     assert found.base == "rich"
     assert found.options == {"lambda": 0.1, "power": -2.0, "damping": 1e-2, "ratio": "trained"}
     assert found.every == 5
-    assert parse_method_name("plain", KNOWN).every == 1
-    assert parse_method_name("rich:damping=0", KNOWN).options["damping"] == 0
-    assert KNOWN["rich"]["lambda"] == 1.0
+    assert take_apart("plain", KNOWN).every == 1
+    assert take_apart("rich:damping=0", KNOWN).options["damping"] == 0
+    assert found.given == {"lambda", "power", "ratio"}
+    assert KNOWN["rich"]["lambda"].default == 1.0
 
 
 @pytest.mark.parametrize(
@@ -24,6 +33,7 @@ def test_parts():
         ("plain@0", "what follows @ must be a positive integer"),
         ("plain:lambda=1", "plain has no option 'lambda'; it has none"),
         ("rich:lamda=1", "rich has no option 'lamda'; choose from lambda, power, damping, ratio"),
+        ("rich:exponent=1", "rich has no option 'exponent'; it is called power now"),
         ("rich:", "'' is not KEY=VALUE"),
         ("rich:lambda=1,lambda=2", "lambda is given twice"),
         ("rich:lambda=x", "lambda must be a number, not 'x'"),
@@ -35,7 +45,7 @@ def test_parts():
 )
 def test_wrong_names(name, message):
     with pytest.raises(ValueError) as caught:
-        parse_method_name(name, KNOWN)
+        take_apart(name, KNOWN)
     assert message in str(caught.value)
 
 
@@ -53,7 +63,7 @@ def test_lists():
 @pytest.mark.parametrize("value", [0.1, 1e-7, 1 / 3, 12345.678])
 def test_an_option_that_is_added_can_be_read_back(value):
     for name in ("rich", "rich:power=2", "rich@4", "rich:power=2@4"):
-        found = parse_method_name(with_option(name, "lambda", value), KNOWN)
+        found = take_apart(with_option(name, "lambda", value), KNOWN)
         assert found.options["lambda"] == pytest.approx(value, rel=1e-11)
         assert found.every == (4 if "@" in name else 1)
         assert found.options["power"] == (2 if "power" in name else 1)

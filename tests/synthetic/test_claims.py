@@ -1,4 +1,4 @@
-"""The room's claims: each rule decides as stated, and the cheap claims come out as recorded."""
+"""The package's claims: each rule decides as stated, and the cheap claims come out as recorded."""
 
 import numpy as np
 import pytest
@@ -263,9 +263,9 @@ def test_the_rule_of_the_ratio(monkeypatch, shift, verdict):
 
 def test_settle_runs_only_what_is_asked_for():
     from lorakappa.synthetic.experiments.settle import settle
-    from lorakappa.synthetic.problems import Settings
+    from lorakappa.synthetic.problems import ProblemSettings
 
-    small = Settings(shape=(6, 5), rank=3, seeds=3)
+    small = ProblemSettings(shape=(6, 5), rank=3, seeds=3)
     flow = settle(small, experiments=("flow",))
     assert set(flow.arrays) == {"gammas", "drift_one_step", "drift_fixed_time"}
     everything = settle(small, steps=20, step_sizes="auto:5")

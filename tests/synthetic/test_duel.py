@@ -8,13 +8,14 @@ import pytest
 from lorakappa.shared.records import read_npz
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.experiments.convergence import convergence
-from lorakappa.synthetic.experiments.duel import NOBODY, TIE, _judge, duel, ratios
+from lorakappa.synthetic.experiments.duel import NOBODY, TIE, _judge, duel
+from lorakappa.synthetic.experiments.ratios import ratios
 from lorakappa.synthetic.methods import parse_method
-from lorakappa.synthetic.problems import Settings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
 from lorakappa.synthetic.tuning import sweep
 from tests.synthetic.test_synthetic_experiments import run_command
 
-SMALL = Settings(shape=(6, 5), rank=2, seeds=4, scale=0.3)
+SMALL = ProblemSettings(shape=(6, 5), rank=2, seeds=4, init_std=0.3)
 GRID = "0.02:2:5"
 TINY = {
     "decays": (0.5, 0.8),
@@ -108,7 +109,7 @@ def test_convergence_tunes_lambda_and_says_which():
 
 
 def test_automatic_grids_have_as_many_points_as_asked_and_cover_preconditioned_steps():
-    problems = make_problems(Settings(shape=(6, 5), rank=2))
+    problems = make_problems(ProblemSettings(shape=(6, 5), rank=2))
     plain = step_size_grid("auto:8", problems, "gd")
     assert len(plain) == 8
     np.testing.assert_allclose(plain[[0, -1]], step_size_grid("auto", problems, "gd")[[0, -1]])
@@ -128,7 +129,7 @@ def test_cells_of_the_duel_equal_single_runs():
     result = duel(SMALL, methods=("lora", "ilora", "scaled-gd"), **TINY)
     arrays = result.arrays
     assert arrays["winner"].shape == (2, 2, 2)
-    settings = Settings(shape=(4, 6), rank=2, seeds=4, scale=0.3, target="geometric:0.8", start="gaussian")
+    settings = ProblemSettings(shape=(4, 6), rank=2, seeds=4, init_std=0.3, target="geometric:0.8", start="gaussian")
     single = convergence(
         settings, methods=("lora", "ilora", "scaled-gd"), steps=25, step_sizes=GRID, strengths=(0.1, 1.0)
     )
@@ -181,15 +182,15 @@ def test_a_diverged_cell_is_no_result_and_everything_diverged_is_an_error():
 
 
 def test_ratios_sweep_the_ratio():
-    settings = Settings(rank=2, seeds=4, scale=0.3, target="geometric:0.6")
+    settings = ProblemSettings(rank=2, seeds=4, init_std=0.3, target="geometric:0.6")
     knobs = {"shapes": ((8, 4), (4, 8)), "steps": 25, "step_sizes": GRID, "strengths": (0.1, 1.0)}
-    result = ratios(settings, scales=(1.0, 4.0), powers=(0.0, 1.0), **knobs)
+    result = ratios(settings, factors=(1.0, 4.0), powers=(0.0, 1.0), **knobs)
     np.testing.assert_allclose(result.arrays["ratio"], [[0.25, 1.0, 1.0, 0.25], [0.5, 2.0, 1.0, 0.5]])
     logs = result.arrays["log10"]
     np.testing.assert_array_equal(logs[:, 0], logs[:, 3])  # c = 1 and p = 1 are the same ratio
     np.testing.assert_array_equal(logs[0, 1], logs[0, 2])  # and so are 4·r/m and (r/m)⁰ for m = 4r
     balanced = convergence(
-        Settings(shape=(8, 4), rank=2, seeds=4, scale=0.3, target="geometric:0.6"),
+        ProblemSettings(shape=(8, 4), rank=2, seeds=4, init_std=0.3, target="geometric:0.6"),
         methods=("lora", "ilora-balanced"),
         steps=25,
         step_sizes=GRID,
@@ -197,8 +198,8 @@ def test_ratios_sweep_the_ratio():
     )
     np.testing.assert_allclose(10 ** logs[0, 2], balanced.arrays["curves"][-1, 1], rtol=1e-9)
     np.testing.assert_allclose(result.arrays["final_median"], 10 ** np.median(logs, axis=-1))
-    with pytest.raises(ValueError, match=r"^ilora:scale=1\.0: all step sizes diverge"):
-        ratios(settings, scales=(1.0,), powers=(1.0,), **{**knobs, "strengths": (1e9,)})
+    with pytest.raises(ValueError, match=r"^ilora:factor=1\.0: all step sizes diverge"):
+        ratios(settings, factors=(1.0,), powers=(1.0,), **{**knobs, "strengths": (1e9,)})
 
 
 def test_commands_save_and_print(monkeypatch, tmp_path, capsys):
@@ -225,11 +226,11 @@ def test_commands_save_and_print(monkeypatch, tmp_path, capsys):
     described = json.loads((tmp_path / "duel.json").read_text())
     assert described["lambdas"] == [0.1, 1.0]
     assert read_npz(tmp_path / "duel.npz")["shapes"].tolist() == [[5, 4], [4, 5]]
-    assert run_command(monkeypatch, "ratios", "--scales", "1,2", "--powers", "0", *shapes, *small) == 0
+    assert run_command(monkeypatch, "ratios", "--factors", "1,2", "--powers", "0", *shapes, *small) == 0
     assert "ilora:power=0.0" in capsys.readouterr().out
-    methods = ("--methods", "lora,ilora:scale=2,power=0.5,lora-plus")
+    methods = ("--methods", "lora,ilora:factor=2,power=0.5,lora-plus")
     assert run_command(monkeypatch, "convergence", "--shape", 5, 4, *methods, *small) == 0
-    assert "ilora:scale=2,power=0.5" in capsys.readouterr().out
+    assert "ilora:factor=2,power=0.5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_commands_save_and_print(monkeypatch, tmp_path, capsys):
         (("convergence", "--methods", "lora,ilora:lambda=0"), "lambda must be finite and > 0"),
         (("convergence", "--methods", "ilora", "--lambdas", "0.1,0"), "lambda must be finite and > 0"),
         (("convergence", "--methods", "ilora", "--lambdas", "x"), "--lambdas must be comma-separated numbers"),
-        (("convergence", "--methods", "lora,scale=2"), "belongs to no method"),
+        (("convergence", "--methods", "lora,factor=2"), "belongs to no method"),
         (("convergence", "--methods", "scaled-gd:damping=0"), "pass damping > 0"),
         (("convergence", "--methods", "ilora:lambda=1e9", "--step-sizes", "1:2:3"), "ilora:lambda=1e9: all step sizes"),
         (("duel", "--methods", "lora"), "two or more different methods"),
@@ -247,8 +248,8 @@ def test_commands_save_and_print(monkeypatch, tmp_path, capsys):
         (("duel", "--starts", "cold"), "unknown start 'cold'"),
         (("duel", "--steps", "0"), "0 steps"),
         (("ratios", "--method", "lora"), "method must be ilora or pilora"),
-        (("ratios", "--scales", ","), "at least one scale"),
-        (("ratios", "--scales", "0"), "scale must be finite and > 0"),
+        (("ratios", "--factors", ","), "at least one factor"),
+        (("ratios", "--factors", "0"), "factor must be finite and > 0"),
     ],
 )
 def test_bad_input_is_one_line(monkeypatch, tmp_path, capsys, arguments, message):

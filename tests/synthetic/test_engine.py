@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from lorakappa.conditioning.projection import balance
+from lorakappa.shared.methods import VOCABULARY, Description
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
-from lorakappa.synthetic.methods import METHODS, Family, Method, parse_method
+from lorakappa.synthetic.methods import PARTS, Method, parse_method
 from lorakappa.synthetic.optimizers import MatchedGradientDescent
-from lorakappa.synthetic.problems import Settings, make_problems
+from lorakappa.synthetic.problems import ProblemSettings, make_problems
 
-SMALL = Settings(shape=(6, 5), rank=2, seeds=3, start="gaussian", scale=0.5)
+SMALL = ProblemSettings(shape=(6, 5), rank=2, seeds=3, start="gaussian", init_std=0.5)
 GAMMAS = np.array([0.01, 0.03, 0.05])
 
 
@@ -59,7 +60,7 @@ def test_batch_equals_single_trajectories(optimizer, method):
 @pytest.mark.parametrize("loss", ["one-layer", "two-layer", "mlp"])
 @pytest.mark.parametrize("method", ["lora", "balora-nearest"])
 def test_torch_equals_numpy(loss, method):
-    problems = make_problems(Settings(**{**SMALL.meta(), "loss": loss, "seeds": 2}))
+    problems = make_problems(ProblemSettings(**{**SMALL.meta(), "loss": loss, "seeds": 2}))
     runs = [
         simulate(
             problems.loss, problems.start, method=method, step_sizes=[1e-3, 5e-3], steps=20, record_path=True, device=d
@@ -112,7 +113,7 @@ def test_overflow_is_divergence(gamma):
 
 
 def test_same_starts_for_every_method_and_more_seeds():
-    few, many = make_problems(SMALL), make_problems(Settings(**{**SMALL.meta(), "seeds": 5}))
+    few, many = make_problems(SMALL), make_problems(ProblemSettings(**{**SMALL.meta(), "seeds": 5}))
     np.testing.assert_array_equal(many.Z[:3], few.Z)
     np.testing.assert_array_equal(many.start[0][:3], few.start[0])
     assert not np.allclose(few.Z[0], few.Z[1])
@@ -146,11 +147,12 @@ def test_matched_lengths_are_met():
     assert (run.excess[-1] != reference.excess[-1]).all()
 
 
-def test_a_rival_is_one_entry(monkeypatch):
+def test_a_rival_is_a_word_and_what_it_does(monkeypatch):
     def new_map():
         return lambda factors, gamma: tuple(0.5 * x for x in factors)
 
-    monkeypatch.setitem(METHODS, "shrink", Family(lambda options: {"new_map": new_map}))
+    monkeypatch.setitem(VOCABULARY, "shrink", Description("Shrink", "halves both factors", has_map=True))
+    monkeypatch.setitem(PARTS, "shrink", lambda options: {"new_map": new_map})
     problems = make_problems(SMALL)
     run = simulate(problems.loss, problems.start, method="shrink@2", step_sizes=[1e-12], steps=2)
     np.testing.assert_allclose(run.factors[0][0], 0.5 * problems.start[0], rtol=1e-9)

@@ -8,7 +8,7 @@ from lorakappa.conditioning.hessians import hessian
 from lorakappa.synthetic.experiments.rates import rates
 from lorakappa.synthetic.experiments.settle import settle
 from lorakappa.synthetic.measure import float_floor_decades, measure_rate, perturbation
-from lorakappa.synthetic.problems import Settings
+from lorakappa.synthetic.problems import ProblemSettings
 
 
 def measure(curve, **changes):
@@ -119,7 +119,7 @@ def test_balora_attains_the_balanced_rate(measured):
 
 
 def test_settle_exponents():
-    result = settle(Settings(shape=(8, 7), rank=3, seeds=3, target="geometric:0.6", scale=0.3), steps=40)
+    result = settle(ProblemSettings(shape=(8, 7), rank=3, seeds=3, target="geometric:0.6", init_std=0.3), steps=40)
     assert result.meta["drift_one_step_exponent"] == pytest.approx(2, abs=1e-6)
     assert result.meta["drift_fixed_time_exponent"] == pytest.approx(1, abs=0.1)
     assert 0.9 < result.meta["deviation_exponent"] < 1.2

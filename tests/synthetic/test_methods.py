@@ -6,10 +6,10 @@ import pytest
 from lorakappa.conditioning.projection import balance
 from lorakappa.shared.method_names import split_method_names
 from lorakappa.synthetic.engine import simulate
-from lorakappa.synthetic.methods import METHODS, at_strengths, parse_method
-from lorakappa.synthetic.problems import Settings, make_problems
+from lorakappa.synthetic.methods import PARTS, parse_method
+from lorakappa.synthetic.problems import ProblemSettings, make_problems
 
-SMALL = Settings(shape=(6, 5), rank=2, seeds=3, start="gaussian", scale=0.6)
+SMALL = ProblemSettings(shape=(6, 5), rank=2, seeds=3, start="gaussian", init_std=0.6)
 GAMMAS = np.array([0.01, 0.04])
 
 
@@ -32,14 +32,14 @@ def one_step(name, A, B, Z, gamma):
     g_A, g_B = gradient(Z, A, B)
     if "scaled" in name or name.startswith("pilora"):
         g_A, g_B = scaled(A, B, g_A, g_B, 0.3 if "damping=0.3" in name else 1e-6)
-    faster = {"lora-plus": 16, "lora-plus:ratio=3": 3, "balora-plus": 16}.get(name, 1)
+    faster = {"lora-plus": 16, "lora-plus:lr-ratio=3": 3, "balora-plus": 16}.get(name, 1)
     A, B = A - faster * gamma * g_A, B - gamma * g_B
     ratio, strength = {
         "ilora": (2 / 6, 1.0),
-        "ilora:lambda=0.5,scale=2,power=0.5": (2 * (2 / 6) ** 0.5, 0.5),
+        "ilora:lambda=0.5,factor=2,power=0.5": (2 * (2 / 6) ** 0.5, 0.5),
         "ilora-balanced:lambda=0.2": (1.0, 0.2),
         "pilora:damping=0.3,lambda=0.7": (2 / 6, 0.7),
-        "ilora:ratio=trained,scale=3": (1.0, 1.0),
+        "ilora:ratio=trained,factor=3": (1.0, 1.0),
     }.get(name, (None, None))
     if ratio is not None:
         return penalized(A, B, gamma * strength, ratio)
@@ -52,15 +52,15 @@ def one_step(name, A, B, Z, gamma):
         "lora",
         "balora",
         "ilora",
-        "ilora:lambda=0.5,scale=2,power=0.5",
-        "ilora:ratio=trained,scale=3",
+        "ilora:lambda=0.5,factor=2,power=0.5",
+        "ilora:ratio=trained,factor=3",
         "ilora-balanced:lambda=0.2",
         "scaled-gd",
         "scaled-gd:damping=0.3",
         "pilora:damping=0.3,lambda=0.7",
         "balora-scaled-gd",
         "lora-plus",
-        "lora-plus:ratio=3",
+        "lora-plus:lr-ratio=3",
         "balora-plus",
     ],
 )
@@ -136,10 +136,10 @@ def test_a_method_can_be_run_twice_with_a_fresh_state():
 
 
 def test_both_layers_get_the_method():
-    problems = make_problems(Settings(**{**SMALL.meta(), "loss": "two-layer"}))
+    problems = make_problems(ProblemSettings(**{**SMALL.meta(), "loss": "two-layer"}))
     gammas = [1e-4]
     plain = simulate(problems.loss, problems.start, step_sizes=gammas, steps=1).factors
-    moved = simulate(problems.loss, problems.start, method="lora-plus:ratio=2", step_sizes=gammas, steps=1).factors
+    moved = simulate(problems.loss, problems.start, method="lora-plus:lr-ratio=2", step_sizes=gammas, steps=1).factors
     for i in range(4):
         factor = 2 if i % 2 == 0 else 1
         np.testing.assert_allclose(
@@ -163,7 +163,7 @@ def test_each_penalty_drives_its_own_gap_down():
         assert gap(A, B) < 0.02 * gap(*problems.start)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if "@" not in name])
+@pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("optimizer", ["gd", "adam"])
 def test_torch_equals_numpy_and_batches_do_not_mix(name, optimizer):
     problems = make_problems(SMALL)
@@ -215,14 +215,14 @@ def test_projection_is_idle_under_scaled_gd_without_damping():
 
 
 def test_names_carry_options_and_periods():
-    method = parse_method("ilora:lambda=0.1, scale=2@5")
-    assert (method.name, method.every, method.faster) == ("ilora:lambda=0.1, scale=2@5", 5, 1.0)
-    assert method.options == {"lambda": 0.1, "scale": 2.0, "power": 1.0, "ratio": "fixed"}
+    method = parse_method("ilora:lambda=0.1, factor=2@5")
+    assert (method.name, method.every, method.faster) == ("ilora:lambda=0.1, factor=2@5", 5, 1.0)
+    assert method.options == {"lambda": 0.1, "factor": 2.0, "power": 1.0, "ratio": "fixed"}
     assert parse_method("ilora").options["lambda"] == 1.0
     assert parse_method("scaled-gd:damping=0").options == {"damping": 0.0}
     assert parse_method("pilora").options == {
         "lambda": 1.0,
-        "scale": 1.0,
+        "factor": 1.0,
         "power": 1.0,
         "ratio": "fixed",
         "damping": 1e-6,
@@ -230,7 +230,7 @@ def test_names_carry_options_and_periods():
     assert parse_method("ilora:power=-1.5").options["power"] == -1.5
     assert parse_method("lora-plus").faster == 16
     assert parse_method("lora").every == 1
-    preconditioned = {name for name in METHODS if parse_method(name).preconditioned}
+    preconditioned = {name for name in PARTS if parse_method(name).preconditioned}
     assert preconditioned == {"scaled-gd", "pilora", "balora-scaled-gd"}
 
 
@@ -243,18 +243,23 @@ def test_names_carry_options_and_periods():
         ("ilora:lambda=nan", "lambda must be finite and > 0, but is nan"),
         ("ilora:lambda=inf", "lambda must be finite and > 0"),
         ("ilora:lambda=much", "lambda must be a number, not 'much'"),
-        ("ilora:scale=0", "scale must be finite and > 0"),
+        ("ilora:factor=0", "factor must be finite and > 0"),
         ("ilora:power=inf", "power must be finite, but is inf"),
         ("ilora:power=nan", "power must be finite, but is nan"),
         ("ilora:ratio=2", "ratio must be fixed or trained, not '2'"),
-        ("ilora:strength=2", "ilora has no option 'strength'; choose from lambda, scale, power, ratio"),
+        ("ilora:strength=2", "ilora has no option 'strength'; choose from lambda, factor, power, ratio"),
         ("ilora:lambda=1,lambda=2", "lambda is given twice"),
         ("ilora:lambda", "'lambda' is not KEY=VALUE"),
         ("ilora:", "'' is not KEY=VALUE"),
-        ("ilora-balanced:scale=2", "ilora-balanced has no option 'scale'"),
+        ("ilora-balanced:factor=2", "ilora-balanced has no option 'factor'"),
         ("lora:lambda=1", "lora has no option 'lambda'; it has none"),
         ("scaled-gd:damping=-1", "damping must be finite and ≥ 0"),
-        ("lora-plus:ratio=0", "ratio must be finite and > 0"),
+        ("lora-plus:lr-ratio=0", "lr-ratio must be finite and > 0"),
+        ("lora@2", "'lora@2': lora does nothing after a step that @2 could make rarer"),
+        ("scaled-gd@3", "scaled-gd does nothing after a step that @3 could make rarer"),
+        ("ilora:scale=2", "ilora has no option 'scale'; it is called factor now"),
+        ("balora-plus:ratio=4", "balora-plus has no option 'ratio'; it is called lr-ratio now"),
+        ("balora:moments=keep", "balora has no option 'moments'; it has none"),
         ("balora@0", "what follows @ must be a positive integer"),
         ("balora@", "what follows @ must be a positive integer"),
         ("ilora:lambda=1@x", "what follows @ must be a positive integer"),
@@ -267,21 +272,9 @@ def test_bad_names(name, message):
 
 
 def test_lists_of_names():
-    names = ["lora", "ilora:lambda=1,scale=2@5", "balora@2"]
-    assert split_method_names("lora, ilora:lambda=1,scale=2@5 ,balora@2,") == names
-    assert split_method_names("ilora:lambda=1,pilora:scale=2,power=3") == ["ilora:lambda=1", "pilora:scale=2,power=3"]
-    for text in ("scale=2,ilora", "ilora,scale=2", "ilora:lambda=1@5,scale=2"):
-        with pytest.raises(ValueError, match="'scale=2' belongs to no method"):
+    names = ["lora", "ilora:lambda=1,factor=2@5", "balora@2"]
+    assert split_method_names("lora, ilora:lambda=1,factor=2@5 ,balora@2,") == names
+    assert split_method_names("ilora:lambda=1,pilora:factor=2,power=3") == ["ilora:lambda=1", "pilora:factor=2,power=3"]
+    for text in ("factor=2,ilora", "ilora,factor=2", "ilora:lambda=1@5,factor=2"):
+        with pytest.raises(ValueError, match="'factor=2' belongs to no method"):
             split_method_names(text)
-
-
-def test_strengths_fill_an_open_lambda_only():
-    names = [method.name for method in at_strengths(parse_method("ilora:scale=2@3"), [0.5, 2])]
-    assert names == ["ilora:scale=2,lambda=0.5@3", "ilora:scale=2,lambda=2@3"]
-    variants = at_strengths(parse_method("pilora"), (0.5,))
-    assert variants[0].options["lambda"] == 0.5
-    for name in ("lora", "ilora:lambda=3", "scaled-gd:damping=1"):
-        assert [method.name for method in at_strengths(parse_method(name), [0.5, 2])] == [name]
-    assert [method.name for method in at_strengths(parse_method("ilora"), [])] == ["ilora"]
-    with pytest.raises(ValueError, match="lambda must be finite and > 0"):
-        at_strengths(parse_method("ilora"), [-1.0])

@@ -13,11 +13,11 @@ from lorakappa.synthetic import __main__ as command_line
 from lorakappa.synthetic.experiments.convergence import convergence
 from lorakappa.synthetic.experiments.kappa_histogram import kappa_histogram
 from lorakappa.synthetic.experiments.phase import phase
-from lorakappa.synthetic.problems import Settings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
 from lorakappa.synthetic.selection import best_step, compare, score
 from lorakappa.synthetic.targets import generators, random_gauge, spectrum_from_name, starts, targets
 
-SMALL = Settings(shape=(6, 5), rank=2, seeds=4)
+SMALL = ProblemSettings(shape=(6, 5), rank=2, seeds=4)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_bad_spectra(spec):
 
 def test_starts(rngs):
     for spec, balanced, zero in (("lora", False, True), ("gaussian", False, False), ("balanced", True, False)):
-        A, B = starts(spec, (6, 5), 2, generators(0, 3)[0], scale=0.1)
+        A, B = starts(spec, (6, 5), 2, generators(0, 3)[0], init_std=0.1)
         assert (A == 0).all() == zero
         assert is_balanced(A[0], B[0]) == balanced
         assert B.std() < 0.5
@@ -71,8 +71,8 @@ def test_starts(rngs):
     np.testing.assert_allclose(np.linalg.norm(A[0]) / np.linalg.norm(B[0]), 9, rtol=1e-10)
     with pytest.raises(ValueError, match="unknown start"):
         starts("lora:2", (6, 5), 2, rngs)
-    with pytest.raises(ValueError, match="scale"):
-        starts("lora", (6, 5), 2, rngs, scale=0.0)
+    with pytest.raises(ValueError, match="init std"):
+        starts("lora", (6, 5), 2, rngs, init_std=0.0)
 
 
 def test_gauge_spread():
@@ -125,7 +125,7 @@ def test_comparison():
 
 @pytest.mark.parametrize("loss", ["one-layer", "two-layer", "mlp"])
 def test_convergence_is_paired_and_consistent(loss):
-    result = convergence(Settings(**{**SMALL.meta(), "loss": loss}), steps=30, step_sizes="1e-3:1e-1:6")
+    result = convergence(ProblemSettings(**{**SMALL.meta(), "loss": loss}), steps=30, step_sizes="1e-3:1e-1:6")
     arrays = result.arrays
     assert arrays["excess"].shape == (31, 2, 6, 4)
     np.testing.assert_array_equal(arrays["excess"][0, 0], arrays["excess"][0, 1])
@@ -139,10 +139,12 @@ def test_convergence_is_paired_and_consistent(loss):
 
 
 def test_phase_cells_equal_single_runs():
-    result = phase(SMALL, decays=(0.5, 0.8), scales=(0.1, 0.5, 1.0), steps=15, step_sizes="1e-2:0.5:4")
+    result = phase(SMALL, decays=(0.5, 0.8), init_stds=(0.1, 0.5, 1.0), steps=15, step_sizes="1e-2:0.5:4")
     assert result.arrays["gain"].shape == (2, 3)
     single = convergence(
-        Settings(**{**SMALL.meta(), "target": "geometric:0.8", "scale": 0.5}), steps=15, step_sizes="1e-2:0.5:4"
+        ProblemSettings(**{**SMALL.meta(), "target": "geometric:0.8", "init_std": 0.5}),
+        steps=15,
+        step_sizes="1e-2:0.5:4",
     )
     np.testing.assert_allclose(result.arrays["final"][1, 1], single.arrays["curves"][-1], rtol=1e-9)
     gain = single.meta["comparisons"][0]["log10_gain"]["median"]
@@ -150,7 +152,7 @@ def test_phase_cells_equal_single_runs():
 
 
 def test_kappa_histogram_lies_above_the_balanced_value():
-    result = kappa_histogram(Settings(shape=(6, 5), rank=2, target="geometric:0.5"), draws=40, limits=10)
+    result = kappa_histogram(ProblemSettings(shape=(6, 5), rank=2, target="geometric:0.5"), draws=40, limits=10)
     arrays = result.arrays
     assert len(arrays["kappa_limit"]) + result.meta["not_converged"] == 10
     assert len(arrays["kappa_limit"]) >= 8

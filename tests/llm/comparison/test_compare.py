@@ -6,10 +6,10 @@ import pytest
 
 from lorakappa.llm.comparison.compare import Plan, best_rate, compare, extended, parse_grid, validation_loss
 from lorakappa.llm.comparison.finetune import Run, Settings
-from lorakappa.llm.comparison.methods import at_strengths
 from lorakappa.llm.comparison.runs import exclusive
 from lorakappa.llm.comparison.summary import best_cells, description
 from lorakappa.llm.data.splits import Example, Splits
+from lorakappa.shared.methods import at_strengths
 from lorakappa.shared.records import write_json
 from tests.llm.comparison.test_summary import diverged, fake_record
 
@@ -50,7 +50,7 @@ def test_grids(text, rates):
     ],
 )
 def test_no_grids(text):
-    with pytest.raises(ValueError, match="is no grid: give LO:HI:N with 0 < LO < HI, or numbers separated by commas"):
+    with pytest.raises(ValueError, match="is no grid: give LO:HI:N with 0 < LO ≤ HI, or numbers separated by commas"):
         parse_grid(text)
 
 
@@ -80,8 +80,8 @@ def test_bad_plans(changes, message):
 
 def test_runs_of_a_plan():
     plan = Plan(("lora", "ilora"), (4,), GRID, scales=(1.0, 2.0), strengths=(0.1, 10.0), seeds=(5, 6))
-    assert at_strengths("ilora@2", plan.strengths) == ["ilora:lambda=0.1@2", "ilora:lambda=10@2"]
-    assert at_strengths("ilora:lambda=3", plan.strengths) == ["ilora:lambda=3"]
+    assert at_strengths("ilora@2", plan.strengths, "llm") == ["ilora:lambda=0.1@2", "ilora:lambda=10@2"]
+    assert at_strengths("ilora:lambda=3", plan.strengths, "llm") == ["ilora:lambda=3"]
     assert len(plan.runs("lora", 4, GRID)) == 2 * 3 * 2
     runs = plan.runs("ilora", 4, [1e-3])
     assert len(set(runs)) == len(runs) == 2 * 2 * 2

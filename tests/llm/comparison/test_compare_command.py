@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lorakappa.figures.drawing import names_for
-from lorakappa.llm.comparison.methods import METHODS
 from lorakappa.llm.comparison.presets import PRESETS
+from lorakappa.shared.methods import names as method_names
 from tests.llm.comparison.test_finetune import save_small_model
 from tests.llm.test_llm_command import call
 
@@ -170,9 +170,9 @@ def test_methods_and_presets_are_listed(monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, "methods")
     assert code == 0
     listed = {line.split()[0]: line for line in out.splitlines() if line.split()}
-    assert set(METHODS) <= set(listed)
-    assert "lambda=1, scale=1, power=1" in out
-    assert "ratio=16" in listed["lora-plus"]
+    assert set(method_names("llm")) <= set(listed)
+    assert "lambda=1, factor=1, power=1" in out
+    assert "lr-ratio=16" in listed["lora-plus"]
     assert "moments=keep" in listed["balora"]
     code, out, _ = call(monkeypatch, capsys, "presets")
     assert code == 0

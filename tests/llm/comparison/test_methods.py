@@ -9,9 +9,10 @@ from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.llm import lora_pairs
 from lorakappa.llm.comparison.finetune import Run, Settings, _with_adapter
-from lorakappa.llm.comparison.methods import METHODS, at_strengths, parse_method
+from lorakappa.llm.comparison.methods import RECIPES, parse_method
 from lorakappa.llm.data.pretrain import character_tokenizer, new_model
 from lorakappa.llm.data.splits import Example, encode
+from lorakappa.shared.methods import VOCABULARY
 from tests.llm.models import tokens, unbalance, with_lora
 
 ADAMW = {"lr": 2e-3, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.01}
@@ -27,20 +28,25 @@ FOREIGN = pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWa
         ("balora", "balora", {"moments": "keep"}, 1),
         ("balora@10", "balora", {"moments": "keep"}, 10),
         ("balora:moments=reset@2", "balora", {"moments": "reset"}, 2),
-        ("lora-plus:ratio=4", "lora-plus", {"ratio": 4.0}, 1),
-        ("ilora", "ilora", {"lambda": 1.0, "scale": 1.0, "power": 1.0, "ratio": "fixed"}, 1),
-        ("ilora:lambda=1e-3,power=-0.5", "ilora", {"lambda": 1e-3, "scale": 1.0, "power": -0.5, "ratio": "fixed"}, 1),
-        ("ilora:power=0", "ilora", {"lambda": 1.0, "scale": 1.0, "power": 0.0, "ratio": "fixed"}, 1),
-        ("pilora:scale=2", "pilora", {"lambda": 1.0, "scale": 2.0, "power": 1.0, "ratio": "fixed", "damping": 0.01}, 1),
+        ("lora-plus:lr-ratio=4", "lora-plus", {"lr-ratio": 4.0}, 1),
+        ("ilora", "ilora", {"lambda": 1.0, "factor": 1.0, "power": 1.0, "ratio": "fixed"}, 1),
+        ("ilora:lambda=1e-3,power=-0.5", "ilora", {"lambda": 1e-3, "factor": 1.0, "power": -0.5, "ratio": "fixed"}, 1),
+        ("ilora:power=0", "ilora", {"lambda": 1.0, "factor": 1.0, "power": 0.0, "ratio": "fixed"}, 1),
+        (
+            "pilora:factor=2",
+            "pilora",
+            {"lambda": 1.0, "factor": 2.0, "power": 1.0, "ratio": "fixed", "damping": 0.01},
+            1,
+        ),
         ("scaled-gd", "scaled-gd", {"damping": 0.01}, 1),
         ("ilora-balanced", "ilora-balanced", {"lambda": 1.0}, 1),
-        ("balora-plus", "balora-plus", {"moments": "keep", "ratio": 16.0}, 1),
+        ("balora-plus", "balora-plus", {"moments": "keep", "lr-ratio": 16.0}, 1),
     ],
 )
 def test_names(name, base, options, every):
     chosen = parse_method(name)
     assert (chosen.name, chosen.base, chosen.options, chosen.every) == (name, base, options, every)
-    assert chosen.method is METHODS[base]
+    assert chosen.method is RECIPES[base]
 
 
 @pytest.mark.parametrize(
@@ -55,11 +61,13 @@ def test_names(name, base, options, every):
         ("lora@2", "'lora@2': lora does nothing after a step that @2 could make rarer"),
         ("scaled-gd@3", "scaled-gd does nothing after a step that @3 could make rarer"),
         ("lora:lambda=1", "lora has no option 'lambda'; it has none"),
-        ("ilora:lamda=1", "ilora has no option 'lamda'; choose from lambda, scale, power, ratio"),
+        ("ilora:lamda=1", "ilora has no option 'lamda'; choose from lambda, factor, power, ratio"),
         ("ilora:lambda=much", "lambda must be a number, not 'much'"),
         ("ilora:lambda", "'lambda' is not KEY=VALUE"),
         ("ilora:lambda=0", "lambda must be finite and > 0, but is 0"),
-        ("ilora:scale=-1", "scale must be finite and > 0, but is -1"),
+        ("ilora:factor=-1", "factor must be finite and > 0, but is -1"),
+        ("ilora:scale=2", "ilora has no option 'scale'; it is called factor now"),
+        ("lora-plus:ratio=4", "lora-plus has no option 'ratio'; it is called lr-ratio now"),
         ("ilora:lambda=inf", "lambda must be finite and > 0, but is inf"),
         ("ilora:lambda=nan", "lambda must be finite and > 0, but is nan"),
         ("ilora:power=inf", "power must be finite, but is inf"),
@@ -76,20 +84,10 @@ def test_wrong_names(name, message):
 
 
 def test_sources():
-    for name, method in METHODS.items():
-        ours, theirs = name.startswith("balora") or "ilora" in name, method.optimizer is not None or method.config
+    for name, recipe in RECIPES.items():
+        ours, theirs = name.startswith("balora") or "ilora" in name, recipe.optimizer is not None or recipe.config
         wanted = "PEFT and this project" if ours and theirs else "this project" if ours else "PEFT"
-        assert method.source == wanted, name
-        assert len(method.summary) > 20
-
-
-def test_strengths():
-    assert [name for name in METHODS if len(at_strengths(name, (1, 2))) == 2] == ["ilora", "pilora", "ilora-balanced"]
-    assert at_strengths("ilora:lambda=1", (2, 3)) == ["ilora:lambda=1"]
-    assert at_strengths("ilora:scale=2@5", (1e-3,)) == ["ilora:scale=2,lambda=0.001@5"]
-    chosen = parse_method("ilora:scale=2,lambda=0.001@5")
-    assert chosen.options == {"lambda": 1e-3, "scale": 2.0, "power": 1.0, "ratio": "fixed"}
-    assert chosen.every == 5
+        assert VOCABULARY[name].source == wanted, name
 
 
 def make(name, rank=2):
@@ -121,7 +119,7 @@ def train(model, optimizer, steps):
         optimizer.step()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", RECIPES)
 @FOREIGN
 def test_every_method_trains(name):
     model, optimizer, handle = make(name)
@@ -176,7 +174,9 @@ def test_starts():
     assert A.any()
 
 
-@pytest.mark.parametrize(("name", "ratio"), [("lora-plus", 16), ("lora-plus:ratio=4", 4), ("balora-plus:ratio=4", 4)])
+@pytest.mark.parametrize(
+    ("name", "ratio"), [("lora-plus", 16), ("lora-plus:lr-ratio=4", 4), ("balora-plus:lr-ratio=4", 4)]
+)
 def test_lora_plus_has_its_learning_rates_and_weight_decay(name, ratio):
     model, optimizer, _ = make(name)
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
@@ -230,7 +230,7 @@ def test_riemannian_preconditioning_is_the_scaled_gradient(base, damping):
 
 
 def test_pilora_is_scaled_adamw_and_then_the_penalty_step():
-    chosen = parse_method("pilora:lambda=3,scale=2,power=0.5,damping=0.1")
+    chosen = parse_method("pilora:lambda=3,factor=2,power=0.5,damping=0.1")
     model, reference = (unbalance(with_lora()) for _ in range(2))
     optimizer, plain = chosen.optimizer(model, **ADAMW), adamw(reference)
     handle = chosen.callback().attach(optimizer, model)
@@ -255,7 +255,7 @@ def test_options_reach_the_maps():
     for name, gauge in gauges.items():
         assert parse_method(f"{name}@3").callback().attach.keywords["gauge"] == gauge
         assert parse_method(f"{name}@3").callback().attach.keywords["every"] == 3
-    attach = parse_method("ilora:lambda=2,scale=3,power=0.5@4").callback().attach
+    attach = parse_method("ilora:lambda=2,factor=3,power=0.5@4").callback().attach
     assert attach.keywords == {
         "strength": 2.0, "ratio": None, "scale": 3.0, "power": 0.5, "trained": False, "every": 4, "adapter": None
     }  # fmt: skip

@@ -6,9 +6,10 @@ import pytest
 
 from lorakappa.llm.comparison.compare import Plan
 from lorakappa.llm.comparison.finetune import Settings
-from lorakappa.llm.comparison.methods import at_strengths, parse_method
+from lorakappa.llm.comparison.methods import parse_method
 from lorakappa.llm.comparison.presets import GLUE_RATES, GLUE_TASKS, PRESETS, preset_for
 from lorakappa.llm.data.splits import MATHEMATICS, load_splits
+from lorakappa.shared.methods import at_strengths
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -21,7 +22,7 @@ def test_every_preset_is_a_plan(name):
     assert len(preset.plan.methods) > 1
     for method in preset.plan.methods:
         parse_method(method)
-        assert at_strengths(method, (3, 4)) == [method]
+        assert at_strengths(method, (3, 4), "llm") == [method]
     assert preset.plan.settings.evaluations <= preset.plan.settings.steps
     assert all(size > 0 for size in preset.sizes)
     assert (preset.columns is None) == (preset.data == MATHEMATICS)
@@ -56,7 +57,7 @@ def test_numbers_of_ilora(name, rate, strength):
     assert plan.learning_rates == (rate,)
     assert chosen.options["lambda"] == strength
     assert chosen.base == name.rpartition("-")[2]
-    assert (chosen.options["scale"], chosen.options["power"], chosen.every) == (1.0, 1.0, 1)
+    assert (chosen.options["factor"], chosen.options["power"], chosen.every) == (1.0, 1.0, 1)
 
 
 def test_settings_of_e2e():
