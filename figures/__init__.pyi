@@ -1,21 +1,7 @@
-from .drawing import (
-    FIGURES as FIGURES,
-)
-from .drawing import (
-    FORMATS as FORMATS,
-)
-from .drawing import (
-    Kind as Kind,
-)
-from .drawing import (
-    draw as draw,
-)
-from .drawing import (
-    draw_all as draw_all,
-)
-from .drawing import (
-    draw_file as draw_file,
-)
-from .drawing import (
-    names_for as names_for,
-)
+from .catalogue import FIGURES as FIGURES
+from .catalogue import FORMATS as FORMATS
+from .catalogue import Kind as Kind
+from .drawing import draw as draw
+from .drawing import draw_all as draw_all
+from .drawing import draw_file as draw_file
+from .drawing import names_for as names_for

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from lorakappa.figures.catalogue import FIGURES, FORMATS
 
+from lorakappa.figures.catalogue import FIGURES, FORMATS
 from lorakappa.shared.command_line import console, new_app
 from lorakappa.shared.options import RESULTS, Out, Quiet, names
 from lorakappa.shared.packages import PACKAGES

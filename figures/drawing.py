@@ -3,91 +3,15 @@
 import io
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from lorakappa.figures import (
-    audit,
-    bound_tightness,
-    convergence,
-    curvature,
-    duel,
-    kappa_histogram,
-    learning_curves,
-    learning_rate_maps,
-    loss_by_rank,
-    manifold,
-    overhead,
-    phase,
-    rates,
-    ratios,
-    robustness,
-    settle,
-)
-from lorakappa.figures.saved import Saved, files, load
+from lorakappa.figures.catalogue import FIGURES, FORMATS
+from lorakappa.figures.saved import Saved, load
 from lorakappa.figures.style import RC
 from lorakappa.shared.records import ensure_writable, write_bytes
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A figure that can be drawn.
-
-    Attributes:
-        plot: makes the figure of a saved result.
-        data: name of that result.
-        package: whose command makes it.
-        command: that command; the default is named after the data.
-        arrays: whether the result has arrays; otherwise it is JSON only.
-    """
-
-    plot: Callable[[Saved], Figure]
-    data: str
-    package: str = "synthetic"
-    command: str = "{data} --out {folder}"
-    arrays: bool = True
-
-    def files(self, folder: Path) -> tuple[Path, ...]:
-        """The files it is drawn from."""
-        return files(self.data, folder, self.arrays)
-
-    def load(self, folder: Path) -> Saved:
-        """Reads them: see `figures.saved.load`."""
-        return load(self.data, folder, self.arrays)
-
-
-COMPARE = ("llm-compare", "llm", "compare --out {folder}")
-
-FIGURES: dict[str, Kind] = {
-    "manifold": Kind(manifold.plot, "manifold"),
-    "kappa-histogram": Kind(kappa_histogram.plot, "kappa-histogram"),
-    "bound-tightness": Kind(bound_tightness.plot, "kappa-histogram"),
-    "convergence": Kind(convergence.plot, "convergence"),
-    "rates": Kind(rates.plot, "rates"),
-    "phase": Kind(phase.plot, "phase"),
-    "settle": Kind(settle.plot, "settle"),
-    "duel": Kind(duel.plot, "duel"),
-    "ratios": Kind(ratios.plot, "ratios"),
-    "audit": Kind(audit.plot, "audit", "llm", "audit ADAPTER --json {folder}/audit.json", arrays=False),
-    "curvature": Kind(curvature.plot, "curvature", "llm", "curvature ADAPTER --out {folder}", arrays=False),
-    "learning-curves": Kind(learning_curves.plot, *COMPARE),
-    "conditioning-curves": Kind(learning_curves.plot_conditioning, *COMPARE),
-    "loss-by-rank": Kind(loss_by_rank.plot, *COMPARE),
-    "learning-rate-maps": Kind(learning_rate_maps.plot, *COMPARE),
-    "robustness": Kind(robustness.plot, *COMPARE),
-    "overhead": Kind(overhead.plot, *COMPARE),
-}
-
-FORMATS: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
-"""Formats, with the metadata to leave out: identical data gives identical files."""
 
 
 def draw(

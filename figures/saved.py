@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorakappa.figures.catalogue import files
 from lorakappa.shared.records import read_npz
 
 
@@ -46,11 +47,6 @@ class Saved:
         if key not in self.meta:
             raise ValueError(f"{self.name}.json has no entry {key!r}: it was made by another version or cut short")
         return self.meta[key]
-
-
-def files(name: str, folder: Path, arrays: bool = True) -> tuple[Path, ...]:
-    """The files of a result: arrays, if it has any, and description."""
-    return tuple(folder / f"{name}.{suffix}" for suffix in (("npz", "json") if arrays else ("json",)))
 
 
 def load(name: str, folder: Path, arrays: bool = True) -> Saved:

@@ -6,8 +6,8 @@ from importlib import import_module
 
 import typer
 
-from lorakappa.conditioning.command import kappa
 from lorakappa.conditioning.claim_commands import add_claim_commands
+from lorakappa.conditioning.command import kappa
 from lorakappa.shared.command_line import new_app, run
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 
@@ -27,7 +27,7 @@ def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
         package = PACKAGES[name]
         group = import_module(package.command).app if name in called else new_app(package.summary)
         if len(group.registered_commands) == 1:  # figures: a command of its own rather than a group of one
-            app.command(name)(group.registered_commands[0].callback)
+            app.registered_commands.append(group.registered_commands[0])
         else:
             app.add_typer(group, name=name)
     return app

@@ -9,12 +9,13 @@ import typer
 from lorakappa.conditioning.claim_commands import add_claim_commands
 from lorakappa.shared import methods as vocabulary
 from lorakappa.shared.command_line import console, new_app
-from lorakappa.shared.methods import SYNTAX, split_method_names
+from lorakappa.shared.method_names import SYNTAX, split_method_names
 from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, Seeds, Steps, listed, names, numbers, shapes
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 from lorakappa.shared.records import ensure_folder
-from lorakappa.synthetic import settings as choose
-from lorakappa.synthetic.settings import DUEL, RATES, RATIOS, ProblemSettings
+from lorakappa.synthetic import choices, defaults
+from lorakappa.synthetic.defaults import DUEL, RATES, RATIOS
+from lorakappa.synthetic.settings import ProblemSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,25 +28,26 @@ add_claim_commands(app, {"synthetic": CLAIMS["synthetic"]})
 Shape = Annotated[tuple[int, int], typer.Option(help="Rows and columns of AB.")]
 Shapes = Annotated[str, typer.Option("--shapes", help="Comma-separated shapes of AB.")]
 Rank = Annotated[int, typer.Option(help="Rank r of AB.")]
-Target = Annotated[str, typer.Option(help=f"Spectrum of the target: {', '.join(choose.TARGETS)}.")]
-Spectrum = Annotated[str, typer.Option(help=f"Kind of spectrum: {', '.join(choose.SPECTRA)}.")]
+Target = Annotated[str, typer.Option(help=f"Spectrum of the target: {', '.join(choices.TARGETS)}.")]
+Spectrum = Annotated[str, typer.Option(help=f"Kind of spectrum: {', '.join(choices.SPECTRA)}.")]
 Decays = Annotated[str, typer.Option(help="Comma-separated parameters of the spectrum.")]
-Start = Annotated[str, typer.Option(help=f"Starting point: {', '.join(choose.STARTS)}.")]
+Start = Annotated[str, typer.Option(help=f"Starting point: {', '.join(choices.STARTS)}.")]
 InitStd = Annotated[float, typer.Option(help="Standard deviation of the random starting entries.")]
 StepSizes = Annotated[str, typer.Option(help='"auto", "auto:N", one number, or LO:HI:N, log-spaced.')]
-Select = Annotated[str, typer.Option(help=f"What a step size is chosen by: {', '.join(choose.CRITERIA)}.")]
+Select = Annotated[str, typer.Option(help=f"What a step size is chosen by: {', '.join(choices.CRITERIA)}.")]
 Lambdas = Annotated[str, typer.Option(help="Comma-separated λ of penalties, of which each method gets its best.")]
 Methods = Annotated[
     str, typer.Option(help=f"Comma-separated: {', '.join(vocabulary.names('synthetic'))}, each also as {SYNTAX}.")
 ]
-Optimizer = Annotated[str, typer.Option(help=f"Optimizer: {', '.join(choose.OPTIMIZERS)}.")]
-DUEL_SHAPES = ",".join(f"{rows}x{columns}" for rows, columns in choose.DUEL_SHAPES)
+Optimizer = Annotated[str, typer.Option(help=f"Optimizer: {', '.join(choices.OPTIMIZERS)}.")]
+FACTORS, POWERS = listed(defaults.RATIOS_FACTORS), listed(defaults.RATIOS_POWERS)
+DUEL_SHAPES = ",".join(f"{rows}x{columns}" for rows, columns in defaults.DUEL_SHAPES)
 Spread = Annotated[float, typer.Option(help="Spread of the gauges: 0 is balanced.")]
 
 
 @app.command()
 def convergence(
-    loss: Annotated[str, typer.Option(help=f"Loss: {', '.join(choose.LOSSES)}.")] = ProblemSettings.loss,
+    loss: Annotated[str, typer.Option(help=f"Loss: {', '.join(choices.LOSSES)}.")] = ProblemSettings.loss,
     shape: Shape = ProblemSettings.shape,
     rank: Rank = ProblemSettings.rank,
     target: Target = ProblemSettings.target,
@@ -54,17 +56,17 @@ def convergence(
     scaling: Annotated[
         float, typer.Option(help="α/r, the factor of AB in the one-layer loss.")
     ] = ProblemSettings.scaling,
-    optimizer: Optimizer = choose.OPTIMIZER,
-    methods: Methods = listed(choose.METHODS),
-    steps: Steps = choose.STEPS,
-    step_sizes: StepSizes = choose.STEP_SIZES,
+    optimizer: Optimizer = defaults.OPTIMIZER,
+    methods: Methods = listed(defaults.METHODS),
+    steps: Steps = defaults.STEPS,
+    step_sizes: StepSizes = defaults.STEP_SIZES,
     seeds: Seeds = ProblemSettings.seeds,
     seed: Seed = ProblemSettings.seed,
-    select: Select = choose.SELECT,
+    select: Select = defaults.SELECT,
     tune: Annotated[
-        str, typer.Option(help=f"One best step size or one per seed: {', '.join(choose.TUNING)}.")
-    ] = choose.TUNE,
-    lambdas: Lambdas = listed(choose.STRENGTHS),
+        str, typer.Option(help=f"One best step size or one per seed: {', '.join(choices.TUNING)}.")
+    ] = defaults.TUNE,
+    lambdas: Lambdas = listed(defaults.STRENGTHS),
     device: Annotated[str | None, typer.Option(help="torch device (cpu, cuda, …); NumPy if left out.")] = None,
     out: Out = RESULTS,
     quiet: Quiet = False,
@@ -94,11 +96,11 @@ def rates(
     shape: Shape = RATES.shape,
     rank: Rank = RATES.rank,
     target: Target = RATES.target,
-    rules: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(choose.RULES)}.")] = listed(choose.RULES),
-    instances: Annotated[int, typer.Option(help="Random instances per rule.")] = choose.RATES_INSTANCES,
-    spread: Spread = choose.RATES_SPREAD,
-    kappa_max: Annotated[float, typer.Option(help="Draw again above this κ.")] = choose.RATES_LARGEST_KAPPA,
-    steps: Steps = choose.LONGEST,
+    rules: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(choices.RULES)}.")] = listed(choices.RULES),
+    instances: Annotated[int, typer.Option(help="Random instances per rule.")] = defaults.RATES_INSTANCES,
+    spread: Spread = defaults.RATES_SPREAD,
+    kappa_max: Annotated[float, typer.Option(help="Draw again above this κ.")] = defaults.RATES_LARGEST_KAPPA,
+    steps: Steps = defaults.LONGEST,
     seed: Seed = RATES.seed,
     out: Out = RESULTS,
     quiet: Quiet = False,
@@ -130,10 +132,10 @@ def kappa_histogram(
     target: Target = ProblemSettings.target,
     start: Start = ProblemSettings.start,
     init_std: InitStd = ProblemSettings.init_std,
-    draws: Annotated[int, typer.Option(help="Random gauges.")] = choose.HISTOGRAM_DRAWS,
-    limits: Annotated[int, typer.Option(help="GD runs whose limit points are taken.")] = choose.HISTOGRAM_LIMITS,
-    spread: Spread = choose.HISTOGRAM_SPREAD,
-    steps: Steps = choose.LONGEST,
+    draws: Annotated[int, typer.Option(help="Random gauges.")] = defaults.HISTOGRAM_DRAWS,
+    limits: Annotated[int, typer.Option(help="GD runs whose limit points are taken.")] = defaults.HISTOGRAM_LIMITS,
+    spread: Spread = defaults.HISTOGRAM_SPREAD,
+    steps: Steps = defaults.LONGEST,
     seed: Seed = ProblemSettings.seed,
     out: Out = RESULTS,
     quiet: Quiet = False,
@@ -152,19 +154,19 @@ def kappa_histogram(
 def phase(
     shape: Shape = ProblemSettings.shape,
     rank: Rank = ProblemSettings.rank,
-    spectrum: Spectrum = choose.SPECTRA[0],
-    decays: Decays = listed(choose.PHASE_DECAYS),
+    spectrum: Spectrum = defaults.SPECTRUM,
+    decays: Decays = listed(defaults.PHASE_DECAYS),
     init_stds: Annotated[str, typer.Option(help="Comma-separated standard deviations of the start.")] = listed(
-        choose.PHASE_INIT_STDS
+        defaults.PHASE_INIT_STDS
     ),
     start: Start = ProblemSettings.start,
-    optimizer: Optimizer = choose.OPTIMIZER,
-    methods: Annotated[str, typer.Option(help="Two methods, comma-separated.")] = listed(choose.METHODS),
-    steps: Steps = choose.STEPS,
-    step_sizes: StepSizes = choose.STEP_SIZES,
+    optimizer: Optimizer = defaults.OPTIMIZER,
+    methods: Annotated[str, typer.Option(help="Two methods, comma-separated.")] = listed(defaults.METHODS),
+    steps: Steps = defaults.STEPS,
+    step_sizes: StepSizes = defaults.STEP_SIZES,
     seeds: Seeds = ProblemSettings.seeds,
     seed: Seed = ProblemSettings.seed,
-    select: Select = choose.SELECT,
+    select: Select = defaults.SELECT,
     out: Out = RESULTS,
     quiet: Quiet = False,
 ) -> None:
@@ -190,22 +192,22 @@ def phase(
 
 @app.command()
 def duel(
-    methods: Methods = listed(choose.DUEL_METHODS),
-    spectrum: Spectrum = choose.SPECTRA[0],
-    decays: Decays = listed(choose.DUEL_DECAYS),
+    methods: Methods = listed(defaults.DUEL_METHODS),
+    spectrum: Spectrum = defaults.SPECTRUM,
+    decays: Decays = listed(defaults.DUEL_DECAYS),
     sizes: Shapes = DUEL_SHAPES,
-    starts: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(choose.STARTS)}.")] = listed(
-        choose.DUEL_STARTS
+    starts: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(choices.STARTS)}.")] = listed(
+        defaults.DUEL_STARTS
     ),
     rank: Rank = DUEL.rank,
     init_std: InitStd = DUEL.init_std,
-    optimizer: Optimizer = choose.OPTIMIZER,
-    steps: Steps = choose.DUEL_STEPS,
-    step_sizes: StepSizes = choose.DUEL_STEP_SIZES,
-    lambdas: Lambdas = listed(choose.STRENGTHS),
+    optimizer: Optimizer = defaults.OPTIMIZER,
+    steps: Steps = defaults.DUEL_STEPS,
+    step_sizes: StepSizes = defaults.DUEL_STEP_SIZES,
+    lambdas: Lambdas = listed(defaults.STRENGTHS),
     seeds: Seeds = DUEL.seeds,
     seed: Seed = DUEL.seed,
-    select: Select = choose.SELECT,
+    select: Select = defaults.SELECT,
     out: Out = RESULTS,
     quiet: Quiet = False,
 ) -> None:
@@ -233,18 +235,22 @@ def duel(
 
 @app.command()
 def ratios(
-    method: Annotated[str, typer.Option(help="ilora or pilora.")] = "ilora",
-    factors: Annotated[str, typer.Option(help="Comma-separated c of the ratio c·r/m.")] = listed(choose.RATIO_FACTORS),
-    powers: Annotated[str, typer.Option(help="Comma-separated p of the ratio (r/m)^p.")] = listed(choose.RATIO_POWERS),
+    method: Annotated[str, typer.Option(help="ilora or pilora.")] = defaults.RATIOS_METHOD,
+    factors: Annotated[str, typer.Option(help="Comma-separated c of the ratio c·r/m.")] = listed(
+        defaults.RATIOS_FACTORS
+    ),
+    powers: Annotated[str, typer.Option(help="Comma-separated p of the ratio (r/m)^p.")] = listed(
+        defaults.RATIOS_POWERS
+    ),
     sizes: Shapes = DUEL_SHAPES,
     rank: Rank = RATIOS.rank,
     target: Target = RATIOS.target,
     start: Start = RATIOS.start,
     init_std: InitStd = RATIOS.init_std,
-    optimizer: Optimizer = choose.OPTIMIZER,
-    steps: Steps = choose.DUEL_STEPS,
-    step_sizes: StepSizes = choose.DUEL_STEP_SIZES,
-    lambdas: Lambdas = listed(choose.STRENGTHS),
+    optimizer: Optimizer = defaults.OPTIMIZER,
+    steps: Steps = defaults.DUEL_STEPS,
+    step_sizes: StepSizes = defaults.DUEL_STEP_SIZES,
+    lambdas: Lambdas = listed(defaults.STRENGTHS),
     seeds: Seeds = RATIOS.seeds,
     seed: Seed = RATIOS.seed,
     out: Out = RESULTS,
@@ -277,8 +283,8 @@ def settle(
     target: Target = ProblemSettings.target,
     start: Start = ProblemSettings.start,
     init_std: InitStd = ProblemSettings.init_std,
-    steps: Steps = choose.STEPS,
-    step_sizes: StepSizes = choose.STEP_SIZES,
+    steps: Steps = defaults.STEPS,
+    step_sizes: StepSizes = defaults.STEP_SIZES,
     seeds: Seeds = ProblemSettings.seeds,
     seed: Seed = ProblemSettings.seed,
     out: Out = RESULTS,

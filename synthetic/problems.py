@@ -1,49 +1,17 @@
 """From settings to stacked problems: the losses, their paired starting points and a grid of step sizes."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from lorakappa.conditioning.checks import Array, check_rank
 from lorakappa.shared.grids import parse_grid
+from lorakappa.synthetic.choices import LOSSES
 from lorakappa.synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
+from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.targets import generators, low_rank, starts, targets
 
-LOSSES = ("one-layer", "two-layer", "mlp")
-
 GRID_POINTS = 50
-
-
-@dataclass(frozen=True)
-class ProblemSettings:
-    """Which paired problems are drawn.
-
-    Attributes:
-        loss: "one-layer", "two-layer" or "mlp".
-        shape: (a, b) of the (first) adapted matrix; the second layer of "two-layer" is (b, b).
-        rank: r.
-        target: as in `targets.targets`; for the other two losses it draws the teacher's updates.
-        start: as in `targets.starts`.
-        init_std: standard deviation of the random starting entries.
-        scaling: α/r, the factor of AB in the one-layer loss.
-        seeds: number of paired instances.
-        seed: root seed.
-    """
-
-    loss: str = "one-layer"
-    shape: tuple[int, int] = (20, 20)
-    rank: int = 4
-    target: str = "gaussian"
-    start: str = "lora"
-    init_std: float = 1.0
-    scaling: float = 1.0
-    seeds: int = 8
-    seed: int = 0
-
-    def meta(self) -> dict[str, Any]:
-        """JSON-like description."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

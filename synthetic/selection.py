@@ -9,9 +9,7 @@ from scipy.stats import bootstrap, wilcoxon
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.tolerances import EPS
-
-CRITERIA = ("final", "area", "threshold")
-TUNING = ("shared", "per-seed")
+from lorakappa.synthetic.choices import CRITERIA, TUNING
 
 
 def floored_log10(excess: Array, start: Array) -> Array:

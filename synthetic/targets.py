@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array, as_matrix, as_singular_values, check_rank
 from lorakappa.conditioning.projection import balance
-
-TARGETS = ("gaussian", "linear", "geometric:RATIO", "power-law:EXPONENT", "FILE")
-STARTS = ("lora", "gaussian", "balanced", "imbalanced:RATIO")
+from lorakappa.synthetic.choices import STARTS, TARGETS
 
 
 def generators(seed: int, count: int, streams: int = 2) -> list[list[np.random.Generator]]:

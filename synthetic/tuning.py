@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.shared.methods import at_strengths
+from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, Trajectories, simulate
 from lorakappa.synthetic.losses import Loss, Params
 from lorakappa.synthetic.methods import Method, parse_method
 from lorakappa.synthetic.selection import best_step, floored_log10, score
-
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""λ tried for a method that has one and whose name does not fix it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def sweep(
     step_sizes: Array,
     steps: int,
     select: str = "final",
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Sequence[float] = defaults.STRENGTHS,
     device: str | None = None,
     quiet: bool = True,
 ) -> Sweep:

@@ -98,7 +98,7 @@ def test_a_folder_that_was_an_argument_is_an_option_now(command, option, monkeyp
     words = ["one", "two"] if command == "balance" else ["one"]
     code, _, err = call(monkeypatch, capsys, "llm", command, *words, option, "out")
     assert code == 2
-    code, _, err = call(monkeypatch, capsys, "llm", command, *words)
+    code, *_ = call(monkeypatch, capsys, "llm", command, *words)
     assert code == 2
 
 

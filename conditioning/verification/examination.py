@@ -103,7 +103,7 @@ def examine(known: Iterable[Known], *, trials: int | None, seed: int, jobs: int,
     with Progress(*columns, console=errors, transient=True, disable=quiet) as progress:
         task = progress.add_task("", total=len(chosen))
 
-        def report(found: Mapping[str, Verdict]) -> None:
+        def report(found: dict[str, Verdict]) -> None:
             verdicts.update(found)
             progress.update(task, completed=len(verdicts), description=next(reversed(found)))
 

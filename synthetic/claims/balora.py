@@ -10,7 +10,7 @@ from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.verification import POSTER, MeasuredClaim, Measurement, measured_claim
 from lorakappa.synthetic.claims.gains import MAIN, VARIATIONS, measured_gain, show, sign_of
-from lorakappa.synthetic.problems import ProblemSettings
+from lorakappa.synthetic.settings import ProblemSettings
 
 NO_GAIN = 0.05
 """Decades of f − f* below which a gain counts as none: a factor of 1.12 after 100 steps."""

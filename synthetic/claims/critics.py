@@ -11,7 +11,7 @@ from lorakappa.conditioning.verification import Comparison, Measurement, algebra
 from lorakappa.conditioning.verification import exact as exactly
 from lorakappa.synthetic.claims.gains import show, sign_of
 from lorakappa.synthetic.experiments.settle import settle
-from lorakappa.synthetic.problems import ProblemSettings
+from lorakappa.synthetic.settings import ProblemSettings
 
 
 @measured_claim(

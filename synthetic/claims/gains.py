@@ -13,8 +13,8 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.synthetic.experiments.convergence import convergence, final_logs
-from lorakappa.synthetic.problems import ProblemSettings
 from lorakappa.synthetic.selection import compare
+from lorakappa.synthetic.settings import ProblemSettings
 
 STEPS = 100
 

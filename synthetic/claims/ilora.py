@@ -12,11 +12,12 @@ from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.conditioning.verification import MeasuredClaim, Measurement, measured_claim
 from lorakappa.synthetic.claims.gains import MAIN, check_trials, gain_between, show, sign_of, tuned_logs
+from lorakappa.synthetic.defaults import DUEL_STARTS
 from lorakappa.synthetic.experiments.convergence import convergence
-from lorakappa.synthetic.experiments.duel import STARTS, duel
+from lorakappa.synthetic.experiments.duel import duel
 from lorakappa.synthetic.experiments.ratios import ratios
-from lorakappa.synthetic.problems import ProblemSettings
 from lorakappa.synthetic.selection import compare
+from lorakappa.synthetic.settings import ProblemSettings
 
 PAPER = "Imbalance-Regularized LoRA"
 
@@ -171,7 +172,7 @@ def balora_versus_ilora(trials: int, seed: int) -> Measurement:
 
     A cell is decided if the 95 % interval of the paired gain excludes 0. Where each method wins is reported.
     """
-    return _tally(("ilora", "balora"), STARTS, trials, seed)
+    return _tally(("ilora", "balora"), DUEL_STARTS, trials, seed)
 
 
 @measured_claim(
@@ -187,7 +188,7 @@ def balora_versus_ilora_adam(trials: int, seed: int) -> Measurement:
 
     The penalty moves the factors a little in every step and leaves Adam's coordinates in place; P may reorder them.
     """
-    return _tally(("ilora", "balora"), STARTS, trials, seed, optimizer="adam", strengths=(0.1, 1.0, 10.0))
+    return _tally(("ilora", "balora"), DUEL_STARTS, trials, seed, optimizer="adam", strengths=(0.1, 1.0, 10.0))
 
 
 @measured_claim(

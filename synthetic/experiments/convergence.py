@@ -7,25 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array
+from lorakappa.synthetic import defaults
+from lorakappa.synthetic.choices import TUNING
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR
 from lorakappa.synthetic.methods import parse_method
 from lorakappa.synthetic.optimizers import make_optimizer
-from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
-from lorakappa.synthetic.selection import TUNING, compare, floored_log10, score
-from lorakappa.synthetic.tuning import STRENGTHS, Choice, Sweep, sweep
+from lorakappa.synthetic.selection import compare, floored_log10, score
+from lorakappa.synthetic.settings import ProblemSettings
+from lorakappa.synthetic.tuning import Choice, Sweep, sweep
 
 
 def convergence(
     settings: ProblemSettings,
     *,
-    optimizer: str = "gd",
-    methods: Sequence[str] = ("lora", "balora"),
-    steps: int = 100,
-    step_sizes: str = "auto",
-    select: str = "final",
-    tune: str = "shared",
-    strengths: Sequence[float] = STRENGTHS,
+    optimizer: str = defaults.OPTIMIZER,
+    methods: Sequence[str] = defaults.METHODS,
+    steps: int = defaults.STEPS,
+    step_sizes: str = defaults.STEP_SIZES,
+    select: str = defaults.SELECT,
+    tune: str = defaults.TUNE,
+    strengths: Sequence[float] = defaults.STRENGTHS,
     device: str | None = None,
     quiet: bool = True,
 ) -> Result:

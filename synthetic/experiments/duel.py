@@ -7,23 +7,14 @@ from typing import Any
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
+from lorakappa.synthetic import defaults
 from lorakappa.synthetic.losses import OneLayer
 from lorakappa.synthetic.methods import parse_method
-from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import compare
-from lorakappa.synthetic.tuning import STRENGTHS, cells, sweep
-
-METHODS = ("lora", "balora", "ilora", "scaled-gd", "pilora")
-SHAPES = ((40, 10), (20, 20), (10, 40))
-DECAYS = (0.5, 0.7, 0.9)
-STARTS = ("lora", "balanced", "gaussian")
-
-STEPS = 50
-"""Few enough that the fastest methods do not reach rounding, where nobody could win."""
-
-GRID = "auto:17"
-"""Five step sizes a decade."""
+from lorakappa.synthetic.settings import ProblemSettings
+from lorakappa.synthetic.tuning import cells, sweep
 
 TIE, NOBODY = -1, -2
 """What stands for a method in `winner`: the two best are not told apart; every method diverges."""
@@ -32,16 +23,16 @@ TIE, NOBODY = -1, -2
 def duel(
     settings: ProblemSettings,
     *,
-    methods: Sequence[str] = METHODS,
-    spectrum: str = "geometric",
-    decays: Sequence[float] = DECAYS,
-    shapes: Sequence[tuple[int, int]] = SHAPES,
-    starts: Sequence[str] = STARTS,
-    optimizer: str = "gd",
-    steps: int = STEPS,
-    step_sizes: str = GRID,
-    strengths: Sequence[float] = STRENGTHS,
-    select: str = "final",
+    methods: Sequence[str] = defaults.DUEL_METHODS,
+    spectrum: str = defaults.SPECTRUM,
+    decays: Sequence[float] = defaults.DUEL_DECAYS,
+    shapes: Sequence[tuple[int, int]] = defaults.DUEL_SHAPES,
+    starts: Sequence[str] = defaults.DUEL_STARTS,
+    optimizer: str = defaults.OPTIMIZER,
+    steps: int = defaults.DUEL_STEPS,
+    step_sizes: str = defaults.DUEL_STEP_SIZES,
+    strengths: Sequence[float] = defaults.STRENGTHS,
+    select: str = defaults.SELECT,
     quiet: bool = True,
 ) -> Result:
     """The winner of every cell, each method at its own best step size and λ in that cell.

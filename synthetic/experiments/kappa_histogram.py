@@ -5,10 +5,11 @@ import numpy as np
 from lorakappa.conditioning.bounds import kappa_bounds
 from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.spectra import balanced_condition_number, condition_number
+from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer, polish
-from lorakappa.synthetic.problems import ProblemSettings
 from lorakappa.synthetic.results import Result
+from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.targets import generators, random_gauge, starts, targets
 
 LIMIT_GOAL = 1e-8
@@ -18,10 +19,10 @@ LIMIT_GOAL = 1e-8
 def kappa_histogram(
     settings: ProblemSettings,
     *,
-    draws: int = 1000,
-    limits: int = 100,
-    spread: float = 0.5,
-    steps: int = 20_000,
+    draws: int = defaults.HISTOGRAM_DRAWS,
+    limits: int = defaults.HISTOGRAM_LIMITS,
+    spread: float = defaults.HISTOGRAM_SPREAD,
+    steps: int = defaults.LONGEST,
     quiet: bool = True,
 ) -> Result:
     """κ of one target's minimizers: in random gauges, and where GD on LoRA ends up from random starts.

@@ -6,24 +6,26 @@ from dataclasses import replace
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
+from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer
-from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
+from lorakappa.synthetic.settings import ProblemSettings
 
 
 def phase(
     settings: ProblemSettings,
     *,
-    spectrum: str = "geometric",
-    decays: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9),
-    init_stds: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0),
-    optimizer: str = "gd",
-    methods: Sequence[str] = ("lora", "balora"),
-    steps: int = 100,
-    step_sizes: str = "auto",
-    select: str = "final",
+    spectrum: str = defaults.SPECTRUM,
+    decays: Sequence[float] = defaults.PHASE_DECAYS,
+    init_stds: Sequence[float] = defaults.PHASE_INIT_STDS,
+    optimizer: str = defaults.OPTIMIZER,
+    methods: Sequence[str] = defaults.METHODS,
+    steps: int = defaults.STEPS,
+    step_sizes: str = defaults.STEP_SIZES,
+    select: str = defaults.SELECT,
     quiet: bool = True,
 ) -> Result:
     """The paired gain log₁₀(f_first/f_second) of final f − f* in every cell, each at its own best step size.

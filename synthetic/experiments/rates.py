@@ -11,14 +11,13 @@ from lorakappa.conditioning.hessians import hessian
 from lorakappa.conditioning.preconditioning import preconditioned_extremes, scaled_gradient
 from lorakappa.conditioning.rates import gd_rate, sharp_sign_gd_rate, sign_gd_rate
 from lorakappa.conditioning.spectra import balanced_condition_number, condition_number, extreme_eigenvalues
+from lorakappa.synthetic import defaults
+from lorakappa.synthetic.choices import RULES
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer, polish
 from lorakappa.synthetic.measure import FLOAT_NOISE, RateMeasurement, float_floor_decades, measure_rate, perturbation
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.targets import generators, random_gauge, starts, targets
-
-RULES = ("gd", "sign-gd", "sign-gd-sharp", "balora-gd")
-"""gd: γ = 2/(L + μ); sign-gd: γ = 1/(dL); sign-gd-sharp: γ = 1/L_∞; balora-gd: that of gd at κ_bal."""
 
 SCALED_GD = "scaled-gd:damping=0"
 
@@ -37,14 +36,14 @@ TRIES = 1000
 
 def rates(
     *,
-    shape: tuple[int, int] = (7, 6),
-    rank: int = 2,
+    shape: tuple[int, int] = defaults.RATES.shape,
+    rank: int = defaults.RATES.rank,
     target: str = "gaussian",
     rules: Sequence[str] = RULES,
-    instances: int = 50,
-    spread: float = 0.3,
-    kappa_max: float = 100.0,
-    steps: int = 20_000,
+    instances: int = defaults.RATES_INSTANCES,
+    spread: float = defaults.RATES_SPREAD,
+    kappa_max: float = defaults.RATES_LARGEST_KAPPA,
+    steps: int = defaults.LONGEST,
     seed: int = 0,
     quiet: bool = True,
 ) -> Result:
@@ -186,7 +185,7 @@ def _local_rows(drawn: _Instances, rule: str, steps: int, quiet: bool) -> list[d
 
 
 def scaled_gd_rates(
-    Z: Array, r: int, *, spread: float = 0.3, steps: int = 2000, seed: int = 0, quiet: bool = True
+    Z: Array, r: int, *, spread: float = defaults.RATES_SPREAD, steps: int = 2000, seed: int = 0, quiet: bool = True
 ) -> dict[str, Array]:
     """Measured contraction of ScaledGD next to random minimizers, at its best step size γ = 2/(L + μ).
 

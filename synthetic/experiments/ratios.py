@@ -5,27 +5,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from lorakappa.synthetic.experiments.duel import GRID, SHAPES, STEPS
+from lorakappa.synthetic import defaults
 from lorakappa.synthetic.methods import parse_method
-from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
-from lorakappa.synthetic.tuning import STRENGTHS, cells, sweep
-
-FACTORS = (1 / 16, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 16.0)
-POWERS = (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
+from lorakappa.synthetic.settings import ProblemSettings
+from lorakappa.synthetic.tuning import cells, sweep
 
 
 def ratios(
     settings: ProblemSettings,
     *,
-    method: str = "ilora",
-    factors: Sequence[float] = FACTORS,
-    powers: Sequence[float] = POWERS,
-    shapes: Sequence[tuple[int, int]] = SHAPES,
-    optimizer: str = "gd",
-    steps: int = STEPS,
-    step_sizes: str = GRID,
-    strengths: Sequence[float] = STRENGTHS,
+    method: str = defaults.RATIOS_METHOD,
+    factors: Sequence[float] = defaults.RATIOS_FACTORS,
+    powers: Sequence[float] = defaults.RATIOS_POWERS,
+    shapes: Sequence[tuple[int, int]] = defaults.DUEL_SHAPES,
+    optimizer: str = defaults.OPTIMIZER,
+    steps: int = defaults.DUEL_STEPS,
+    step_sizes: str = defaults.DUEL_STEP_SIZES,
+    strengths: Sequence[float] = defaults.STRENGTHS,
     quiet: bool = True,
 ) -> Result:
     """ILoRA's ablation of its ratio: final f − f* with c·r/m and with (r/m)^p, each at its best step size and λ.

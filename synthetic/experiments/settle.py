@@ -11,13 +11,15 @@ from lorakappa.conditioning.checks import Array, DegenerateTargetError
 from lorakappa.conditioning.factors import change_gauge, minimizer
 from lorakappa.conditioning.rates import gd_rate
 from lorakappa.conditioning.spectra import condition_number, extreme_eigenvalues
+from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
 from lorakappa.synthetic.losses import OneLayer, Params, polish
 from lorakappa.synthetic.measure import float_floor_decades, measure_rate, perturbation
 from lorakappa.synthetic.optimizers import MatchedGradientDescent
-from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
+from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.targets import generators
 
 HALVINGS = 6
@@ -36,8 +38,8 @@ EXPERIMENTS = ("rescale", "same-curve", "flow", "equal-kappa")
 def settle(
     settings: ProblemSettings,
     *,
-    steps: int = 100,
-    step_sizes: str = "auto",
+    steps: int = defaults.STEPS,
+    step_sizes: str = defaults.STEP_SIZES,
     experiments: Sequence[str] = EXPERIMENTS,
     quiet: bool = True,
 ) -> Result:

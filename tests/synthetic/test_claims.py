@@ -263,7 +263,7 @@ def test_the_rule_of_the_ratio(monkeypatch, shift, verdict):
 
 def test_settle_runs_only_what_is_asked_for():
     from lorakappa.synthetic.experiments.settle import settle
-    from lorakappa.synthetic.problems import ProblemSettings
+    from lorakappa.synthetic.settings import ProblemSettings
 
     small = ProblemSettings(shape=(6, 5), rank=3, seeds=3)
     flow = settle(small, experiments=("flow",))

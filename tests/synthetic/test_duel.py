@@ -11,7 +11,8 @@ from lorakappa.synthetic.experiments.convergence import convergence
 from lorakappa.synthetic.experiments.duel import NOBODY, TIE, _judge, duel
 from lorakappa.synthetic.experiments.ratios import ratios
 from lorakappa.synthetic.methods import parse_method
-from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import make_problems, step_size_grid
+from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.tuning import sweep
 from tests.synthetic.test_synthetic_experiments import run_command
 

@@ -9,7 +9,8 @@ from lorakappa.shared.methods import VOCABULARY, Description
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
 from lorakappa.synthetic.methods import PARTS, Method, parse_method
 from lorakappa.synthetic.optimizers import MatchedGradientDescent
-from lorakappa.synthetic.problems import ProblemSettings, make_problems
+from lorakappa.synthetic.problems import make_problems
+from lorakappa.synthetic.settings import ProblemSettings
 
 SMALL = ProblemSettings(shape=(6, 5), rank=2, seeds=3, start="gaussian", init_std=0.5)
 GAMMAS = np.array([0.01, 0.03, 0.05])

@@ -8,7 +8,7 @@ from lorakappa.conditioning.hessians import hessian
 from lorakappa.synthetic.experiments.rates import rates
 from lorakappa.synthetic.experiments.settle import settle
 from lorakappa.synthetic.measure import float_floor_decades, measure_rate, perturbation
-from lorakappa.synthetic.problems import ProblemSettings
+from lorakappa.synthetic.settings import ProblemSettings
 
 
 def measure(curve, **changes):

@@ -7,7 +7,8 @@ from lorakappa.conditioning.projection import balance
 from lorakappa.shared.method_names import split_method_names
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.methods import PARTS, parse_method
-from lorakappa.synthetic.problems import ProblemSettings, make_problems
+from lorakappa.synthetic.problems import make_problems
+from lorakappa.synthetic.settings import ProblemSettings
 
 SMALL = ProblemSettings(shape=(6, 5), rank=2, seeds=3, start="gaussian", init_std=0.6)
 GAMMAS = np.array([0.01, 0.04])

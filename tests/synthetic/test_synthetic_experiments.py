@@ -13,8 +13,9 @@ from lorakappa.synthetic import __main__ as command_line
 from lorakappa.synthetic.experiments.convergence import convergence
 from lorakappa.synthetic.experiments.kappa_histogram import kappa_histogram
 from lorakappa.synthetic.experiments.phase import phase
-from lorakappa.synthetic.problems import ProblemSettings, make_problems, step_size_grid
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.selection import best_step, compare, score
+from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.targets import generators, random_gauge, spectrum_from_name, starts, targets
 
 SMALL = ProblemSettings(shape=(6, 5), rank=2, seeds=4)

@@ -1,0 +1,14 @@
+"""What can be chosen by name; nothing is computed here, so that a command line can show it at once."""
+
+LOSSES = ("one-layer", "two-layer", "mlp")
+TARGETS = ("gaussian", "linear", "geometric:RATIO", "power-law:EXPONENT", "FILE")
+SPECTRA = ("geometric", "power-law")
+"""Kinds of target with one parameter, over which maps are drawn."""
+STARTS = ("lora", "gaussian", "balanced", "imbalanced:RATIO")
+OPTIMIZERS = ("gd", "sign-gd", "sign", "adam")
+CRITERIA = ("final", "area", "threshold")
+"""What a step size is chosen by."""
+TUNING = ("shared", "per-seed")
+"""One best step size for all seeds, or one for each."""
+RULES = ("gd", "sign-gd", "sign-gd-sharp", "balora-gd")
+"""Measured rates: GD with γ = 2/(L + μ); sign-GD with γ = 1/(dL) and γ = 1/L_∞; BaLoRA with that of GD at κ_bal."""
