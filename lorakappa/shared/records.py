@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-PACKAGES = ("lora-conditioning", "numpy", "scipy", "torch", "python-flint")
+PACKAGES = ("lorakappa", "numpy", "scipy", "torch", "python-flint")
 
 
 def provenance(*, seed: int | None = None) -> dict[str, Any]:
