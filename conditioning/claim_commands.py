@@ -129,7 +129,7 @@ def _installed(chosen: "Sequence[Known]", *, needed: bool) -> "list[Known]":
         needed: whether they were asked for by name.
 
     Raises:
-        ModuleNotFoundError: if one that is needed, or all, want an extra that is not installed.
+        ValueError: if one that is needed, or all, want an extra that is not installed.
     """
     from lorakappa.shared.extras import install_hint
 
@@ -139,7 +139,7 @@ def _installed(chosen: "Sequence[Known]", *, needed: bool) -> "list[Known]":
         if hint is None:
             kept += entries
         elif needed:
-            raise ModuleNotFoundError(f"the claims of {name} need {hint}")
+            raise ValueError(f"the claims of {name} need {hint}")
         else:
             errors.print(f"{len(entries)} claims of {name} are not examined: they need {hint}", markup=False)
     return kept

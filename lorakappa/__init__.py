@@ -3,14 +3,15 @@
 The short public face; names are loaded when first used, so that `import lorakappa` costs neither NumPy nor torch.
 The packages are `lorakappa.conditioning`, `lorakappa.synthetic`, `lorakappa.llm` and `lorakappa.figures`.
 
-In a checkout their folders lie beside this one. The line below lets Python find them there, whatever the platform
-makes of the links in this folder, which are for packaging and for type checkers.
+In a checkout their folders lie beside this one. The lines below let Python find them there, whatever the platform
+makes of the links in this folder, which are for type checkers and editors.
 """
 
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
-if (_CHECKOUT / "pyproject.toml").is_file():
+# installed, that is site-packages, where another distribution's llm may lie
+if all((_CHECKOUT / folder / "__init__.pyi").is_file() for folder in ("conditioning", "synthetic", "llm", "figures")):
     __path__.insert(0, str(_CHECKOUT))
 
 from lorakappa.shared.faces import face  # noqa: E402

@@ -59,6 +59,27 @@ def test_nothing_is_imported_under_a_bare_name():
             assert name.split(".")[0] not in PACKAGES, f"{file.relative_to(ROOT)}:{line} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "line", [f"import {package}.engine" for package in PACKAGES] + ["from llm.adapters import pairs"]
+)
+def test_lint_refuses_bare_names(line):
+    command = [sys.executable, "-m", "ruff", "check", "--select=TID251", "--stdin-filename=synthetic/new.py", "-"]
+    done = subprocess.run(command, input=f"{line}\n", capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "is banned: import lorakappa." in done.stdout
+
+
+def test_a_module_imported_under_its_bare_name_is_the_one_of_the_package():
+    code = """
+from conditioning.bounds import KappaBounds
+import conditioning.verification.claim, conditioning.claims.model1, sys
+import lorakappa.conditioning
+print(KappaBounds is lorakappa.conditioning.KappaBounds)
+print([name for name, module in sys.modules.items() if name.startswith("conditioning")
+       and module is not sys.modules[f"lorakappa.{name}"]])"""
+    assert python("-c", code).splitlines() == ["True", "[]"]
+
+
 def test_each_folder_is_linked_under_the_import_name():
     for package in PACKAGES:
         assert (ROOT / "lorakappa" / package).samefile(ROOT / package) or not (ROOT / ".git").exists()

@@ -5,6 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
+from lorakappa.shared.extras import advice
 from lorakappa.shared.renamed import now_called
 
 PIPE_WIDTH = 120
@@ -32,7 +33,11 @@ def run(app: typer.Typer) -> None:
         if message:
             fail(message + now_called(error))
         code = getattr(error, "exit_code", 2)
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        if (hint := advice(error)) is None:
+            raise
+        fail(str(error) if hint in str(error) else f"this {hint}")
+    except (ValueError, TypeError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
