@@ -235,7 +235,8 @@ def find_command(line):
     else:
         start = words.index("-m") + 1
         name, words = f"lorakappa.{words[start].removeprefix('lorakappa.')}", words[start + 1 :]
-    command = get_command(import_module(f"{name}.__main__").app)
+    module = import_module(f"{name}.__main__")
+    command = get_command(module.command_line() if name == "lorakappa" else module.app)
     while hasattr(command, "get_command") and words and not words[0].startswith("-"):
         below = command.get_command(typer.Context(command), words[0])
         assert below is not None, f"{line}: there is no command {words[0]}"
