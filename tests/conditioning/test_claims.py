@@ -1,4 +1,4 @@
-"""Every claim of the room: the recorded verdict comes out, and refutations stand up to an outside check."""
+"""Every static claim: the recorded verdict comes out, and refutations stand up to an outside check."""
 
 from fractions import Fraction
 
@@ -202,7 +202,7 @@ def test_scaled_gd_depends_on_the_spectrum_in_its_counterexample():
 
 @pytest.mark.parametrize("id", ["ilora-forward-variance", "ilora-gram-ratio"])
 def test_monte_carlo_claims_notice_wrong_variances_and_few_draws(id, monkeypatch):
-    import lorakappa.conditioning.claims.imbalance as module
+    import lorakappa.conditioning.claims.ilora_variances as module
 
     assert CLAIMS[id].examine(trials=1).verdict == "inconclusive"
     assert CLAIMS[id].examine(trials=4).verdict in ("inconclusive", "refuted")
@@ -217,7 +217,7 @@ def test_monte_carlo_claims_notice_wrong_variances_and_few_draws(id, monkeypatch
 
 
 def test_families_restricted_to_scalar_gauges_and_to_exact_rank():
-    from lorakappa.conditioning.claims.imbalance import PROPORTIONAL
+    from lorakappa.conditioning.claims.ilora_proportion import PROPORTIONAL
     from lorakappa.conditioning.claims.preconditioning import EXACT_RANK
 
     rng = np.random.default_rng(0)
