@@ -1,32 +1,29 @@
 """The static claims of the theory, by id: one file per topic, proofs or counterexamples in the docstrings.
 
-A claim is a function that compares two sides at an instance; its docstring is the proof, or says where it fails. Where
-both sides are quantities that every instance offers (`conditioning.instances.Pair`), one function serves floating and
-exact instances:
+A claim is a function that compares two sides at an instance; the decorator says what it means, the docstring is the
+proof or says where it fails. Where both sides are quantities that every instance offers (`instances.Pair` lists them),
+one function serves floating and exact instances; `rounding` is the tolerance, which is 0 in exact arithmetic:
 
-    @algebraic_claim(
-        "norm-product",
-        "σ₁(A)²·σ₁(B)² ≥ s₁² at every minimizer.",
-        family=MINIMIZERS,
-        sides=("σ₁(A)²·σ₁(B)²", "s₁²"),
-    )
-    def norm_product(x: Pair) -> Comparison:
-        \"\"\"Proof: ‖AB‖₂ ≤ ‖A‖₂‖B‖₂.\"\"\"
+    @algebraic_claim("largest-product", "σ₁(A)²·σ₁(B)² ≥ s₁² at every minimizer.", family=MINIMIZERS)
+    def largest_product(x: Pair) -> Comparison:
+        "Proof: s₁ = ‖AB‖₂ ≤ ‖A‖₂‖B‖₂."
         return at_least(x.gram_A[0] * x.gram_B[0], x.s[0] ** 2, x.rounding)
 
-Where the two kinds of matrices are computed with differently, the decorated function is for floats, with a tolerance
-that rounding explains, and a second one, registered right below it, decides exactly:
+Where matrices are multiplied, floats (NumPy) and rationals (python-flint) are written differently. Then the decorated
+function is the one for floats, and a second one, registered right below, decides exactly:
 
-    def product(x: FloatPair) -> Comparison:
-        \"\"\"Proof: diag(q)·G·G⁻¹·diag(q).\"\"\"
-        return vanishes(x.A @ x.B - rank_r_part(x), size, x.shape)
+    @algebraic_claim("gram-trace", "tr(AᵀA·BBᵀ) = s₁² + … + s_r² at every minimizer.", family=MINIMIZERS)
+    def gram_trace(x: FloatPair) -> Comparison:
+        "Proof: it is ‖AB‖²."
+        return equal(np.trace(x.A.T @ x.A @ x.B @ x.B.T), sum(x.s[: x.shape.r] ** 2), x.rounding)
 
-    @product.exact
+    @gram_trace.exact
     def _(x: ExactPair) -> Comparison:
-        return vanishes_exactly(x.A * x.B - diagonal(x.shape.a, x.shape.b, x.s[: x.shape.r]))
+        product = x.A.transpose() * x.A * x.B * x.B.transpose()
+        return equal(sum(product[i, i] for i in range(x.shape.r)), sum(s**2 for s in x.s[: x.shape.r]))
 
-With `has_exact=False` a claim is compared in floats only, and can then not be refuted. Adding a claim means writing it
-in the file of its topic and naming it in that file's CLAIMS; `verify` and the tests find it there.
+With `has_exact=False` a claim is compared in floats only; then it cannot be refuted. To add a claim, write it in the
+file of its topic and name it in that file's CLAIMS: `list`, `verify`, `replay` and the tests find it there.
 """
 
 from lorakappa.conditioning.claims import (
