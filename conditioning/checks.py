@@ -1,4 +1,4 @@
-"""Argument checks shared by the whole room: what is wrong, with which shape, and what to do about it."""
+"""Argument checks shared by the whole package: what is wrong, with which shape, and what to do about it."""
 
 from typing import Any
 

@@ -122,15 +122,18 @@ def tangent_projection(
     on_it = is_balanced(A, B) if manifold == "balanced" else is_hyperbalanced(A, B)
     if not on_it:
         raise ValueError(f"(A, B) is not {manifold}; apply balance(A, B) first")
-    K = left.T @ left + right @ right.T
+    K = left.T @ left + right @ right.T  # 2S on the hyperbalanced manifold
     eigenvalues, Q = np.linalg.eigh(K)
     if eigenvalues[0] <= gap_rtol(len(K)) * eigenvalues[-1]:
         raise ValueError("AB has rank < r: the manifold has no tangent space there")
+    # the first-order changes of AᵀA and BBᵀ, which the projected direction must make equal (and diagonal)
     grow_A = move_left.T @ left + left.T @ move_left
     grow_B = move_right @ right.T + right @ move_right.T
     if manifold == "balanced":
+        # Λ of KΛ + ΛK = grow_A − grow_B, in the eigenbasis of K; then (dA − AΛ, dB + ΛB)
         multiplier = Q @ ((Q.T @ (grow_A - grow_B) @ Q) / (eigenvalues[:, None] + eigenvalues)) @ Q.T
         return move_left - left @ multiplier, move_right + multiplier @ right
+    # off the diagonal each factor is corrected alone, on it both share one multiplier
     s = np.diag(K) / 2
     pair_sum = s[:, None] + s
     shared = np.diag(np.diag(grow_A - grow_B) / (4 * s))

@@ -113,7 +113,7 @@ def preconditioned_hessian(A: ArrayLike, B: ArrayLike, Z: ArrayLike) -> Array:
     sigma = np.linalg.svd(core, compute_uv=False)
     if sigma[-1] <= gap_rtol(r) * np.linalg.norm(R_A, 2) * np.linalg.norm(R_B, 2):
         raise ValueError("AB has rank < r to working precision: scaled gradients are not defined there")
-    H = np.asarray((J := jacobian(Q_A, Q_B.T)).T @ J)
+    H = np.asarray((J := jacobian(Q_A, Q_B.T)).T @ J)  # ‖X·Q_Bᵀ + Q_A·Y‖²
     # ⟨E, X K Y⟩ with K = core⁻¹: the entry of (X_ij, Y_lm) is E_im K_jl
     cross = np.einsum("im,jl->ijlm", left @ right - target, np.linalg.inv(core)).reshape(a * r, r * b)
     H[: a * r, a * r :] += cross

@@ -60,6 +60,8 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     if gauge not in GAUGES:
         raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
     xp = factor_namespace(A, B)
+
+    # to r×r: A = Q_A R_A and Bᵀ = Q_B R_B, so that AB = Q_A C Q_Bᵀ with C = R_A R_Bᵀ = U S Vᵀ
     Q_A, R_A = xp.linalg.qr(_pad_rows(xp, xp.astype(A, xp.float64)))
     Q_B, R_B = xp.linalg.qr(_pad_rows(xp, xp.astype(B, xp.float64).mT))
     # a NaN or infinity anywhere in a column spoils its norm, hence R; R is small, A is not
@@ -72,29 +74,35 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     norm_A, norm_B = xp.linalg.svdvals(R_A)[..., 0], xp.linalg.svdvals(R_B)[..., 0]
     live = rank_rtol(storage_eps, S.shape[-1]) * (norm_A * norm_B)[..., None] < S
 
-    # r×r coordinates: X = Q_A x and Y = y Q_Bᵀ; T is the gauge, X = AT
+    # the hyperbalanced pair in r×r coordinates, X = Q_A x and Y = y Q_Bᵀ: x = U S^{1/2}, y = S^{1/2} Vᵀ, and the gauge
+    # T = R_Bᵀ V S^{-1/2} that leads there, x = R_A T; only live directions so far
     root = xp.sqrt(xp.where(live, S, xp.ones_like(S)))
     keep = xp.astype(live, xp.float64)
     x = U * (root * keep)[..., None, :]
     y = (root * keep)[..., :, None] * Vt
     T = R_B.mT @ Vt.mT * (keep / root)[..., None, :]
-    if not bool(xp.all(live)):
+    if not bool(xp.all(live)):  # null directions are carried over: R_A T_null and T_null⁻¹ R_Bᵀ fill their places
         T_null, T_inv_null = _null_gauge(xp, R_A, R_B, U, Vt, live)
         zero = ~xp.any(live, axis=-1)  # AB = 0: the pair is returned as it is, whatever is computed here
         scale = xp.sqrt(xp.where(zero, 1.0, norm_B) / xp.where(zero, 1.0, norm_A))[..., None, None]
         T_null, T_inv_null = scale * T_null, T_inv_null / scale
         T, x, y = T + T_null, x + R_A @ T_null, y + T_inv_null @ R_B.mT
 
+    # the gauge asked for: (x, y) ← (xO, Oᵀy) with O from XᵀA + YBᵀ or from T
     O = _alignment(xp, gauge, weight_A * (x.mT @ R_A) + weight_B * (y @ R_B), T)
     x, y = x @ O, O.mT @ y
+    # refined: the smallest change of x and y, in the bases U and V, that removes the rounding error C − xy
     dx, dy = _refinement(xp, U.mT @ (C - x @ y) @ Vt.mT, root * keep)
     x, y = x + U @ dx @ O, y + O.mT @ dy @ Vt
 
+    # accepted where ‖xy − C‖ is at most half of what is promised (forming and storing X and Y may take the rest) and
+    # the factors did not grow; where it is not so, or AB = 0, the pair is returned as it came
     norm = xp.linalg.matrix_norm
     given = norm(R_A) * norm(R_B)
     kept = norm(x @ y - C) <= PRODUCT_RTOL / 2 * max(storage_eps, EPS) * given
     grown = norm(x) * norm(y) > 2 * given
     done = xp.any(live, axis=-1) & kept & ~grown
+    # back to (a, r) and (r, b), to the scale of the input and to its dtype
     X = xp.astype((Q_A @ x)[..., : A.shape[-2], :] * size, A.dtype)
     Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]] * size, B.dtype)
     if bool(xp.all(done)):

@@ -105,6 +105,7 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
             f"H has not exactly {kernel_dimension} zero eigenvalues and otherwise positive ones; "
             "pass the true kernel_dimension (r² at a minimizer)"
         )
+    # H⁺ = QΛ⁺Qᵀ; only its diagonal is needed: μ_∞ = 1/max_i (H⁺)_ii
     positive, basis = eigenvalues[kernel_dimension:], Q[:, kernel_dimension:]
     pinv_diagonal = (basis**2 / positive).sum(axis=1)
     mu_inf = float(1 / pinv_diagonal.max())

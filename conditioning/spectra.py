@@ -154,6 +154,7 @@ def analyse_minimizer(
     if (Z is None) == (singular_values is None):
         raise ValueError("pass either the target Z or its singular values, not both and not neither")
 
+    # AB = Q_A (R_A R_Bᵀ) Q_Bᵀ: the SVD of the r×r core gives U_r = Q_A U and V_r = Q_B V without forming either
     R_A, R_Bt = _triangular_factor(left), _triangular_factor(right.T)
     U, s_product, Vt = np.linalg.svd(R_A @ R_Bt.T)
     if Z is not None:
@@ -179,8 +180,8 @@ def analyse_minimizer(
         s=s,
         sigma_A=np.asarray(np.linalg.svd(R_A, compute_uv=False), dtype=np.float64),
         sigma_B=np.asarray(np.linalg.svd(R_Bt, compute_uv=False), dtype=np.float64),
-        AtU=R_A.T @ U,
-        BV=R_Bt.T @ Vt.T,
+        AtU=R_A.T @ U,  # AᵀQ_A U
+        BV=R_Bt.T @ Vt.T,  # BQ_B V
     )
 
 

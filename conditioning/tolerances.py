@@ -1,6 +1,6 @@
 """Every tolerance of the project, each as machine epsilon times what amplifies it.
 
-Nothing else in the rooms hard-codes a tolerance: a number that decides whether something "is zero",
+Nothing else in the packages hard-codes a tolerance: a number that decides whether something "is zero",
 "is balanced" or "is a minimizer" has a name, a derivation and this one home.
 """
 

@@ -1,10 +1,58 @@
 """The static claims of the theory, by id: one file per topic, proofs or counterexamples in the docstrings.
 
-A claim is a function that compares two sides at an instance, decorated by `verification.algebraic_claim`; adding
-one means writing that function and naming it in its file's CLAIMS.
+A claim is a function that compares two sides at an instance; the decorator says what it means, the docstring is the
+proof or says where it fails. Where both sides are quantities that every instance offers (`instances.Pair` lists them),
+one function serves floating and exact instances; `rounding` is the tolerance, which is 0 in exact arithmetic:
+
+    @algebraic_claim("largest-product", "σ₁(A)²·σ₁(B)² ≥ s₁² at every minimizer.", family=MINIMIZERS)
+    def largest_product(x: Pair) -> Comparison:
+        "Proof: s₁ = ‖AB‖₂ ≤ ‖A‖₂‖B‖₂."
+        return at_least(x.gram_A[0] * x.gram_B[0], x.s[0] ** 2, x.rounding)
+
+Where matrices are multiplied, floats (NumPy) and rationals (python-flint) are written differently. Then the decorated
+function is the one for floats, and a second one, registered right below, decides exactly:
+
+    @algebraic_claim("gram-trace", "tr(AᵀA·BBᵀ) = s₁² + … + s_r² at every minimizer.", family=MINIMIZERS)
+    def gram_trace(x: FloatPair) -> Comparison:
+        "Proof: it is ‖AB‖²."
+        return equal(np.trace(x.A.T @ x.A @ x.B @ x.B.T), sum(x.s[: x.shape.r] ** 2), x.rounding)
+
+    @gram_trace.exact
+    def _(x: ExactPair) -> Comparison:
+        product = x.A.transpose() * x.A * x.B * x.B.transpose()
+        return equal(sum(product[i, i] for i in range(x.shape.r)), sum(s**2 for s in x.s[: x.shape.r]))
+
+With `has_exact=False` a claim is compared in floats only; then it cannot be refuted. To add a claim, write it in the
+file of its topic and name it in that file's CLAIMS: `list`, `verify`, `replay` and the tests find it there.
 """
 
-from lorakappa.conditioning.claims import imbalance, model1, model2, preconditioning, projection
+from lorakappa.conditioning.claims import (
+    ilora_proportion,
+    ilora_ratio,
+    ilora_update,
+    ilora_variances,
+    model1_bounds,
+    model1_optimality,
+    model1_spectrum,
+    model2,
+    nearest_balanced_pair,
+    preconditioning,
+    projected_training,
+    projection,
+)
 from lorakappa.conditioning.verification import registry
 
-CLAIMS = registry(model1.CLAIMS, model2.CLAIMS, projection.CLAIMS, imbalance.CLAIMS, preconditioning.CLAIMS)
+CLAIMS = registry(
+    model1_spectrum.CLAIMS,
+    model1_bounds.CLAIMS,
+    model1_optimality.CLAIMS,
+    model2.CLAIMS,
+    projection.CLAIMS,
+    nearest_balanced_pair.CLAIMS,
+    projected_training.CLAIMS,
+    ilora_variances.CLAIMS,
+    ilora_proportion.CLAIMS,
+    ilora_update.CLAIMS,
+    ilora_ratio.CLAIMS,
+    preconditioning.CLAIMS,
+)

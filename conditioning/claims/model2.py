@@ -2,48 +2,12 @@
 
 There the Hessian is MᵀJᵀJM with J the Jacobian of h at AB and M that of (A, B) ↦ AB, so that claims about all
 h are claims about all J, and the linear h(W) = J·vec(W) realizes each. L₁ = σ₁(A)² + σ₁(B)², m and κ_bal are as
-in `claims.model1`.
+in `claims.model1_bounds` and `claims.model1_optimality`.
 """
 
-from typing import Any
-
-import flint
-import numpy as np
-
-from lorakappa.conditioning import bounds
-from lorakappa.conditioning import spectra as closed_form
-from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.claims.canonical import CanonicalMinimizers, ExactPair, Extra, FloatPair
-from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.instances import Number, Pair
+from lorakappa.conditioning.instances.interpolating import INTERPOLATING, INTERPOLATING_INTERIOR, InterpolatingPair
 from lorakappa.conditioning.verification import POSTER, Comparison, Shape, algebraic_claim, at_least, at_most
-from lorakappa.conditioning.verification import exact as exactly
-
-
-def draw_jacobian(shape: Shape, rng: np.random.Generator) -> Array:
-    """A square Jacobian: diagonal with entries over two decades, one stretched entry, or Gaussian."""
-    n = shape.a * shape.b
-    kind = rng.choice(["diagonal", "stretched", "general"])
-    if kind == "general":
-        return rng.standard_normal((n, n))
-    diagonal = 10.0 ** rng.uniform(-1, 1, n) if kind == "diagonal" else np.ones(n)
-    if kind == "stretched":
-        diagonal[rng.integers(n)] = 10.0 ** rng.uniform(-1, 1)
-    return np.diag(diagonal)
-
-
-JACOBIAN = Extra(
-    "J",
-    lambda s: (s.a * s.b, s.a * s.b),
-    draw_jacobian,
-    lambda J: bool(np.linalg.cond(J.astype(float)) <= 1e3),
-)
-INTERPOLATING = CanonicalMinimizers("square J with cond(J) ≤ 1e3", largest=3, extras=(JACOBIAN,))
-INTERPOLATING_INTERIOR = CanonicalMinimizers(
-    "r < min(a, b), square J with cond(J) ≤ 1e3",
-    where=lambda shape: shape.r < shape.k,
-    largest=3,
-    extras=(JACOBIAN,),
-)
 
 STRETCHED = (
     Shape(2, 2, 1),
@@ -51,47 +15,9 @@ STRETCHED = (
 )
 
 
-def kappa(x: Any) -> Any:
-    """κ of MᵀJᵀJM past the r² zeros."""
-    if isinstance(x, FloatPair):
-        return closed_form.model2_condition_number(x.A, x.B, x.extras["J"])
-    return x.kappa
-
-
-def outer_condition(x: Any) -> Any:
-    """κ(JᵀJ)."""
-    return _gram_condition(x, x.extras["J"])
-
-
-def tangent_condition(x: Any) -> Any:
-    """κ of JᵀJ on the tangent space, which in the canonical frame is spanned by the entries (i, j) of W with
-    i ≤ r or j ≤ r.
-    """
-    (a, b, r), J = (x.shape.a, x.shape.b, x.shape.r), x.extras["J"]
-    if isinstance(x, FloatPair):
-        return _gram_condition(x, J @ bounds.tangent_basis(x.A, x.B))
-    columns = [i * b + j for i in range(a) for j in range(b) if i < r or j < r]
-    return _gram_condition(x, flint.fmpq_mat([[J[row, c] for c in columns] for row in range(J.nrows())]))
-
-
-def _gram_condition(x: Any, K: Any) -> Any:
-    if isinstance(x, FloatPair):
-        return float(np.linalg.cond(K) ** 2)
-    eigenvalues = exactly.eigenvalues(K.transpose() * K)
-    return eigenvalues[-1] / eigenvalues[0]
-
-
-def factor_ratio(x: Any) -> Any:
+def factor_ratio(x: Pair) -> Number:
     """L₁/m."""
     return (x.gram_A[0] + x.gram_B[0]) / x.minimum(x.gram_A[-1], x.gram_B[-1])
-
-
-def rounding(x: Any) -> float:
-    """Relative rounding of κ: the condition of JM squared."""
-    if isinstance(x, ExactPair):
-        return 0.0
-    condition = np.linalg.cond(x.G) ** 2 * (x.q[0] / x.q[-1]) ** 2 * np.linalg.cond(x.extras["J"]) ** 2
-    return claim_rtol(float(condition), x.shape.d)
 
 
 @algebraic_claim(
@@ -103,11 +29,11 @@ def rounding(x: Any) -> float:
     recorded="refuted",
     corrected_by="model2-upper-bound-corrected",
 )
-def upper_bound(x: Any) -> Comparison:
+def upper_bound(x: InterpolatingPair) -> Comparison:
     """Fails: J enters the Hessian squared. A stretch c of the entry of W that A and B share gives κ = 2c²
     against 2c.
     """
-    return at_most(kappa(x), x.sqrt(outer_condition(x)) * factor_ratio(x), rounding(x))
+    return at_most(x.kappa, x.sqrt(x.outer_condition) * factor_ratio(x), x.rounding)
 
 
 @algebraic_claim(
@@ -118,11 +44,11 @@ def upper_bound(x: Any) -> Comparison:
     sides=("κ", "κ(JᵀJ)·(σ₁(A)² + σ₁(B)²)/m"),
     tight_at=STRETCHED,
 )
-def upper_bound_corrected(x: Any) -> Comparison:
+def upper_bound_corrected(x: InterpolatingPair) -> Comparison:
     """Proof: σ_max(JM) ≤ σ_max(J)σ_max(M), and on the complement of ker M ‖JMx‖ ≥ σ_min(J)σ_min⁺(M)‖x‖; the
     non-zero σ²(M) are σ_i(A)² + σ_j(B)², σ_j(B)² and σ_i(A)², all between m and σ₁(A)² + σ₁(B)².
     """
-    return at_most(kappa(x), outer_condition(x) * factor_ratio(x), rounding(x))
+    return at_most(x.kappa, x.outer_condition * factor_ratio(x), x.rounding)
 
 
 @algebraic_claim(
@@ -133,11 +59,11 @@ def upper_bound_corrected(x: Any) -> Comparison:
     sides=("κ", "κ(JᵀJ on the tangent space)·(σ₁(A)² + σ₁(B)²)/m"),
     tight_at=STRETCHED,
 )
-def upper_bound_tangent(x: Any) -> Comparison:
+def upper_bound_tangent(x: InterpolatingPair) -> Comparison:
     """Proof: the range of M is the tangent space, so J may be restricted to it in the argument for
     `model2-upper-bound-corrected`. Never weaker, and finite for every J that is injective there.
     """
-    return at_most(kappa(x), tangent_condition(x) * factor_ratio(x), rounding(x))
+    return at_most(x.kappa, x.tangent_condition * factor_ratio(x), x.rounding)
 
 
 @algebraic_claim(
@@ -149,11 +75,11 @@ def upper_bound_tangent(x: Any) -> Comparison:
     recorded="refuted",
     corrected_by="balanced-optimal-model2-bound",
 )
-def balanced_optimal(x: Any) -> Comparison:
+def balanced_optimal(x: InterpolatingPair) -> Comparison:
     """Fails: J can be large exactly where one factor acts alone, and an imbalance can undo that. What balance
     optimizes is the upper bound.
     """
-    return at_least(kappa(x), kappa(x.balanced()), max(rounding(x), rounding(x.balanced())))
+    return at_least(x.kappa, x.balanced().kappa, max(x.rounding, x.balanced().rounding))
 
 
 @algebraic_claim(
@@ -164,9 +90,9 @@ def balanced_optimal(x: Any) -> Comparison:
     sides=("(σ₁(A)² + σ₁(B)²)/m", "2s₁/s_r"),
     tight_at=STRETCHED,
 )
-def balanced_optimal_bound(x: Any) -> Comparison:
+def balanced_optimal_bound(x: Pair) -> Comparison:
     """Proof: σ₁(A)² + σ₁(B)² ≥ 2σ₁(A)σ₁(B) ≥ 2s₁ and m ≤ σ_r(A)σ_r(B) ≤ σ_r(AB) = s_r."""
-    return at_least(factor_ratio(x), 2 * x.s[0] / x.s[x.shape.r - 1], rounding(x))
+    return at_least(factor_ratio(x), 2 * x.s[0] / x.s[x.shape.r - 1], x.rounding)
 
 
 CLAIMS = (

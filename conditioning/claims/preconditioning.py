@@ -4,44 +4,15 @@ P(dA, dB) = (dA·BBᵀ, AᵀA·dB). Here κ_P is the condition number of P⁻¹H
 gradient descent contracts f − f* by ((κ_P − 1)/(κ_P + 1))² a step close to a minimizer.
 """
 
-from typing import Any
-
 import flint
 import numpy as np
 
 from lorakappa.conditioning import preconditioning as closed_form
-from lorakappa.conditioning.claims.canonical import CanonicalMinimizers, ExactPair, FloatPair
+from lorakappa.conditioning.claims.sources import SCALED_GD
+from lorakappa.conditioning.instances import MINIMIZERS, CanonicalMinimizers, ExactPair, FloatPair, Pair
 from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_most, equal
-from lorakappa.conditioning.verification import exact as exactly
 
-SCALED_GD = "ScaledGD (Tong, Ma & Chi 2021), in the setting of Model 1"
-
-MINIMIZERS = CanonicalMinimizers()
 EXACT_RANK = CanonicalMinimizers("rank Z = r", exact_rank=True)
-
-
-def _preconditioned(x: ExactPair) -> flint.fmpq_mat:
-    """P⁻¹H over the rationals, H by second differences of the loss."""
-    a, b, r, split = x.shape.a, x.shape.b, x.shape.r, x.shape.a * x.shape.r
-    for_A, for_B = (x.B * x.B.transpose()).inv(), (x.A.transpose() * x.A).inv()
-    inverse = flint.fmpq_mat(x.shape.d, x.shape.d)
-    for i in range(r):
-        for j in range(r):
-            for row in range(a):
-                inverse[row * r + i, row * r + j] = for_A[i, j]
-            for column in range(b):
-                inverse[split + i * b + column, split + j * b + column] = for_B[i, j]
-    return inverse * x.hessian
-
-
-def _condition_number(x: Any) -> Any:
-    """κ_P from the dense matrix."""
-    zeros = x.shape.r**2
-    if isinstance(x, FloatPair):
-        dense = np.linalg.eigvalsh(closed_form.preconditioned_hessian(x.A, x.B, x.Z))
-        return float(dense[-1] / dense[zeros])
-    eigenvalues = exactly.eigenvalues(_preconditioned(x))
-    return eigenvalues[-1] / eigenvalues[zeros]
 
 
 @algebraic_claim(
@@ -51,18 +22,20 @@ def _condition_number(x: Any) -> Any:
     family=MINIMIZERS,
     sides=("spectrum of P⁻¹H", "closed form"),
 )
-def scaled_gd_spectrum(x: Any) -> Comparison:
+def scaled_gd_spectrum(x: FloatPair) -> Comparison:
     """Proof: docstring of `conditioning.preconditioning`. Exactly: the two characteristic polynomials are equal."""
-    if isinstance(x, FloatPair):
-        expected = closed_form.preconditioned_spectrum(x.s, x.shape.r, (x.shape.a, x.shape.b))
-        dense = np.linalg.eigvalsh(closed_form.preconditioned_hessian(x.A, x.B, x.Z))
-        return equal(float(np.abs(dense - expected).max()), 0.0, x.rounding)
+    expected = closed_form.preconditioned_spectrum(x.s, x.shape.r, (x.shape.a, x.shape.b))
+    return equal(float(np.abs(x.scaled_eigenvalues - expected).max()), 0.0, x.rounding)
+
+
+@scaled_gd_spectrum.exact
+def _(x: ExactPair) -> Comparison:
     r, variable = x.shape.r, flint.fmpq_poly([0, 1])
     polynomial = (variable * (variable - 2)) ** (r * r) * (variable - 1) ** (r * abs(x.shape.a - x.shape.b))
     for s_l in x.tail:
         for s_i in x.s[:r]:
             polynomial *= (variable - 1) ** 2 - (s_l / s_i) ** 2
-    return equal(int(_preconditioned(x).charpoly() == polynomial), 1)
+    return equal(int(x.scaled_hessian.charpoly() == polynomial), 1)
 
 
 @algebraic_claim(
@@ -74,11 +47,11 @@ def scaled_gd_spectrum(x: Any) -> Comparison:
     sides=("κ_P", "2"),
     tight_at=(Shape(3, 2, 1), EXACT_RANK.parameters([2], [], [[3]])),
 )
-def rate_exact_rank(x: Any) -> Comparison:
+def rate_exact_rank(x: Pair) -> Comparison:
     """Proof: all s_l with l > r vanish, so the eigenvalues are 0, 1 and 2 (`scaled-gd-spectrum`); only for r = a = b
     the 1 is missing, too, and κ_P = 1.
     """
-    return at_most(_condition_number(x), 2, x.rounding)
+    return at_most(x.kappa_scaled, 2, x.rounding)
 
 
 @algebraic_claim(
@@ -90,9 +63,9 @@ def rate_exact_rank(x: Any) -> Comparison:
     recorded="refuted",
     corrected_by="scaled-gd-condition-number",
 )
-def rate_free_of_kappa(x: Any) -> Comparison:
+def rate_free_of_kappa(x: Pair) -> Comparison:
     """Fails wherever r < k and s_{r+1} > 0: the residual couples A and B, and μ = 1 − s_{r+1}/s_r."""
-    return at_most(_condition_number(x), 2, x.rounding)
+    return at_most(x.kappa_scaled, 2, x.rounding)
 
 
 @algebraic_claim(
@@ -103,14 +76,17 @@ def rate_free_of_kappa(x: Any) -> Comparison:
     family=MINIMIZERS,
     sides=("κ_P", "closed form"),
 )
-def scaled_condition_number(x: Any) -> Comparison:
+def scaled_condition_number(x: FloatPair) -> Comparison:
     """Proof: largest over smallest non-zero eigenvalue of `scaled-gd-spectrum`."""
+    mu, L = closed_form.preconditioned_extremes(x.s, x.shape.r, (x.shape.a, x.shape.b))
+    return equal(x.kappa_scaled, L / mu, x.rounding)
+
+
+@scaled_condition_number.exact
+def _(x: ExactPair) -> Comparison:
     r, (a, b) = x.shape.r, (x.shape.a, x.shape.b)
-    if isinstance(x, FloatPair):
-        mu, L = closed_form.preconditioned_extremes(x.s, r, (a, b))
-        return equal(_condition_number(x), L / mu, x.rounding)
     expected = 2 * x.s[r - 1] / (x.s[r - 1] - x.s[r]) if r < x.shape.k else 1 if a == b else 2
-    return equal(_condition_number(x), expected)
+    return equal(x.kappa_scaled, expected)
 
 
 @algebraic_claim(
@@ -121,9 +97,9 @@ def scaled_condition_number(x: Any) -> Comparison:
     sides=("κ_P", "κ_bal"),
     tight_at=(Shape(3, 3, 2), MINIMIZERS.parameters([2, 2], [1], [[3, 1], [0, 1]])),
 )
-def scaled_against_balance(x: Any) -> Comparison:
+def scaled_against_balance(x: Pair) -> Comparison:
     """Proof: κ_P = κ_bal·s_r/s₁ by the closed forms of both, in each of the three cases of the shape."""
-    return at_most(_condition_number(x), x.kappa_balanced, x.rounding)
+    return at_most(x.kappa_scaled, x.kappa_balanced, x.rounding)
 
 
 CLAIMS = (

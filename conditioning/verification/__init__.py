@@ -1,10 +1,11 @@
-"""The machinery of claims and verdicts, shared by all rooms; it knows no particular claim."""
+"""The machinery of claims and verdicts, which serves all packages; it knows no particular claim."""
 
 from lorakappa.conditioning.verification.algebraic import AlgebraicClaim, algebraic_claim
 from lorakappa.conditioning.verification.claim import (
     DERIVED,
     POSTER,
     Claim,
+    ClaimOptions,
     Comparison,
     Instance,
     Verdict,
@@ -22,6 +23,7 @@ __all__ = [
     "POSTER",
     "AlgebraicClaim",
     "Claim",
+    "ClaimOptions",
     "Comparison",
     "Family",
     "Instance",

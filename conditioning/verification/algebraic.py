@@ -9,17 +9,21 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Generic, TypeVar, Unpack
 
 import numpy as np
 from scipy import optimize
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.verification.claim import DERIVED, Claim, Comparison, Instance, Verdict, VerdictName
+from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Comparison, Instance, Verdict, VerdictName
 from lorakappa.conditioning.verification.exact import show
 from lorakappa.conditioning.verification.family import Family, Shape
 
 Rationals = tuple[Fraction, ...]
+Floating = TypeVar("Floating")
+"""A family's instances in float64."""
+Exact = TypeVar("Exact")
+"""Its instances in exact arithmetic."""
 
 DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 16, 64, 1024, 2**20)
 SIMPLE = sorted(
@@ -35,20 +39,31 @@ OUTSIDE = 1e6  # what the optimizer sees outside the domain; margins lie in [−
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlgebraicClaim(Claim):
+class AlgebraicClaim(Claim, Generic[Floating, Exact]):
     """A claim that compares two sides at each instance of a family.
 
     Attributes:
         family: the domain.
-        compare: maps an instance, floating or exact, to the comparison of its two sides.
-        has_exact: whether `compare` works on exact instances; without it nothing can be refuted.
+        compare: compares the two sides at an instance in float64.
+        compare_exactly: compares them at an instance in exact arithmetic; without it nothing can be refuted.
         tight_at: shape and parameters at which both sides are equal, if the statement is sharp.
     """
 
-    family: Family
-    compare: Callable[[Any], Comparison]
-    has_exact: bool = True
+    family: Family[Floating, Exact]
+    compare: Callable[[Floating], Comparison]
+    compare_exactly: Callable[[Exact], Comparison] | None = None
     tight_at: tuple[Shape, Rationals] | None = None
+
+    def exact(self, compare_exactly: Callable[[Exact], Comparison]) -> Callable[[Exact], Comparison]:
+        """Decorator: registers another function as `compare_exactly`.
+
+        Raises:
+            ValueError: if the claim was declared to be compared in floating point only.
+        """
+        if self.compare_exactly is None:
+            raise ValueError(f"{self.id} is compared in floating point only: leave out has_exact=False")
+        object.__setattr__(self, "compare_exactly", compare_exactly)  # completes the definition of a frozen claim
+        return compare_exactly
 
     def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
         """Searches for a counterexample (module docstring)."""
@@ -64,7 +79,7 @@ class AlgebraicClaim(Claim):
             evidence["rounding_tolerance"] = search.worst.comparison.tolerance
         verdict: VerdictName = "holds"
         note = f"no counterexample in {search.draws} draws and {search.evaluations} optimizer steps"
-        if self.has_exact:
+        if self.compare_exactly is not None:
             note += f"; {search.exact_instances} instances also checked exactly"
         if search.cleared:
             note += f"; {search.cleared} that looked violated in floats cleared exactly"
@@ -95,11 +110,11 @@ class AlgebraicClaim(Claim):
         Raises:
             ValueError: if the parameters are not an instance of the domain, or the claim has no exact form.
         """
-        if not self.has_exact:
+        if self.compare_exactly is None:
             raise ValueError(f"{self.id} is compared in floating point only")
         if not self.family.valid(shape, parameters):
             raise ValueError(f"{self.id}: these parameters are no instance of its domain")
-        comparison = self.compare(self.family.exact(shape, parameters))
+        comparison = self.compare_exactly(self.family.exact(shape, parameters))
         values = self.family.describe(shape, parameters) | {"parameters": [str(x) for x in parameters]}
         return Instance(shape.as_dict(), values, show(comparison.left), show(comparison.right)), comparison
 
@@ -128,7 +143,7 @@ class _Found:
 class _Search:
     """One run over a family: keeps the worst instance and counts what was looked at."""
 
-    def __init__(self, claim: AlgebraicClaim, trials: int, rng: np.random.Generator) -> None:
+    def __init__(self, claim: AlgebraicClaim[Any, Any], trials: int, rng: np.random.Generator) -> None:
         self.claim, self.family, self.trials, self.rng = claim, claim.family, trials, rng
         self.draws = self.evaluations = self.exact_instances = self.undecided = self.cleared = 0
         self.worst: _Point | None = None
@@ -191,7 +206,7 @@ class _Search:
 
     def _check_exactly(self, points: Sequence[_Point]) -> Instance | None:
         """Decides the worst instance of each small shape in exact arithmetic, whatever the floats said."""
-        if not self.claim.has_exact:
+        if self.claim.compare_exactly is None:
             return None
         for point in points:
             if point.shape.d <= EXACT_DIMENSION:
@@ -207,9 +222,9 @@ class _Search:
         if not point.comparison.suspicious:
             return None
         cleared = False
-        if self.claim.has_exact:
+        if self.claim.compare_exactly is not None:
             for rationals in self._rationals(point):
-                exact = self.claim.compare(self.family.exact(point.shape, rationals))
+                exact = self.claim.compare_exactly(self.family.exact(point.shape, rationals))
                 if exact.certainly_false:
                     return self._simplest(point.shape, rationals)
                 # only exact arithmetic right beside the instance shows that the floats had merely lost digits
@@ -226,7 +241,8 @@ class _Search:
                 yield candidate
 
     def _refutes(self, shape: Shape, parameters: Rationals) -> bool:
-        return self.claim.compare(self.family.exact(shape, parameters)).certainly_false
+        compare = self.claim.compare_exactly
+        return compare is not None and compare(self.family.exact(shape, parameters)).certainly_false
 
     def _simplest(self, shape: Shape, parameters: Rationals) -> _Found:
         """Greedily replaces parameters by simpler numbers while the instance stays a counterexample."""
@@ -273,35 +289,40 @@ def algebraic_claim(
     id: str,
     statement: str,
     *,
-    family: Family,
-    sides: tuple[str, str],
-    recorded: VerdictName = "holds",
-    source: str = DERIVED,
-    kind: Any = "claim",
-    corrected_by: str | None = None,
+    family: Family[Floating, Exact],
     has_exact: bool = True,
     tight_at: tuple[Shape, Rationals] | None = None,
-) -> Callable[[Callable[[Any], Comparison]], AlgebraicClaim]:
+    **options: Unpack[ClaimOptions],
+) -> Callable[[Callable[[Floating], Comparison]], AlgebraicClaim[Floating, Exact]]:
     """Decorator: makes a comparison function, whose docstring is the argument, into a claim.
 
-    See `Claim` and `AlgebraicClaim` for the arguments.
+    The function serves floating and exact instances alike, unless the claim's `exact` registers another one for the
+    latter (see the docstring of `conditioning.claims` for an example).
+
+    Args:
+        id: as in `Claim`, like all `options`.
+        statement: as in `Claim`.
+        family: the instances; its description is the claim's domain.
+        has_exact: False if the two sides can be compared in floating point only.
+        tight_at: as in `AlgebraicClaim`.
+        options: further fields of `Claim`.
+
+    Returns:
+        The decorator.
     """
 
-    def decorate(compare: Callable[[Any], Comparison]) -> AlgebraicClaim:
+    def decorate(compare: Callable[[Floating], Comparison]) -> AlgebraicClaim[Floating, Exact]:
+        serves_both: Any = compare  # or `exact` replaces it
         return AlgebraicClaim(
             id=id,
             statement=statement,
-            source=source,
             domain=family.description,
-            recorded=recorded,
-            kind=kind,
-            corrected_by=corrected_by,
-            sides=sides,
             argument=inspect.getdoc(compare) or "",
             family=family,
             compare=compare,
-            has_exact=has_exact,
+            compare_exactly=serves_both if has_exact else None,
             tight_at=tight_at,
+            **options,
         )
 
     return decorate

@@ -1,20 +1,21 @@
 """What a claim is, what comparing its two sides yields, and what a verdict says.
 
-The same types serve every room: exact theory here, measured rates and fine-tunes elsewhere. A room adds a
-subclass of `Claim` that knows how to examine its kind of statement.
+The same types serve every package: exact theory here, measured rates and fine-tunes elsewhere. A subclass of `Claim`
+knows how to examine its kind of statement, and comes with a decorator that makes claims of it.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import flint
 
 from lorakappa.conditioning.verification.exact import to_float
 
 VerdictName = Literal["holds", "refuted", "inconclusive"]
+Kind = Literal["claim", "correction", "question"]
 Relation = Literal["<=", ">=", "==", ">"]
 
 POSTER = "Balanced LoRA (arXiv 2605.31484), poster and abstract"
@@ -198,7 +199,7 @@ class Claim(ABC):
     """A statement with its source, the instances it speaks of, and the verdict on record.
 
     Attributes:
-        id: kebab-case name, unique over all rooms.
+        id: kebab-case name, unique over all packages.
         statement: one sentence, in our own words, with the formula that the source has.
         source: document and place, or "derived here".
         domain: the instances that the statement is about.
@@ -212,13 +213,13 @@ class Claim(ABC):
 
     id: str
     statement: str
-    source: str
     domain: str
-    recorded: VerdictName
-    kind: Literal["claim", "correction", "question"] = "claim"
+    argument: str = ""
+    source: str = DERIVED
+    recorded: VerdictName = "holds"
+    kind: Kind = "claim"
     corrected_by: str | None = None
     sides: tuple[str, str] = ("left", "right")
-    argument: str = ""
     experiment: str = ""
 
     @abstractmethod
@@ -229,6 +230,20 @@ class Claim(ABC):
             trials: instances to look at; None means the claim's own default.
             seed: seed of the draws.
         """
+
+
+class ClaimOptions(TypedDict, total=False):
+    """The fields of `Claim` that have a default, as keywords that every decorator passes on (a test compares the two).
+
+    A decorator itself asks for what `Claim` cannot do without, and takes `argument` from a docstring.
+    """
+
+    source: str
+    recorded: VerdictName
+    kind: Kind
+    corrected_by: str | None
+    sides: tuple[str, str]
+    experiment: str
 
 
 def registry(*groups: Sequence[Claim]) -> dict[str, Claim]:

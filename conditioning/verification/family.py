@@ -7,7 +7,7 @@ optimize over; the same parameters as rationals make it exact, simple to print, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -48,8 +48,12 @@ Parameters = Sequence[Any] | Array
 """Flat parameters of an instance: floats or Fractions."""
 
 
-class Family(Protocol):
-    """What the search needs to know of a domain."""
+Floating = TypeVar("Floating", covariant=True)
+Exact = TypeVar("Exact", covariant=True)
+
+
+class Family(Protocol[Floating, Exact]):
+    """What the search needs to know of a domain; its instances are of type `Floating` and, in exact form, `Exact`."""
 
     @property
     def description(self) -> str:
@@ -65,10 +69,10 @@ class Family(Protocol):
     def valid(self, shape: Shape, parameters: Parameters) -> bool:
         """Whether these parameters, floats or Fractions, describe an instance of the domain."""
 
-    def floating(self, shape: Shape, parameters: Array, frame: np.random.Generator | None = None) -> Any:
+    def floating(self, shape: Shape, parameters: Array, frame: np.random.Generator | None = None) -> Floating:
         """The instance in float64, turned into a random orthonormal frame if one is given."""
 
-    def exact(self, shape: Shape, parameters: Sequence[Fraction]) -> Any:
+    def exact(self, shape: Shape, parameters: Sequence[Fraction]) -> Exact:
         """The instance in exact arithmetic."""
 
     def describe(self, shape: Shape, parameters: Sequence[Fraction]) -> dict[str, Any]:

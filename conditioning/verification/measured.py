@@ -7,9 +7,9 @@ measurement contradicts the statement beyond its stated error, not that a certif
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Unpack
 
-from lorakappa.conditioning.verification.claim import DERIVED, Claim, Verdict, VerdictName
+from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, VerdictName
 
 
 @dataclass(frozen=True)
@@ -58,35 +58,30 @@ class MeasuredClaim(Claim):
 
 
 def measured_claim(
-    id: str,
-    statement: str,
-    *,
-    domain: str,
-    trials: int,
-    recorded: VerdictName = "holds",
-    source: str = DERIVED,
-    kind: Literal["claim", "correction", "question"] = "claim",
-    corrected_by: str | None = None,
-    experiment: str = "",
+    id: str, statement: str, *, domain: str, trials: int, **options: Unpack[ClaimOptions]
 ) -> Callable[[Callable[[int, int], Measurement]], MeasuredClaim]:
     """Decorator: makes a measuring function, whose docstring states the rule and the argument, into a claim.
 
-    See `Claim` and `MeasuredClaim` for the arguments; `trials` is the default number of instances.
+    Args:
+        id: as in `Claim`, like all `options`.
+        statement: as in `Claim`.
+        domain: as in `Claim`.
+        trials: instances measured if the caller does not say.
+        options: further fields of `Claim`.
+
+    Returns:
+        The decorator.
     """
 
     def decorate(measure: Callable[[int, int], Measurement]) -> MeasuredClaim:
         return MeasuredClaim(
             id=id,
             statement=statement,
-            source=source,
             domain=domain,
-            recorded=recorded,
-            kind=kind,
-            corrected_by=corrected_by,
             argument=inspect.getdoc(measure) or "",
-            experiment=experiment,
             measure=measure,
             default_trials=trials,
+            **options,
         )
 
     return decorate

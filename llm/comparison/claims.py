@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorakappa.conditioning.verification.claim import DERIVED, Claim, Verdict, VerdictName, registry
+from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, VerdictName, registry
 from lorakappa.conditioning.verification.measured import MeasuredClaim, Measurement
 from lorakappa.llm.comparison.compare import Outcome, Plan, compare, parse_grid
 from lorakappa.llm.comparison.finetune import Settings
@@ -126,31 +126,27 @@ def comparison_claim(
     *,
     method: str,
     baseline: str = "lora",
-    recorded: VerdictName,
     plan: Plan = RIVALS,
-    source: str = DERIVED,
-    kind: Literal["claim", "correction", "question"] = "claim",
+    **options: Unpack[ClaimOptions],
 ) -> Callable[[Judge], ComparisonClaim]:
     """Decorator: makes a judge, whose docstring states the rule, into a claim about two methods."""
+    options.setdefault("experiment", "llm-compare")
 
     def decorate(judge: Judge) -> ComparisonClaim:
         return ComparisonClaim(
             id=id,
             statement=statement,
-            source=source,
             domain=(
                 f"{baseline} and {method} on q_proj, v_proj and down_proj of the tiny model, generated DeepMind "
                 f"Mathematics, r = {', '.join(map(str, plan.ranks))}, 30 steps of 8; anything else by `compare`"
             ),
-            recorded=recorded,
-            kind=kind,
             argument=inspect.getdoc(judge) or "",
             measure=lambda trials, seed: judge(short_comparison(plan, trials, seed), baseline, method),
             default_trials=3 if len(plan.ranks) > 1 else 4,
-            experiment="llm-compare",
             baseline=baseline,
             method=method,
             judge=judge,
+            **options,
         )
 
     return decorate

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import flint
 import numpy as np
 
-from lorakappa.conditioning.claims.canonical import GRADIENT_STEP, CanonicalMinimizers, FloatPair
+from lorakappa.conditioning.claims.vanishing import vanishes_exactly
+from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, Measurement, algebraic_claim, equal, measured_claim
-from lorakappa.conditioning.verification import exact as exactly
 from lorakappa.synthetic.claims.gains import show, sign_of
 from lorakappa.synthetic.experiments.settle import settle
 from lorakappa.synthetic.settings import ProblemSettings
@@ -95,19 +94,23 @@ STEPPED = CanonicalMinimizers("any pair, any gradient ∇ℓ(W), any step γ", e
     family=STEPPED,
     sides=("change of AᵀA − BBᵀ", "γ²(BGᵀGBᵀ − AᵀGGᵀA)"),
 )
-def gd_step_imbalance(x: Any) -> Comparison:
+def gd_step_imbalance(x: FloatPair) -> Comparison:
     """Proof: A₊ = A − γGBᵀ and B₊ = B − γAᵀG; the terms linear in γ, −γ(AᵀGBᵀ + BGᵀA), occur on both sides."""
     A, B, G, step = x.A, x.B, x.extras["gradient"], x.extras["step"][0, 0]
-    if isinstance(x, FloatPair):
-        A2, B2 = A - step * G @ B.T, B - step * A.T @ G
-        change = A2.T @ A2 - B2 @ B2.T - A.T @ A + B @ B.T
-        expected = step**2 * (B @ G.T @ G @ B.T - A.T @ G @ G.T @ A)
-        size = sum(float(np.linalg.norm(M) ** 2) for M in (A, B, A2, B2, step * G @ B.T, step * A.T @ G))
-        return equal(float(np.linalg.norm(change - expected)) / size, 0.0, claim_rtol(1.0, x.shape.d))
+    A2, B2 = A - step * G @ B.T, B - step * A.T @ G
+    change = A2.T @ A2 - B2 @ B2.T - A.T @ A + B @ B.T
+    expected = step**2 * (B @ G.T @ G @ B.T - A.T @ G @ G.T @ A)
+    size = sum(float(np.linalg.norm(M) ** 2) for M in (A, B, A2, B2, step * G @ B.T, step * A.T @ G))
+    return equal(float(np.linalg.norm(change - expected)) / size, 0.0, claim_rtol(1.0, x.shape.d))
+
+
+@gd_step_imbalance.exact
+def _(x: ExactPair) -> Comparison:
+    A, B, G, step = x.A, x.B, x.extras["gradient"], x.extras["step"][0, 0]
     At, Bt, Gt = A.transpose(), B.transpose(), G.transpose()
     A2, B2 = A - G * Bt * step, B - At * G * step
     change = A2.transpose() * A2 - B2 * B2.transpose() - At * A + B * Bt
-    return equal(exactly.half_square(change - (B * Gt * G * Bt - At * G * Gt * A) * step**2), flint.fmpq(0))
+    return vanishes_exactly(change - (B * Gt * G * Bt - At * G * Gt * A) * step**2)
 
 
 CLAIMS = (same_kappa_same_curve, not_a_step_rescale, gd_step_imbalance, flow_conserves_imbalance)

@@ -1,11 +1,23 @@
-"""Every claim of the room: the recorded verdict comes out, and refutations stand up to an outside check."""
+"""Every static claim: the recorded verdict comes out, and refutations stand up to an outside check."""
 
+import re
+import textwrap
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from lorakappa.conditioning import balance, hessian, imbalance, jacobian, penalty_step, scaled_gradient
+from lorakappa.conditioning import (
+    balance,
+    claims,
+    hessian,
+    imbalance,
+    instances,
+    jacobian,
+    penalty_step,
+    scaled_gradient,
+    verification,
+)
 from lorakappa.conditioning.claims import CLAIMS
 
 TRIALS = 250
@@ -72,6 +84,17 @@ def test_every_promised_claim_is_there_and_says_what_it_must():
         assert claim.domain
         if claim.recorded == "refuted":
             assert CLAIMS[claim.corrected_by].recorded == "holds"
+
+
+def test_the_examples_for_a_new_claim_are_claims_that_hold():
+    blocks, names = re.findall(r"(?:^    .*\n|^\n)+", claims.__doc__, flags=re.M), dict(vars(instances) | {"np": np})
+    exec("\n".join(textwrap.dedent(block) for block in blocks), vars(verification) | names, names)
+    for claim in (names["largest_product"], names["gram_trace"]):
+        verdict = claim.examine(trials=60, seed=0)
+        assert verdict.verdict == "holds", verdict.note
+        assert verdict.evidence["exact_instances"] > 0
+        assert claim.argument.startswith("Proof")
+    assert names["gram_trace"].compare_exactly is not names["gram_trace"].compare
 
 
 def refute(id):
@@ -202,7 +225,7 @@ def test_scaled_gd_depends_on_the_spectrum_in_its_counterexample():
 
 @pytest.mark.parametrize("id", ["ilora-forward-variance", "ilora-gram-ratio"])
 def test_monte_carlo_claims_notice_wrong_variances_and_few_draws(id, monkeypatch):
-    import lorakappa.conditioning.claims.imbalance as module
+    import lorakappa.conditioning.claims.ilora_variances as module
 
     assert CLAIMS[id].examine(trials=1).verdict == "inconclusive"
     assert CLAIMS[id].examine(trials=4).verdict in ("inconclusive", "refuted")
@@ -217,7 +240,7 @@ def test_monte_carlo_claims_notice_wrong_variances_and_few_draws(id, monkeypatch
 
 
 def test_families_restricted_to_scalar_gauges_and_to_exact_rank():
-    from lorakappa.conditioning.claims.imbalance import PROPORTIONAL
+    from lorakappa.conditioning.claims.ilora_proportion import PROPORTIONAL
     from lorakappa.conditioning.claims.preconditioning import EXACT_RANK
 
     rng = np.random.default_rng(0)

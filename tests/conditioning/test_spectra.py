@@ -21,7 +21,7 @@ from lorakappa.conditioning import (
     model2_condition_number,
     spectrum,
 )
-from lorakappa.conditioning.claims.canonical import CanonicalMinimizers
+from lorakappa.conditioning.instances import CanonicalMinimizers
 from lorakappa.conditioning.verification import Shape
 from lorakappa.conditioning.verification.exact import to_float
 from tests.strategies import minimizers

@@ -1,15 +1,19 @@
 """The verifier itself: planted falsehoods are refuted, truths are not, doubt stays doubt."""
 
+import dataclasses
 import itertools
 import json
 from fractions import Fraction
+from typing import get_type_hints
 
 import flint
 import numpy as np
 import pytest
 
-from lorakappa.conditioning.claims.canonical import CanonicalMinimizers, FloatPair
+from lorakappa.conditioning.instances import CanonicalMinimizers
 from lorakappa.conditioning.verification import (
+    Claim,
+    ClaimOptions,
     Comparison,
     Shape,
     algebraic_claim,
@@ -26,10 +30,11 @@ FAMILY = CanonicalMinimizers(largest=3)
 INTERIOR = CanonicalMinimizers("r < min(a, b)", where=lambda s: s.r < s.k, largest=3)
 
 
-def plant(compare, *, family=FAMILY, recorded="refuted", **options):
-    return algebraic_claim("planted", "planted", family=family, sides=("left", "right"), recorded=recorded, **options)(
-        compare
-    )
+def plant(compare, exactly=None, *, family=FAMILY, recorded="refuted", **options):
+    claim = algebraic_claim("planted", "planted", family=family, recorded=recorded, **options)(compare)
+    if exactly is not None:
+        claim.exact(exactly)
+    return claim
 
 
 # --- the search ----------------------------------------------------------------------------------
@@ -51,7 +56,7 @@ def test_a_false_claim_that_random_draws_miss_is_found_by_the_optimizer():
     )
 
     def compare(x):
-        factor = 2.0001 if isinstance(x, FloatPair) else flint.fmpq(20001, 10000)
+        factor = x.number(Fraction(20001, 10000))
         return at_least(x.gram_A[0] + x.gram_B[0], factor * x.s[0], x.rounding)
 
     verdict = plant(compare, family=generic).examine(trials=60, seed=0)
@@ -80,40 +85,36 @@ def test_a_true_claim_is_not_refuted_although_it_is_tight(seed):
 
 
 def test_a_float_bug_does_not_refute_a_true_claim():
-    def compare(x):
-        kappa = x.kappa * 0.5 if isinstance(x, FloatPair) else x.kappa  # wrong in floats, right exactly
-        return at_least(kappa, 1, x.rounding)
+    def wrong(x):
+        return at_least(x.kappa * 0.5, 1, x.rounding)
 
-    verdict = plant(compare, recorded="holds").examine(trials=60, seed=0)
+    verdict = plant(wrong, lambda x: at_least(x.kappa, 1), recorded="holds").examine(trials=60, seed=0)
     assert verdict.verdict == "holds"
     assert verdict.evidence["cleared_exactly"] > 0
     assert "cleared exactly" in verdict.note
 
 
 def test_a_claim_wrong_only_exactly_is_still_refuted():
-    def compare(x):
-        return at_least(x.kappa, 1) if isinstance(x, FloatPair) else at_least(x.kappa, 10**9)
-
-    assert plant(compare).examine(trials=60, seed=0).verdict == "refuted"
+    claim = plant(lambda x: at_least(x.kappa, 1), lambda x: at_least(x.kappa, 10**9))
+    assert claim.examine(trials=60, seed=0).verdict == "refuted"
 
 
 def test_a_strict_claim_that_balls_cannot_decide_is_inconclusive():
     def compare(x):
-        root = 2**0.5 if isinstance(x, FloatPair) else flint.arb(2).sqrt()
+        root = x.sqrt(x.number(2))
         return more_than(root * x.s[0], root * x.s[0], x.rounding)
 
     assert plant(compare).examine(trials=40, seed=0).verdict == "inconclusive"
 
 
 def test_exact_arithmetic_far_from_the_instance_clears_nothing():
-    def compare(x):
-        if isinstance(x, FloatPair):
-            return at_most(2.0, 1.0)
+    def exactly(x):
         # true at coarse roundings only: at those whose denominators are small
         fine = max(int(entry.q) for entry in x.A.entries()) > 8
         return at_most(flint.arb("1 +/- 0.1"), 1) if fine else at_most(0, 1)
 
-    assert plant(compare).examine(trials=40, seed=0).verdict == "inconclusive"
+    claim = plant(lambda x: at_most(2.0, 1.0), exactly)
+    assert claim.examine(trials=40, seed=0).verdict == "inconclusive"
 
 
 def test_a_case_of_equality_that_is_none_is_noticed():
@@ -177,6 +178,18 @@ def test_evaluate_refuses_what_is_no_instance():
         claim.evaluate(Shape(1, 1, 1), (Fraction(-1), Fraction(1)))
     with pytest.raises(ValueError, match="floating point only"):
         plant(lambda x: at_least(1, 2), has_exact=False).evaluate(Shape(1, 1, 1), (Fraction(1), Fraction(1)))
+
+
+def test_a_claim_compared_in_floats_only_takes_no_exact_comparison():
+    with pytest.raises(ValueError, match="planted is compared in floating point only"):
+        plant(lambda x: at_least(1, 2), lambda x: at_least(1, 2), has_exact=False)
+
+
+def test_evaluate_uses_the_exact_comparison():
+    claim = plant(lambda x: at_least(1.0, 2.0), lambda x: at_least(x.s[0], x.s[0] + 1))
+    instance, _ = claim.evaluate(Shape(1, 1, 1), (Fraction(2), Fraction(1)))
+    assert (instance.left, instance.right) == ("4", "5")
+    assert claim.compare(None).left == 1.0
 
 
 # --- comparisons --------------------------------------------------------------------------------
@@ -272,6 +285,15 @@ def test_second_differences_are_exact_for_a_biquadratic_polynomial():
 
     H = exact.hessian(f, [flint.fmpq(1), flint.fmpq(2), flint.fmpq(-1)])
     assert exact.matrix([[24, 29, 0], [29, 6, -7], [0, -7, 2]]) == H
+
+
+# --- fields of claims ---------------------------------------------------------------------------
+
+
+def test_decorators_take_every_field_of_a_claim_that_has_a_default():
+    hints = get_type_hints(Claim)
+    optional = [f.name for f in dataclasses.fields(Claim) if f.default is not dataclasses.MISSING]
+    assert get_type_hints(ClaimOptions) == {name: hints[name] for name in optional if name != "argument"}
 
 
 # --- domains and registries ---------------------------------------------------------------------

@@ -1,0 +1,170 @@
+"""Claims of Imbalance-Regularized LoRA on what a step of GD and of scaled GD does to the ratio of the Gram matrices.
+
+In this project's letters the adapted matrix is AB with A (a, r), B (r, b); the paper's B_i is A, its A_i is B, its m is
+a, its n is b. G = ∇ℓ(AB) for any loss ℓ.
+"""
+
+import flint
+import numpy as np
+
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.claims.sources import ILORA
+from lorakappa.conditioning.claims.vanishing import vanishes, vanishes_exactly
+from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair, diagonal
+from lorakappa.conditioning.preconditioning import scaled_gradient
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal
+
+MOVED = CanonicalMinimizers("any pair, any gradient ∇ℓ(AB)", extras=GRADIENT_STEP[:1])
+PROPORTIONAL = CanonicalMinimizers(
+    "any pair with BBᵀ = μAᵀA, any gradient ∇ℓ(AB)", extras=GRADIENT_STEP[:1], scalar_gauge=True
+)
+
+
+def _gram_changes(x: FloatPair, dA: Array, dB: Array) -> tuple[Array, Array]:
+    """First-order changes (d(BBᵀ), d(AᵀA))."""
+    return dB @ x.B.T + x.B @ dB.T, x.A.T @ dA + dA.T @ x.A
+
+
+def _gram_changes_exactly(
+    x: ExactPair, dA: flint.fmpq_mat, dB: flint.fmpq_mat
+) -> tuple[flint.fmpq_mat, flint.fmpq_mat]:
+    """First-order changes (d(BBᵀ), d(AᵀA))."""
+    return dB * x.B.transpose() + x.B * dB.transpose(), x.A.transpose() * dA + dA.transpose() * x.A
+
+
+@algebraic_claim(
+    "ilora-gd-proportion",
+    "To first order a GD step on any loss of AB changes both Gram matrices alike: d(BBᵀ) = d(AᵀA) for dA = −GBᵀ and "
+    "dB = −AᵀG.",
+    source=ILORA.format("Theorem 2 (gradient descent)"),
+    family=MOVED,
+    sides=("‖d(BBᵀ) − d(AᵀA)‖²", "0"),
+)
+def gd_proportion(x: FloatPair) -> Comparison:
+    """Proof: both are −(AᵀGBᵀ + BGᵀA). So D changes by (1 − ρ)·d(BBᵀ): GD keeps it to first order only for ρ = 1."""
+    G = x.extras["gradient"]
+    for_B, for_A = _gram_changes(x, -G @ x.B.T, -x.A.T @ G)
+    size = 4 * float(np.linalg.norm(x.A) * np.linalg.norm(G) * np.linalg.norm(x.B))
+    return vanishes(for_B - for_A, size, x.shape)
+
+
+@gd_proportion.exact
+def _(x: ExactPair) -> Comparison:
+    G = x.extras["gradient"]
+    for_B, for_A = _gram_changes_exactly(x, -G * x.B.transpose(), -x.A.transpose() * G)
+    return vanishes_exactly(for_B - for_A)
+
+
+def _scaled_defect(x: FloatPair) -> tuple[Array, Array, float]:
+    """d(BBᵀ) − μd(AᵀA) under scaled GD from BBᵀ = μAᵀA, K = AᵀGBᵀ, and the size of what cancels."""
+    G, mu = x.extras["gradient"], 1 / x.G[0, 0] ** 4
+    scaled_A, scaled_B = scaled_gradient(x.A, x.B, G @ x.B.T, x.A.T @ G)
+    for_B, for_A = _gram_changes(x, -scaled_A, -scaled_B)
+    K = x.A.T @ G @ x.B.T
+    # the rounding of K, magnified by M⁻¹ and by the condition of M
+    size = 8 * np.linalg.norm(x.A) * np.linalg.norm(G) * np.linalg.norm(x.B) * x.gram_A[0] / x.gram_A[-1] ** 2
+    return for_B - mu * for_A, K, float(size)
+
+
+def _scaled_defect_exactly(x: ExactPair) -> tuple[flint.fmpq_mat, flint.fmpq_mat]:
+    """d(BBᵀ) − μd(AᵀA) under scaled GD from BBᵀ = μAᵀA, and K = AᵀGBᵀ."""
+    G, mu = x.extras["gradient"], 1 / x.G[0, 0] ** 4
+    gram_A, gram_B = x.A.transpose() * x.A, x.B * x.B.transpose()
+    for_B, for_A = _gram_changes_exactly(x, -G * x.B.transpose() * gram_B.inv(), -gram_A.inv() * x.A.transpose() * G)
+    return for_B - for_A * mu, x.A.transpose() * G * x.B.transpose()
+
+
+@algebraic_claim(
+    "ilora-scaled-gd-proportion",
+    "Scaled GD, dA = −GBᵀ(BBᵀ)⁻¹ and dB = −(AᵀA)⁻¹AᵀG, keeps a ratio to first order: "
+    "d(BBᵀ) = μ·d(AᵀA) where BBᵀ = μAᵀA.",
+    source=ILORA.format("Theorem 3 (scaled gradient descent)"),
+    family=PROPORTIONAL,
+    sides=("‖d(BBᵀ) − μ·d(AᵀA)‖²", "0"),
+    recorded="refuted",
+    corrected_by="ilora-scaled-gd-trace",
+)
+def scaled_gd_proportion(x: FloatPair) -> Comparison:
+    """Fails for r ≥ 2: with K = AᵀGBᵀ and M = AᵀA the left side is −(M⁻¹K + KᵀM⁻¹), the right one −(KM⁻¹ + M⁻¹Kᵀ).
+    They differ by the commutator of K − Kᵀ with M⁻¹ (`ilora-scaled-gd-defect`). For r = 1 all of it commutes.
+    """
+    defect, _, size = _scaled_defect(x)
+    return vanishes(defect, size, x.shape)
+
+
+@scaled_gd_proportion.exact
+def _(x: ExactPair) -> Comparison:
+    defect, _ = _scaled_defect_exactly(x)
+    return vanishes_exactly(defect)
+
+
+@algebraic_claim(
+    "ilora-scaled-gd-trace",
+    "Under scaled GD the traces keep the ratio to first order: tr d(BBᵀ) = μ·tr d(AᵀA) where BBᵀ = μAᵀA.",
+    kind="correction",
+    family=PROPORTIONAL,
+    sides=("tr d(BBᵀ) − μ·tr d(AᵀA)", "0"),
+)
+def scaled_gd_trace(x: FloatPair) -> Comparison:
+    """Proof: both traces are −2 tr(M⁻¹K), M = AᵀA and K = AᵀGBᵀ. So ‖B‖² = μ‖A‖² is kept."""
+    defect, _, size = _scaled_defect(x)
+    return equal(float(np.trace(defect)) / (size or 1.0), 0.0, claim_rtol(1.0, x.shape.d))
+
+
+@scaled_gd_trace.exact
+def _(x: ExactPair) -> Comparison:
+    defect, _ = _scaled_defect_exactly(x)
+    return equal(sum((defect[i, i] for i in range(x.shape.r)), flint.fmpq(0)), flint.fmpq(0))
+
+
+@algebraic_claim(
+    "ilora-scaled-gd-diagonal",
+    "In the common eigenbasis of AᵀA and BBᵀ = μAᵀA the diagonals of d(BBᵀ) and μ·d(AᵀA) under scaled GD agree.",
+    kind="correction",
+    family=PROPORTIONAL,
+    sides=("‖diagonal of d(BBᵀ) − μ·d(AᵀA)‖²", "0"),
+)
+def scaled_gd_diagonal(x: FloatPair) -> Comparison:
+    """Proof: the diagonal of a commutator with a diagonal matrix is 0 (`ilora-scaled-gd-defect`). So, to first order,
+    the eigenvalues keep the ratio where they are distinct, and only the eigenvectors of the Gram matrices part.
+    """
+    defect, _, size = _scaled_defect(x)  # instances have the gauge tI: AᵀA = t²S is diagonal in every outer frame
+    return vanishes(np.diag(defect), size, x.shape)
+
+
+@scaled_gd_diagonal.exact
+def _(x: ExactPair) -> Comparison:
+    r, (defect, _) = x.shape.r, _scaled_defect_exactly(x)
+    return vanishes_exactly(diagonal(r, r, [defect[i, i] for i in range(r)]))
+
+
+@algebraic_claim(
+    "ilora-scaled-gd-defect",
+    "What scaled GD adds to the ratio to first order is a commutator: where BBᵀ = μAᵀA, d(BBᵀ) − μ·d(AᵀA) = "
+    "(K − Kᵀ)M⁻¹ − M⁻¹(K − Kᵀ) with K = AᵀGBᵀ and M = AᵀA.",
+    kind="correction",
+    family=PROPORTIONAL,
+    sides=("‖d(BBᵀ) − μ·d(AᵀA) − (K − Kᵀ)M⁻¹ + M⁻¹(K − Kᵀ)‖²", "0"),
+)
+def scaled_gd_defect(x: FloatPair) -> Comparison:
+    """Proof: μ(BBᵀ)⁻¹ = M⁻¹, so d(BBᵀ) = −(M⁻¹K + KᵀM⁻¹) and μ·d(AᵀA) = −(KM⁻¹ + M⁻¹Kᵀ)."""
+    defect, K, size = _scaled_defect(x)
+    inverse, skew = np.linalg.inv(x.A.T @ x.A), K - K.T
+    return vanishes(defect - skew @ inverse + inverse @ skew, size, x.shape)
+
+
+@scaled_gd_defect.exact
+def _(x: ExactPair) -> Comparison:
+    defect, K = _scaled_defect_exactly(x)
+    inverse, skew = (x.A.transpose() * x.A).inv(), K - K.transpose()
+    return vanishes_exactly(defect - skew * inverse + inverse * skew)
+
+
+CLAIMS = (
+    gd_proportion,
+    scaled_gd_proportion,
+    scaled_gd_trace,
+    scaled_gd_diagonal,
+    scaled_gd_defect,
+)

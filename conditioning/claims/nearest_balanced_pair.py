@@ -1,0 +1,109 @@
+"""Claims on which balanced pair is nearest to (A, B), and on balanced pairs being nearest to 0.
+
+The balanced pairs with the product AB are (XO, OᵀY), (X, Y) = P(A, B), with O orthogonal.
+"""
+
+import flint
+import numpy as np
+
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.claims.projection import PAIRS, squared_distance
+from lorakappa.conditioning.instances import CanonicalMinimizers, ExactPair, FloatPair, Pair, diagonal, gaussian
+from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, at_most
+from lorakappa.conditioning.verification import exact as exactly
+
+ROTATED = CanonicalMinimizers(
+    "compared with balanced pairs (XO, OᵀY), O = (I − S)(I + S)⁻¹ D, S skew, D signs",
+    extras=(gaussian("K", lambda s: (s.r, s.r)),),
+)
+
+
+@algebraic_claim(
+    "projection-nearest",
+    "Is P(A, B), with the best signs, the nearest balanced pair with the same product?",
+    kind="question",
+    family=ROTATED,
+    sides=("‖P(A, B) − (A, B)‖²", "‖(XO, OᵀY) − (A, B)‖² for some rotation O"),
+    recorded="refuted",
+    corrected_by="nearest-gauge-is-nearest",
+)
+def nearest(x: FloatPair) -> Comparison:
+    """Fails for r ≥ 2: a pair that is balanced but not hyperbalanced is moved although it need not be."""
+    X, Y = balance(x.A, x.B)
+    O = _rotation(x.extras["K"])
+    best = np.diag(np.where(np.diag(X.T @ x.A + Y @ x.B.T) < 0, -1.0, 1.0))
+    signed, turned = (X @ best, best @ Y), (X @ O, O.T @ Y)
+    return at_most(squared_distance(signed, (x.A, x.B)), squared_distance(turned, (x.A, x.B)), _rounding(x))
+
+
+@nearest.exact
+def _(x: ExactPair) -> Comparison:
+    r, K, flat = x.shape.r, x.extras["K"], x.balanced()
+    identity, skew = diagonal(r, r, [1] * r), K - K.transpose()
+    O = (identity - skew) * (identity + skew).inv() * _signs(K)
+    overlap = flat.A.transpose() * x.A + flat.B * x.B.transpose()
+    return at_most(_exact_distance(flat, _signs(overlap), x), _exact_distance(flat, O, x))
+
+
+def _rounding(x: FloatPair) -> float:
+    """Relative rounding of P: 16ε‖A‖‖B‖ against the smallest singular value kept."""
+    size = np.linalg.norm(x.A) * np.linalg.norm(x.B) / x.s[x.shape.r - 1]
+    return claim_rtol(float(size), x.shape.d)
+
+
+def _signs(M: flint.fmpq_mat) -> flint.fmpq_mat:
+    """Diagonal matrix of the signs of M's diagonal, 1 for 0."""
+    r = M.nrows()
+    return diagonal(r, r, [-1 if M[i, i] < 0 else 1 for i in range(r)])
+
+
+def _rotation(K: Array) -> Array:
+    """Cayley transform of K − Kᵀ times the signs of K's diagonal: orthogonal matrices of either determinant."""
+    skew = K - K.T
+    identity = np.eye(len(K))
+    return np.asarray((identity - skew) @ np.linalg.inv(identity + skew) * np.where(np.diag(K) < 0, -1.0, 1.0))
+
+
+def _exact_distance(flat: ExactPair, O: flint.fmpq_mat, x: ExactPair) -> flint.fmpq:
+    """‖XO − A‖² + ‖OᵀY − B‖² over the rationals."""
+    return 2 * exactly.half_square(flat.A * O - x.A) + 2 * exactly.half_square(O.transpose() * flat.B - x.B)
+
+
+@algebraic_claim(
+    "nearest-gauge-is-nearest",
+    "Turned by the polar factor of XᵀA + YBᵀ, P(A, B) is the nearest balanced pair with the same product.",
+    kind="correction",
+    family=ROTATED,
+    sides=("‖balance(A, B, gauge='nearest') − (A, B)‖²", "‖(XO, OᵀY) − (A, B)‖² for any rotation O"),
+    has_exact=False,
+)
+def nearest_gauge(x: FloatPair) -> Comparison:
+    """Proof: balanced pairs with the product AB of rank r are (XO, OᵀY), O orthogonal: if (XT, T⁻¹Y) is balanced
+    and N = TTᵀ, then NSN = S, so (S^{1/2}NS^{1/2})² = S² and N = I. Over O the distance is
+    const − 2 tr Oᵀ(XᵀA + YBᵀ), an orthogonal Procrustes problem.
+    """
+    X, Y = balance(x.A, x.B)
+    O = _rotation(x.extras["K"])
+    here = squared_distance(balance(x.A, x.B, gauge="nearest"), (x.A, x.B))
+    return at_most(here, squared_distance((X @ O, O.T @ Y), (x.A, x.B)), _rounding(x))
+
+
+@algebraic_claim(
+    "balanced-smallest-norm",
+    "Of all pairs with the same product the balanced ones have the smallest norm: ‖A‖² + ‖B‖² ≥ 2(s₁ + … + s_r).",
+    family=PAIRS,
+    sides=("‖A‖² + ‖B‖²", "2(s₁ + … + s_r)"),
+    tight_at=(Shape(3, 2, 1), PAIRS.parameters([2], [1], [[1]])),
+)
+def smallest_norm(x: Pair) -> Comparison:
+    """Proof (classical): ‖A‖² + ‖B‖² ≥ 2‖A‖‖B‖ ≥ 2‖AB‖_*, the nuclear norm, by Hölder for Schatten norms."""
+    return at_least(sum(x.gram_A) + sum(x.gram_B), 2 * sum(x.s[: x.shape.r]), x.rounding)
+
+
+CLAIMS = (
+    nearest,
+    nearest_gauge,
+    smallest_norm,
+)

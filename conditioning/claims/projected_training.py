@@ -1,0 +1,133 @@
+"""Claims on training with P: what the manifold can reach, what a projected step does to AB, and LoRA's start."""
+
+import flint
+import numpy as np
+
+from lorakappa.conditioning import manifold
+from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.claims.projection import PAIRS
+from lorakappa.conditioning.claims.vanishing import vanishes_exactly
+from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair, diagonal
+from lorakappa.conditioning.instances.lora_starts import ExactStart, FloatStart, LoraStarts
+from lorakappa.conditioning.projection import GAUGES, balance
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import POSTER, Comparison, algebraic_claim, equal, more_than
+from lorakappa.conditioning.verification import exact as exactly
+
+GRADIENT = CanonicalMinimizers("hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
+
+
+@algebraic_claim(
+    "projection-reachable-set",
+    "Staying on the manifold loses no adapted matrix: every W of rank r is the product of a hyperbalanced pair.",
+    source=POSTER,
+    family=PAIRS,
+    sides=("‖XY − W‖/‖W‖ + gap of (X, Y), X = US^{1/2}, Y = S^{1/2}Vᵀ", "0"),
+    has_exact=False,
+)
+def reachable_set(x: FloatPair) -> Comparison:
+    """Proof: split the SVD W = USVᵀ evenly. For rank W < r the pair is hyperbalanced with zeros on the diagonal."""
+    W = x.A @ x.B
+    U, s, Vt = np.linalg.svd(W, full_matrices=False)
+    root = np.sqrt(s[: x.shape.r])
+    X, Y = U[:, : x.shape.r] * root, root[:, None] * Vt[: x.shape.r]
+    error = np.linalg.norm(X @ Y - W) + manifold.balancing_gap(X, Y)
+    size = np.linalg.norm(x.A) * np.linalg.norm(x.B) / s[0]
+    return equal(float(error / s[0]), 0.0, claim_rtol(float(size), x.shape.d))
+
+
+@algebraic_claim(
+    "intrinsic-gd",
+    "A projected GD step is a step on W = AB alone: from a hyperbalanced pair "
+    "W₊ = W − γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) + γ²GWᵀG with G = ∇ℓ(W).",
+    family=GRADIENT,
+    sides=("(A − γGBᵀ)(B − γAᵀG)", "W − γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) + γ²GWᵀG"),
+)
+def intrinsic_gd(x: FloatPair) -> Comparison:
+    """Proof: expand the product; AAᵀ = USUᵀ = (WWᵀ)^{1/2}, BᵀB = VSVᵀ = (WᵀW)^{1/2}, BᵀAᵀ = Wᵀ, and P keeps W₊."""
+    A, B = balance(x.A, x.B)
+    G, step = x.extras["gradient"], float(x.extras["step"][0, 0])
+    W = A @ B
+    U, s, Vt = np.linalg.svd(W)
+    s = np.append(s[: x.shape.r], np.zeros(max(W.shape) - x.shape.r))
+    left, right = U * s[: len(U)] @ U.T, Vt.T * s[: len(Vt)] @ Vt  # (WWᵀ)^{1/2}, (WᵀW)^{1/2}
+    expected = W - step * (G @ right + left @ G) + step**2 * G @ W.T @ G
+    moved = (A - step * G @ B.T) @ (B - step * A.T @ G)
+    size = (np.linalg.norm(A) + step * np.linalg.norm(G @ B.T)) ** 2
+    cancelled = np.linalg.norm(x.A) * np.linalg.norm(x.B) / s[0]
+    tolerance = claim_rtol(float(cancelled), x.shape.d)
+    return equal(float(np.linalg.norm(moved - expected) / size), 0.0, tolerance)
+
+
+@intrinsic_gd.exact
+def _(x: ExactPair) -> Comparison:
+    balanced = x.balanced()
+    A, B = balanced.A, balanced.B
+    G, step = x.extras["gradient"], x.extras["step"][0, 0]
+    W = A * B
+    # in the canonical frame W is diagonal, so both square roots are |W| with the missing rows or columns 0
+    roots = [W[i, i] for i in range(x.shape.r)]
+    root_left, root_right = (diagonal(n, n, roots) for n in (x.shape.a, x.shape.b))
+    expected = W - (G * root_right + root_left * G) * step + G * W.transpose() * G * step**2
+    moved = (A - G * B.transpose() * step) * (B - A.transpose() * G * step)
+    return vanishes_exactly(moved - expected)
+
+
+@algebraic_claim(
+    "projection-literal-trains-on",
+    "After the literal formula US^{1/2}, S^{1/2}Vᵀ training can go on from LoRA's start: the gradient is not 0.",
+    kind="question",
+    family=LoraStarts(),
+    sides=("‖∇f‖² after the literal P", "0"),
+    recorded="refuted",
+    corrected_by="projection-trains-on",
+)
+def literal_trains_on(x: FloatStart) -> Comparison:
+    """Fails at every start with B = 0: AB = 0, so the formula returns (0, 0), where the gradient of every loss of AB
+    vanishes for ever. A learning-rate warm-up from 0 does exactly that in the first step.
+    """
+    A, B, Z = x
+    U, s, Vt = np.linalg.svd(A @ B, full_matrices=False)
+    r = A.shape[1]
+    return more_than(_gradient_norm(U[:, :r] * np.sqrt(s[:r]), np.sqrt(s[:r])[:, None] * Vt[:r], Z), 0.0)
+
+
+@literal_trains_on.exact
+def _(x: ExactStart) -> Comparison:
+    A, B, Z = x
+    if (A * B).rank() != 0:
+        raise ArithmeticError("the exact literal P is implemented for AB = 0 only")
+    X, Y = A * 0, B * 0
+    residual = X * Y - Z
+    gradients = residual * Y.transpose(), X.transpose() * residual
+    return more_than(sum((2 * exactly.half_square(g) for g in gradients), flint.fmpq(0)), flint.fmpq(0))
+
+
+@algebraic_claim(
+    "projection-trains-on",
+    "`balance` leaves a pair with AB = 0 as it is: the gradient after it equals the one before and is not 0.",
+    kind="correction",
+    family=LoraStarts(),
+    sides=("‖∇f‖² after balance", "0"),
+    has_exact=False,
+)
+def trains_on(x: FloatStart) -> Comparison:
+    """By construction; directions in which AB vanishes numerically are carried over (module `projection`)."""
+    A, B, Z = x
+    before = _gradient_norm(A, B, Z)
+    after = min(_gradient_norm(*balance(A, B, gauge=g), Z) for g in GAUGES)
+    return more_than(after if after == before else 0.0, 0.0)
+
+
+def _gradient_norm(A: Array, B: Array, Z: Array) -> float:
+    """‖∇f‖² of ½‖Z − AB‖²."""
+    residual = A @ B - Z
+    return float(np.linalg.norm(residual @ B.T) ** 2 + np.linalg.norm(A.T @ residual) ** 2)
+
+
+CLAIMS = (
+    reachable_set,
+    intrinsic_gd,
+    literal_trains_on,
+    trains_on,
+)
