@@ -53,7 +53,7 @@ def test_provenance_names_seed_command_and_versions(monkeypatch):
     assert record["seed"] == 3
     assert record["versions"]["numpy"] == np.__version__
     assert "/somewhere" not in json.dumps(record)
-    monkeypatch.setattr(records, "PACKAGES", ("surely-not-installed",))
+    monkeypatch.setattr(records, "VERSIONS_OF", ("surely-not-installed",))
     assert records.provenance()["versions"] == {"surely-not-installed": None}
 
 

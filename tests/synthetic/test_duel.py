@@ -247,7 +247,7 @@ def test_commands_save_and_print(monkeypatch, tmp_path, capsys):
         (("duel", "--shapes", "20"), "--shapes must be comma-separated like 40x10, not '20'"),
         (("duel", "--starts", ","), "at least one decay, one shape and one start"),
         (("duel", "--starts", "cold"), "unknown start 'cold'"),
-        (("duel", "--steps", "0"), "0 steps"),
+        (("duel", "--steps", "0"), "Input should be greater than or equal to 1"),
         (("ratios", "--method", "lora"), "method must be ilora or pilora"),
         (("ratios", "--factors", ","), "at least one factor"),
         (("ratios", "--factors", "0"), "factor must be finite and > 0"),
@@ -261,3 +261,8 @@ def test_bad_input_is_one_line(monkeypatch, tmp_path, capsys, arguments, message
     assert error.count("\n") == 1
     assert message in error
     assert not out.exists()
+
+
+def test_a_duel_of_no_steps_is_refused():
+    with pytest.raises(ValueError, match="0 steps"):
+        duel(ProblemSettings(), steps=0)

@@ -8,8 +8,9 @@ import pytest
 
 from lorakappa.conditioning.manifold import balancing_gap, is_balanced
 from lorakappa.conditioning.spectra import condition_number
+from lorakappa.shared.command_line import run
 from lorakappa.shared.records import read_npz
-from lorakappa.synthetic import __main__ as command_line
+from lorakappa.synthetic.command import app
 from lorakappa.synthetic.experiments.convergence import convergence
 from lorakappa.synthetic.experiments.kappa_histogram import kappa_histogram
 from lorakappa.synthetic.experiments.phase import phase
@@ -166,7 +167,7 @@ def test_kappa_histogram_lies_above_the_balanced_value():
 def run_command(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["synthetic", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:
-        command_line.main()
+        run(app)
     return stopped.value.code
 
 
@@ -193,8 +194,8 @@ def test_command_saves_arrays_and_provenance(monkeypatch, tmp_path, capsys):
         (("convergence", "--optimizer", "lion"), "unknown optimizer"),
         (("convergence", "--select", "luck"), "unknown criterion"),
         (("convergence", "--target", "cubic"), "unknown target"),
-        (("convergence", "--seeds", "0"), "0 seeds"),
-        (("convergence", "--steps", "0"), "0 steps"),
+        (("convergence", "--seeds", "0"), "Input should be greater than or equal to 1"),
+        (("convergence", "--steps", "0"), "Input should be greater than or equal to 1"),
         (("phase", "--decays", "0.5,x"), "comma-separated numbers"),
         (("phase", "--methods", "lora"), "two methods"),
         (("phase", "--step-sizes", "1e8:1e9:2"), "all step sizes diverge"),
@@ -239,3 +240,11 @@ def test_comparison_with_ties_has_an_interval():
     interval = compare(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])).interval
     assert interval is not None
     assert np.isfinite(interval).all()
+
+
+@pytest.mark.parametrize("experiment", [convergence, phase])
+def test_experiments_refuse_no_seeds_and_no_steps_by_themselves(experiment):
+    with pytest.raises(ValueError, match="0 seeds"):
+        experiment(ProblemSettings(shape=(6, 5), rank=2, seeds=0))
+    with pytest.raises(ValueError, match="0 steps"):
+        experiment(ProblemSettings(shape=(6, 5), rank=2), steps=0)
