@@ -105,11 +105,11 @@ def compare(
     """Compare methods, each at its own best learning rate; the same command goes on where it was stopped."""
     from functools import partial
 
-    from lorakappa.llm.comparison import compare as comparison
+    from lorakappa.llm.comparison import protocol as comparison
     from lorakappa.llm.comparison.presets import preset_for
-    from lorakappa.llm.comparison.runs import submit_runs
     from lorakappa.llm.comparison.summary import save
-    from lorakappa.llm.data.splits import load_splits
+    from lorakappa.llm.comparison.workers import submit_runs
+    from lorakappa.llm.data.sources import load_splits
 
     ensure_folder(out)
     chosen = preset_for(model, preset)
@@ -136,7 +136,7 @@ def compare(
         methods=None if methods is None else tuple(split_method_names(methods)),
         ranks=None if ranks is None else tuple(_integers(ranks)),
         learning_rates=None if learning_rates is None else comparison.parse_grid(learning_rates),
-        scales=None if scales is None else comparison.parse_grid(scales),
+        scalings=None if scales is None else comparison.parse_grid(scales),
         strengths=None if lambdas is None else comparison.parse_grid(lambdas),
         seeds=tuple(range(seed, seed + (len(chosen.plan.seeds) if seeds is None else seeds))),
         extensions=extensions,
@@ -189,11 +189,11 @@ def finetune(
     adapter: Annotated[Path, typer.Option(help="Folder for the adapter.")] = Path("results/adapter"),
 ) -> None:
     """Fine-tune one adapter; `accelerate launch -m llm finetune` does so on several GPUs."""
-    from lorakappa.llm.comparison.finetune import Run
-    from lorakappa.llm.comparison.finetune import finetune as train
+    from lorakappa.llm.comparison.finetuning import finetune as train
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.runs import Task
-    from lorakappa.llm.data.splits import load_splits
+    from lorakappa.llm.comparison.settings import Run
+    from lorakappa.llm.data.sources import load_splits
 
     if "LOCAL_RANK" not in os.environ:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one process, one GPU: no DataParallel
@@ -245,10 +245,10 @@ def curvature(
     quiet: Quiet = False,
 ) -> None:
     """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
-    from lorakappa.llm.comparison.finetune import load_adapted, validation_batch
     from lorakappa.llm.curvature import spectra as exact
+    from lorakappa.llm.curvature.loading import load_adapted, validation_batch
     from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
-    from lorakappa.llm.data.splits import MATHEMATICS, load_splits
+    from lorakappa.llm.data.sources import MATHEMATICS, load_splits
 
     ensure_folder(out)
     adapted, tokenizer = load_adapted(adapter, model, dtype or "auto")
@@ -266,7 +266,7 @@ def curvature(
         adapted,
         validation_batch(splits, tokenizer, adapted.device),
         layers=None if layers is None else _names(layers),
-        method=how,  # type: ignore[arg-type]  # checked there
+        solver=how,  # type: ignore[arg-type]  # checked there
         seed=seed,
         progress=not quiet,
     )
@@ -317,7 +317,7 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer or more than the recipe's.")] = None,
 ) -> None:
     """Reproduce the tiny model that comes with the package (about 5 minutes on two cores)."""
-    from lorakappa.llm.data.pretrain import pretrain as train
+    from lorakappa.llm.data.pretraining import pretrain as train
 
     recipe = train(out) if steps is None else train(out, steps=steps)
     console.print("saved", recipe)
