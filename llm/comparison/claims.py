@@ -20,13 +20,9 @@ from numpy.typing import NDArray
 
 from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, VerdictName, registry
 from lorakappa.conditioning.verification.measured import MeasuredClaim, Measurement
-from lorakappa.llm.comparison.compare import Outcome, Plan, compare, parse_grid
-from lorakappa.llm.comparison.finetune import Settings
-from lorakappa.llm.comparison.runs import Workers
-from lorakappa.llm.comparison.summary import (
-    Best,
+from lorakappa.llm.comparison.best import Best, best_cells
+from lorakappa.llm.comparison.effects import (
     Effect,
-    best_cells,
     effect,
     loss_gain,
     memory_overhead,
@@ -36,7 +32,11 @@ from lorakappa.llm.comparison.summary import (
     window,
     window_gain,
 )
+from lorakappa.llm.comparison.protocol import Outcome, Plan, compare, parse_grid
+from lorakappa.llm.comparison.settings import TrainingSettings
+from lorakappa.llm.comparison.workers import Workers
 from lorakappa.llm.data.models import TINY
+from lorakappa.llm.data.sources import MATHEMATICS, load_splits
 
 ABSTRACT = "Balanced LoRA (arXiv 2605.31484), abstract, in our words"
 EARLIER_ABSTRACT = "Balanced LoRA, abstract of its first version (OpenReview KH9zmL4eyw), in our words"
@@ -49,7 +49,9 @@ TIME_ALLOWED = 0.2
 MEMORY_ALLOWED = 0.05
 """Share of the peak memory that it may cost."""
 
-_SETTINGS = Settings(steps=30, batch_size=8, evaluations=2, generate=0, targets=("q_proj", "v_proj", "down_proj"))
+_SETTINGS = TrainingSettings(
+    steps=30, batch_size=8, evaluations=2, generate=0, targets=("q_proj", "v_proj", "down_proj")
+)
 _GRID = parse_grid("6.3e-3:6.3e-2:3")
 
 BY_RANK = Plan(("lora", "balora"), ranks=(2, 8), learning_rates=_GRID, settings=_SETTINGS, extensions=1)
@@ -82,9 +84,7 @@ def _workplace() -> tuple[Path, Workers]:
 @cache
 def short_comparison(plan: Plan, seeds: int, first: int) -> Outcome:
     """A comparison on the tiny model with those seeds; made once per process, sharing runs with others."""
-    from lorakappa.llm.data.splits import load_splits
-
-    splits = load_splits("mathematics", train=1000, validation=64, test=128, seed=0)
+    splits = load_splits(MATHEMATICS, train=1000, validation=64, test=128, seed=0)
     folder, workers = _workplace()
     plan = replace(plan, seeds=tuple(range(first, first + seeds)))
     return compare(plan, replace(splits, extrapolate=()), folder, execute=workers, quiet=True)

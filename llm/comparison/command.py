@@ -83,7 +83,6 @@ def compare(
     from lorakappa.llm.comparison import protocol
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.summary import save
-    from lorakappa.shared.grids import parse_grid
     from lorakappa.shared.method_names import split_method_names
     from lorakappa.shared.records import ensure_folder
 
@@ -111,9 +110,9 @@ def compare(
         chosen.plan,
         methods=None if methods is None else tuple(split_method_names(methods)),
         ranks=None if ranks is None else tuple(integers("ranks", ranks)),
-        learning_rates=None if learning_rates is None else parse_grid(learning_rates),
-        scalings=None if scalings is None else parse_grid(scalings),
-        strengths=None if lambdas is None else parse_grid(lambdas),
+        learning_rates=None if learning_rates is None else protocol.parse_grid(learning_rates),
+        scalings=None if scalings is None else protocol.parse_grid(scalings),
+        strengths=None if lambdas is None else protocol.parse_grid(lambdas),
         seeds=tuple(range(seed, seed + (len(chosen.plan.seeds) if seeds is None else seeds))),
         extensions=extensions,
         settings=settings,
@@ -214,16 +213,17 @@ def methods() -> None:
     """List the methods that `compare` knows, where they come from and their options."""
     from rich.table import Table
 
-    from lorakappa.shared.methods import FINE_TUNES, SYNTAX
+    from lorakappa.shared.method_names import SYNTAX
+    from lorakappa.shared.methods import VOCABULARY, differences
+    from lorakappa.shared.methods import names as method_names
 
     table = Table("method", "what it is", "from", "options", box=None)
-    for name, method in FINE_TUNES.items():
-        options = ", ".join(
-            f"{key}={value}" if isinstance(value, str) else f"{key}={value:g}" for key, value in method.items()
-        )
-        table.add_row(name, "", "", options)
+    for name in method_names("llm"):
+        method = VOCABULARY[name]
+        table.add_row(name, method.summary, method.source, method.show_options("llm"))
     console.print(table)
     console.print(f"\n{SYNTAX}, e.g. ilora:lambda=0.1,factor=2 or balora@10, its map every 10 steps", markup=False)
+    console.print("Beside the simulator (synthetic):", *(f"- {sentence}" for sentence in differences()), sep="\n")
 
 
 def presets() -> None:

@@ -7,9 +7,9 @@ than "tiny" need a GPU, and models and data from the hub or from local folders.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from lorakappa.llm.comparison.compare import Plan, parse_grid
-from lorakappa.llm.comparison.finetune import Settings
-from lorakappa.llm.data.splits import MATHEMATICS
+from lorakappa.llm.comparison.protocol import Plan, parse_grid
+from lorakappa.llm.comparison.settings import TrainingSettings
+from lorakappa.llm.data.sources import MATHEMATICS
 
 QWEN = "Qwen/Qwen2.5-3B"
 LLAMA = "meta-llama/Llama-3.2-3B"
@@ -24,7 +24,7 @@ class Preset:
     Attributes:
         summary: one line.
         plan: methods, grids, seeds and settings.
-        data: source for `llm.data.splits.load_splits`.
+        data: source for `llm.data.sources.load_splits`.
         columns: of that data (`load_splits`); None for its own.
         sizes: numbers of training, validation and test examples.
         resplit: whether validation and test are cut from the training data although there are others.
@@ -47,12 +47,12 @@ TINY_PRESET: Final = Preset(
         ranks=(2, 8),
         learning_rates=parse_grid("2e-3:5e-2:4"),
         strengths=(1.0, 10.0),
-        settings=Settings(),
+        settings=TrainingSettings(),
     ),
     sizes=(4000, 128, 256),
 )
 
-_BALORA_3B = Settings(
+_BALORA_3B = TrainingSettings(
     dtype="bfloat16",
     steps=3125,
     batch_size=8,
@@ -82,7 +82,7 @@ def _balora(model: str, summary: str) -> Preset:
     )
 
 
-_E2E = Settings(
+_E2E = TrainingSettings(
     model=GPT2,
     steps=25_937,  # 5 epochs of 41,500 examples, all but some repeated ones
     batch_size=8,
@@ -107,7 +107,7 @@ def _e2e(method: str, learning_rate: float, betas: tuple[float, float]) -> Prese
             methods=("lora", method),
             ranks=(4,),
             learning_rates=(learning_rate,),
-            scales=(8.0,),  # α = 32
+            scalings=(8.0,),  # α = 32
             settings=replace(_E2E, betas=betas),
         ),
         data="tuetschek/e2e_nlg",
@@ -118,7 +118,7 @@ def _e2e(method: str, learning_rate: float, betas: tuple[float, float]) -> Prese
     )
 
 
-_GLUE = Settings(
+_GLUE = TrainingSettings(
     model=MISTRAL,
     dtype="bfloat16",
     batch_size=8,
@@ -171,7 +171,7 @@ def _glue(method: str, task: str) -> Preset:
             methods=("lora", f"{method}:lambda={strength:g}"),
             ranks=(16,),
             learning_rates=(learning_rate,),
-            scales=(1.0,),  # α = 16
+            scalings=(1.0,),  # α = 16
             settings=replace(_GLUE, steps=5 * train // 8),
         ),
         data=f"nyu-mll/glue:{task}",

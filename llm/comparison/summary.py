@@ -1,176 +1,20 @@
-"""What a comparison says: the best cell of each method and rank, paired effects with intervals, curves for figures."""
+"""What a comparison says, as JSON-like data, a table for the terminal, and files for the figures."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
-from scipy.stats import t as student
 
-from lorakappa.llm.comparison.compare import Outcome, validation_loss
+from lorakappa.llm.comparison.best import Best, best_cells
+from lorakappa.llm.comparison.cells import by_cell, validation_loss
+from lorakappa.llm.comparison.effects import effect, loss_gain, paired, window, window_ends
+from lorakappa.llm.comparison.protocol import Outcome
 from lorakappa.llm.comparison.runs import Record
 from lorakappa.shared.records import provenance, write_json, write_npz
-
-WINDOW = 0.01
-"""A learning rate counts as good if its validation loss is within this share of the best."""
-
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A mean over seeds with its Student t interval.
-
-    Attributes:
-        estimate: mean.
-        low: lower end; −inf for a single seed.
-        high: upper end.
-        n: number of seeds.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        """E.g. +0.12 [+0.03, +0.21]."""
-        return f"{self.estimate:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
-
-
-@dataclass(frozen=True)
-class Best:
-    """A method at one rank, at its best learning rate, scale and λ.
-
-    Attributes:
-        method: as in the plan.
-        variant: with its λ.
-        rank: r.
-        scale: α/r.
-        learning_rate: the best one.
-        at_edge: whether it is the first or last of its grid.
-        records: one per seed, in the order of the plan's seeds.
-        grid: learning rates tried at this scale and λ, ascending.
-        curve: (len(grid), n) validation losses over it.
-    """
-
-    method: str
-    variant: str
-    rank: int
-    scale: float
-    learning_rate: float
-    at_edge: bool
-    records: tuple[Record, ...]
-    grid: tuple[float, ...]
-    curve: NDArray[np.float64]
-
-    def values(self, name: str) -> NDArray[np.float64]:
-        """(n,) a number of `train_info` per seed; NaN where it is missing."""
-        entries = [record["train_info"].get(name) for record in self.records]
-        return np.array([math.nan if entry is None else entry for entry in entries], dtype=np.float64)
-
-    def history(self, name: str) -> NDArray[np.float64]:
-        """(n, K) an entry of the evaluations; the run with the fewest decides K (all have the same unless diverged)."""
-        rows = [[_number(metric[name]) for metric in record["train_info"]["metrics"]] for record in self.records]
-        length = min(len(row) for row in rows)
-        return np.array([row[:length] for row in rows])
-
-    @property
-    def seconds_per_step(self) -> NDArray[np.float64]:
-        """(n,)."""
-        return self.values("train_time") / self.values("steps")
-
-    @property
-    def method_seconds_per_step(self) -> NDArray[np.float64]:
-        """(n,) the part of it that the method's map takes."""
-        return self.history("method time")[:, -1] / self.values("steps")
-
-
-def effect(values: Sequence[float] | NDArray[np.float64]) -> Effect:
-    """Mean and 95 % Student t interval of independent values."""
-    x = np.asarray(values, dtype=np.float64)
-    if len(x) < 2 or not np.isfinite(x).all():
-        return Effect(float(x.mean()), -math.inf, math.inf, len(x))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
-    return Effect(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
-
-
-def best_cells(outcome: Outcome) -> dict[tuple[str, int], Best]:
-    """The best cell of each (method, rank): the lowest mean validation loss over the seeds.
-
-    Pairs where no cell trained at every seed are left out.
-    """
-    seeds = len(outcome.plan.seeds)
-    found = {(method, rank): _best(method, rank, records, seeds) for (method, rank), records in outcome.records.items()}
-    return {cell: best for cell, best in found.items() if best is not None}
-
-
-def paired(
-    best: dict[tuple[str, int], Best],
-    method: str,
-    baseline: str,
-    measure: Callable[[Best, Best], NDArray[np.float64]],
-) -> dict[int, NDArray[np.float64]]:
-    """A paired measure of (baseline, method), (n,) per rank that both have."""
-    ranks = [rank for name, rank in best if name == method and (baseline, rank) in best]
-    return {rank: measure(best[baseline, rank], best[method, rank]) for rank in ranks}
-
-
-def loss_gain(baseline: Best, method: Best) -> NDArray[np.float64]:
-    """(n,) test loss of the baseline minus that of the method, nats per answer token."""
-    return baseline.values("test_loss") - method.values("test_loss")
-
-
-def window(best: Best) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """How many decades of learning rates are within 1 % of the best validation loss, for each seed.
-
-    The loss is interpolated linearly in the logarithm of the learning rate; the window is the interval around the
-    best one.
-
-    Returns:
-        (n,) decades, and (n,) whether the window ends at an edge of the grid, so that it may be wider.
-    """
-    decades, censored = zip(*(_window(best.grid, column)[2:] for column in best.curve.T), strict=True)
-    return np.array(decades), np.array(censored)
-
-
-def window_gain(baseline: Best, method: Best) -> NDArray[np.float64]:
-    """(n,) decades of the method's window minus those of the baseline's."""
-    return window(method)[0] - window(baseline)[0]
-
-
-def speedup(baseline: Best, method: Best, *, by: str) -> NDArray[np.float64]:
-    """(n,) log₂ of how much sooner the method reaches the baseline's final validation loss; −1 if it never does.
-
-    At the earliest it is reached after one step: a baseline that ended above the start would give infinity.
-
-    Args:
-        baseline: its last validation loss, seed by seed, is the target.
-        method: whose curve is searched, linear between evaluations.
-        by: "step" or "train time".
-    """
-    gains = []
-    for reference, record in zip(baseline.records, method.records, strict=True):
-        target = reference["train_info"]["metrics"][-1]
-        first = _time_to(record["train_info"]["metrics"], target["valid loss"], by)
-        earliest = target[by] / reference["train_info"]["steps"]
-        gains.append(-1.0 if first is None else math.log2(target[by] / max(first, earliest)))
-    return np.array(gains)
-
-
-def time_overhead(best: Best) -> NDArray[np.float64]:
-    """(n,) seconds of the method's map over those of the rest of the step."""
-    return best.method_seconds_per_step / (best.seconds_per_step - best.method_seconds_per_step)
-
-
-def memory_overhead(baseline: Best, method: Best) -> NDArray[np.float64]:
-    """(n,) peak memory of the method over the baseline's, minus 1."""
-    return method.values("peak_memory") / baseline.values("peak_memory") - 1
 
 
 def description(outcome: Outcome) -> dict[str, Any]:
@@ -188,13 +32,15 @@ def description(outcome: Outcome) -> dict[str, Any]:
         "baseline": baseline,
         "methods": list(plan.methods),
         "ranks": list(plan.ranks),
-        "scales": list(plan.scales),
+        "scalings": list(plan.scalings),
         "strengths": list(plan.strengths),
         "seeds": list(plan.seeds),
         "steps": plan.settings.steps,
         "settings": asdict(plan.settings),
         "cells": [
-            cell for (method, rank), records in outcome.records.items() for cell in _cells(method, rank, records)
+            entry
+            for (method, rank), records in outcome.records.items()
+            for entry in _cell_entries(method, rank, records)
         ],
         "best": [_best_entry(entry) for entry in best.values()],
         "comparisons": comparisons,
@@ -256,103 +102,34 @@ def save(outcome: Outcome, folder: Path) -> tuple[Path, Path]:
     )
 
 
-def _best(method: str, rank: int, records: list[Record], seeds: int) -> Best | None:
-    cells: dict[tuple[str, float], dict[float, list[Record]]] = {}
-    for record in records:
-        run = record["run"]
-        cells.setdefault((run["method"], run["scale"]), {}).setdefault(run["learning_rate"], []).append(record)
-    means = {
-        (*cell, rate): float(np.mean([validation_loss(record) for record in group]))
-        for cell, rates in cells.items()
-        for rate, group in rates.items()
-        if len(group) == seeds
-    }
-    chosen = min(means, key=lambda cell: means[cell], default=None)
-    if chosen is None or not math.isfinite(means[chosen]):
-        return None
-    variant, scale, learning_rate = chosen
-    rates = {rate: group for rate, group in sorted(cells[variant, scale].items()) if len(group) == seeds}
-    curve = np.array([[validation_loss(record) for record in _by_seed(group)] for group in rates.values()])
-    grid = tuple(rates)
-    return Best(
-        method=method,
-        variant=variant,
-        rank=rank,
-        scale=scale,
-        learning_rate=learning_rate,
-        at_edge=len(grid) > 1 and learning_rate in (grid[0], grid[-1]),
-        records=tuple(_by_seed(rates[learning_rate])),
-        grid=grid,
-        curve=curve,
-    )
-
-
-def _by_seed(records: list[Record]) -> list[Record]:
-    return sorted(records, key=lambda record: record["run"]["seed"])
-
-
-def _window(grid: Sequence[float], losses: NDArray[np.float64]) -> tuple[float, float, float, bool]:
-    """Ends of the window (learning rates), its decades, and whether an end is the grid's."""
-    logs = np.log10(np.asarray(grid))
-    best = int(np.argmin(losses))
-    limit = losses[best] + WINDOW * abs(losses[best])
-
-    def end(step: int) -> tuple[float, bool]:
-        i = best
-        while 0 <= i + step < len(logs):
-            inside, outside = losses[i], losses[i + step]
-            if outside > limit:
-                share = (limit - inside) / (outside - inside) if np.isfinite(outside) else 0.0
-                return float(logs[i] + share * (logs[i + step] - logs[i])), False
-            i += step
-        return float(logs[i]), True
-
-    (low, open_low), (high, open_high) = end(-1), end(1)
-    return 10**low, 10**high, high - low, open_low or open_high
-
-
-def _time_to(metrics: list[dict[str, Any]], target: float, by: str) -> float | None:
-    """When a curve first falls to the target, linear between evaluations; None if it does not."""
-    for before, after in pairwise(metrics):
-        if after["valid loss"] <= target:
-            fall = before["valid loss"] - after["valid loss"]
-            share = (before["valid loss"] - target) / fall if fall > 0 else 1.0
-            return float(before[by] + max(share, 0.0) * (after[by] - before[by]))
-    return None
-
-
-def _cells(method: str, rank: int, records: list[Record]) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, float, float], list[Record]] = {}
-    for record in records:
-        run = record["run"]
-        groups.setdefault((run["method"], run["scale"], run["learning_rate"]), []).append(record)
-    cells = []
-    for (variant, scale, rate), group in sorted(groups.items(), key=lambda item: item[0]):
-        losses = [validation_loss(record) for record in _by_seed(group)]
-        cells.append(
+def _cell_entries(method: str, rank: int, records: list[Record]) -> list[dict[str, Any]]:
+    entries = []
+    for cell, group in sorted(by_cell(records).items()):
+        losses = [validation_loss(record) for record in group]
+        entries.append(
             {
                 "method": method,
-                "variant": variant,
+                "variant": cell.variant,
                 "rank": rank,
-                "scale": scale,
-                "learning_rate": rate,
+                "scaling": cell.scaling,
+                "learning_rate": cell.learning_rate,
                 "validation_loss": [loss if math.isfinite(loss) else None for loss in losses],
                 "status": [
                     "ok" if record["train_info"]["status"] == "success" else record["train_info"]["status"]
-                    for record in _by_seed(group)
+                    for record in group
                 ],
             }
         )
-    return cells
+    return entries
 
 
 def _best_entry(best: Best) -> dict[str, Any]:
-    low, high, decades, censored = _window(best.grid, best.curve.mean(axis=1))
+    low, high, decades, censored = window_ends(best.grid, best.curve.mean(axis=1))
     return {
         "method": best.method,
         "variant": best.variant,
         "rank": best.rank,
-        "scale": best.scale,
+        "scaling": best.scaling,
         "learning_rate": best.learning_rate,
         "at_edge": best.at_edge,
         "validation_loss": _nullable(best.history("valid loss")[:, -1]),
@@ -372,7 +149,3 @@ def _best_entry(best: Best) -> dict[str, Any]:
 def _nullable(values: NDArray[np.float64]) -> list[float | None]:
     """Numbers for JSON, None where there is none."""
     return [float(value) if np.isfinite(value) else None for value in values]
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -17,9 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from lorakappa.llm.adapters.pairs import LoraPair
-
-IGNORED = -100
-"""Label of tokens outside the answer, as in transformers."""
+from lorakappa.llm.data.tokens import IGNORED
 
 
 class LayerLoss:

@@ -12,7 +12,7 @@ class Spectrum:
     """Eigenvalues of one (d, d) matrix.
 
     Attributes:
-        leading: largest ones, descending, at most `llm.curvature.spectra.LEADING`; empty but for the trained
+        leading: largest ones, descending, at most `llm.curvature.solvers.LEADING`; empty but for the trained
             and the balanced pair.
         lambda_max: largest one.
         lambda_min: smallest one; 0 for a GGN by Lanczos, which has r² zero modes.
@@ -67,7 +67,7 @@ class LayerCurvature:
         shape: (a, b) of AB.
         r: number of columns of A.
         d: number r(a + b) of parameters.
-        method: "dense" or "lanczos".
+        solver: "dense" or "lanczos".
         p: name → number of leading eigenvalues: "r", "2r", "r²", and for dense matrices "rank" (the smaller one of the
             trained and the balanced GGN) and "d − r²" (all but the gauge orbit: Model 2's κ).
         rank_bound: min(N·(V − 1), d − r²), above which no GGN's rank can be.
@@ -81,7 +81,7 @@ class LayerCurvature:
     shape: tuple[int, int]
     r: int
     d: int
-    method: str
+    solver: str
     p: dict[str, int]
     rank_bound: int
     covariance_error: float

@@ -23,32 +23,27 @@ rank is below d − r², Model 2's assumption of an injective J fails, its κ is
 eigenvalue above rounding belongs to the batch and to the tolerance. So κ_p = λ₁/λ_p over the p leading eigenvalues is
 given for several p.
 
-Here are the gauges, the spectra in them and the choice of layers; the derivatives are in
-`llm.curvature.layer_loss`, the results in `llm.curvature.results`, their display in `llm.curvature.tables`.
+The derivatives are in `llm.curvature.layer_loss`, the gauges in `llm.curvature.gauges`, eigenvalues in
+`llm.curvature.solvers`, the results in `llm.curvature.results`, their display in `llm.curvature.tables`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, isfinite
-from typing import Literal
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.tolerances import EPS, psd_rtol
-from lorakappa.llm.adapters.audit import LayerAudit, audit_pair
-from lorakappa.llm.adapters.moments import gauge_between
-from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs
+from lorakappa.llm.adapters.audit import audit_pair
+from lorakappa.llm.adapters.pairs import lora_pairs
+from lorakappa.llm.curvature.gauges import GaugePath
 from lorakappa.llm.curvature.layer_loss import LayerLoss, check_attention, differentiable
+from lorakappa.llm.curvature.layers import check_layer, chosen_layers
 from lorakappa.llm.curvature.results import CurvatureReport, GaugePoint, LayerCurvature, Spectrum, short_name
+from lorakappa.llm.curvature.solvers import SOLVERS, NoConvergenceError, Solver, dense_spectrum, lanczos_spectrum
 from lorakappa.shared.command_line import errors
-
-Method = Literal["auto", "dense", "lanczos"]
 
 PATH = tuple(step / 4 for step in range(-4, 9))
 """Default values of t, −1 to 2, where matrices are dense; with Lanczos only 0 and 1."""
@@ -59,15 +54,6 @@ DENSE_LIMIT = 2500
 DOUBLE_LIMIT = 100_000_000
 """Models of up to this many parameters are differentiated in float64."""
 
-DEFAULT_LAYERS = 4
-"""Number of layers chosen if none are named: half with the largest and half with the smallest κ bound."""
-
-LEADING = 256
-"""Leading eigenvalues kept of the trained and the balanced pair."""
-
-PROBES = 32
-"""Random vectors of Hutchinson's estimate of a trace."""
-
 
 def curvature(
     model: nn.Module,
@@ -75,7 +61,7 @@ def curvature(
     *,
     layers: Sequence[str | int] | None = None,
     adapter: str | None = None,
-    method: Method = "auto",
+    solver: Solver = "auto",
     dense_limit: int = DENSE_LIMIT,
     path: Sequence[float] | None = None,
     double: bool | None = None,
@@ -94,7 +80,7 @@ def curvature(
         layers: parts of names or indices into `lora_pairs` (also as strings of digits). None chooses those of rank r
             with the largest and the smallest κ bound.
         adapter: name of one adapter; None means all.
-        method: "dense" computes the matrices, exactly but for rounding; "lanczos" their extreme eigenvalues from
+        solver: "dense" computes the matrices, exactly but for rounding; "lanczos" their extreme eigenvalues from
             products; "auto" the former up to `dense_limit`.
         dense_limit: largest d for dense matrices.
         path: values of t; 0 and 1 are added. None: `PATH` if dense, else only those two.
@@ -113,12 +99,12 @@ def curvature(
             no labelled token, NaN or infinity, an adapter that is not in use, attention without second derivatives, or
             if Lanczos does not converge.
     """
-    if method not in ("auto", "dense", "lanczos"):
-        raise ValueError(f"method must be auto, dense or lanczos, not {method!r}")
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be {', '.join(SOLVERS[:-1])} or {SOLVERS[-1]}, not {solver!r}")
     check_attention(model)
-    pairs = _chosen(lora_pairs(model, adapter), layers)
+    pairs = chosen_layers(lora_pairs(model, adapter), layers)
     for pair in pairs:
-        _check_pair(pair, method, dense_limit)
+        check_layer(pair, solver, dense_limit)
     if double is None:
         double = sum(parameter.numel() for parameter in model.parameters()) <= DOUBLE_LIMIT
     reports = []
@@ -130,7 +116,7 @@ def curvature(
         }
         for pair in pairs:
             loss = LayerLoss(model, weights, pair, batch, chunk)
-            dense = method == "dense" or (method == "auto" and loss.d <= dense_limit)
+            dense = solver == "dense" or (solver == "auto" and loss.d <= dense_limit)
             task = bar.add_task(short_name(pair.name), total=2 * loss.d if dense else None)
             measured = _Layer(loss, pair.name, dense, seed, lambda n, task=task: bar.advance(task, n))  # type: ignore[misc]
             reports.append(measured.report(path))
@@ -138,43 +124,6 @@ def curvature(
     value = reports[0].trained.loss
     dtype = str(loss.point.dtype).removeprefix("torch.")
     return CurvatureReport(value, loss.tokens, loss.vocabulary, dtype, tuple(reports))
-
-
-@dataclass(frozen=True)
-class Gauge:
-    """The linear map φ(A', B') = (A'T⁻¹, TB') from the factors (AT, T⁻¹B) to (A, B), on rows x = (vec A, vec B).
-
-    Attributes:
-        T: (r, r).
-        T_inv: (r, r) its inverse.
-        a: rows of A.
-    """
-
-    T: Array
-    T_inv: Array
-    a: int
-
-    def forward(self, X: Array) -> Array:
-        """φ of the rows of X (n, d)."""
-        return self._mapped(X, self.T_inv, self.T)
-
-    def adjoint(self, X: Array) -> Array:
-        """φᵀ of the rows of X (n, d): what a gradient becomes."""
-        return self._mapped(X, self.T_inv.T, self.T.T)
-
-    def inverse(self, X: Array) -> Array:
-        """φ⁻¹ of the rows of X (n, d): what a pair becomes."""
-        return self._mapped(X, self.T, self.T_inv)
-
-    def congruence(self, H: Array) -> Array:
-        """φᵀHφ: what a (d, d) Hessian becomes."""
-        return self.adjoint(self.adjoint(H).T)
-
-    def _mapped(self, X: Array, on_A: Array, on_B: Array) -> Array:
-        n, r = len(X), len(self.T)
-        A, B = np.split(X, [self.a * r], axis=1)
-        A, B = A.reshape(n, self.a, r) @ on_A, on_B @ B.reshape(n, r, -1)
-        return np.hstack([A.reshape(n, -1), B.reshape(n, -1)])
 
 
 class _Layer:
@@ -187,11 +136,8 @@ class _Layer:
         self.gradient = self._numpy(loss.gradient(loss.point))
         if not self.gradient.any():
             raise ValueError(f"{name}: the loss does not depend on its factors; is this adapter active and not merged?")
-        self.tolerance = psd_rtol(loss.d) * torch.finfo(loss.point.dtype).eps / EPS
-        sqrt_T = np.linalg.eigh(symmetric_gauge(self.A, self.B))
-        self.gauge: Callable[[float], Gauge] = lambda t: Gauge(
-            (sqrt_T[1] * sqrt_T[0] ** t) @ sqrt_T[1].T, (sqrt_T[1] * sqrt_T[0] ** -t) @ sqrt_T[1].T, loss.a
-        )
+        self.rtol = psd_rtol(loss.d) * torch.finfo(loss.point.dtype).eps / EPS
+        self.gauges = GaugePath.through(self.A, self.B)
         self.products = {"ggn": loss.ggn_products, "hessian": loss.hessian_products}
         self.matrices = {key: self._matrix(key) for key in self.products} if dense else {}
 
@@ -205,7 +151,7 @@ class _Layer:
         p = {"r": r, "2r": 2 * r, "r²": r * r}
         if self.dense:
             values = {t: np.linalg.eigvalsh(self._congruent("ggn", t)) for t in (0.0, 1.0)}
-            ranks = [int((w > self.tolerance * w[-1]).sum()) for w in values.values()]
+            ranks = [int((w > self.rtol * w[-1]).sum()) for w in values.values()]
             p |= {"rank": min(ranks), "d − r²": d - r * r}
         else:
             p = {name: count for name, count in p.items() if count <= min(64, d // 4)}
@@ -216,7 +162,7 @@ class _Layer:
             shape=(loss.a, loss.b),
             r=r,
             d=d,
-            method="dense" if self.dense else "lanczos",
+            solver="dense" if self.dense else "lanczos",
             p=p,
             rank_bound=min(loss.tokens * (loss.vocabulary - 1), d - r * r),
             covariance_error=self._covariance_error(),
@@ -225,7 +171,7 @@ class _Layer:
         )
 
     def _point(self, t: float, p: dict[str, int]) -> GaugePoint:
-        gauge = self.gauge(t)
+        gauge = self.gauges.at(t)
         x = self.x if t == 0 else gauge.inverse(self.x[None])[0]
         A, B = self._pair(x)
         audit = audit_pair(torch.from_numpy(A), torch.from_numpy(B), self.name)
@@ -254,64 +200,36 @@ class _Layer:
         return (H + H.T) / 2
 
     def _congruent(self, key: str, t: float) -> Array:
-        H = self.matrices[key] if t == 0 else self.gauge(t).congruence(self.matrices[key])
+        H = self.matrices[key] if t == 0 else self.gauges.at(t).congruence(self.matrices[key])
         return (H + H.T) / 2
 
     def _dense_spectrum(self, key: str, t: float, p: dict[str, int]) -> Spectrum:
-        values = np.asarray(np.linalg.eigvalsh(self._congruent(key, t))[::-1], dtype=np.float64)
-        tolerance = float(self.tolerance * np.abs(values).max())
-        return Spectrum(
-            leading=tuple(values[:LEADING].tolist()) if t in (0, 1) else (),
-            lambda_max=float(values[0]),
-            lambda_min=float(values[-1]),
-            trace=float(values.sum()),
-            trace_error=0.0,
-            tolerance=tolerance,
-            rank=int((np.abs(values) > tolerance).sum()),
-            negative=int((values < -tolerance).sum()),
-            kappa=_kappas(values, p, tolerance),
-        )
+        return dense_spectrum(self._congruent(key, t), p, rtol=self.rtol, leading=t in (0, 1))
 
     def _lanczos_spectrum(self, key: str, t: float, p: dict[str, int]) -> Spectrum:
-        gauge, d, rng = self.gauge(t), self.loss.d, np.random.default_rng(self.seed)
+        gauge = self.gauges.at(t)
 
         def products(V: Array) -> Array:
             mapped = self._tensor(gauge.forward(V))
             self.advance(len(V))
             return gauge.adjoint(self._numpy(self.products[key](self.loss.point, mapped)))
 
-        operator = LinearOperator((d, d), matvec=lambda v: products(v.reshape(1, -1))[0], dtype=np.float64)
-        probes = rng.choice([-1.0, 1.0], size=(PROBES, d))
-        quadratic = np.einsum("ij,ij->i", probes, products(probes))
-        start = rng.standard_normal(d)
-        values = self._extremes(operator, max(p.values(), default=1), "LA", start)[::-1]
-        smallest = 0.0 if key == "ggn" else float(self._extremes(operator, 1, "SA", start)[0])
-        tolerance = float(self.tolerance * max(abs(values[0]), abs(smallest)))
-        return Spectrum(
-            leading=tuple(values.tolist()) if t in (0, 1) else (),
-            lambda_max=float(values[0]),
-            lambda_min=smallest,
-            trace=float(quadratic.mean()),
-            trace_error=float(quadratic.std(ddof=1) / PROBES**0.5),
-            tolerance=tolerance,
-            rank=None,
-            negative=None,
-            kappa=_kappas(values, p, tolerance),
-        )
-
-    def _extremes(self, operator: LinearOperator, k: int, which: str, start: Array) -> Array:
-        """The k eigenvalues at one end, ascending, to a relative 1e-8 or to the precision of the products."""
-        accuracy = max(1e-8, float(torch.finfo(self.loss.point.dtype).eps))
         try:
-            return np.sort(eigsh(operator, k=k, which=which, v0=start, tol=accuracy, return_eigenvectors=False))
-        except ArpackNoConvergence as error:
-            raise ValueError(
-                f"{self.name}: Lanczos found {len(error.eigenvalues)} of {k} eigenvalues; "
-                f'use method="dense" (d = {self.loss.d})'
-            ) from None
+            return lanczos_spectrum(
+                products,
+                self.loss.d,
+                p,
+                rtol=self.rtol,
+                accuracy=max(1e-8, float(torch.finfo(self.loss.point.dtype).eps)),  # or that of the products
+                semidefinite=key == "ggn",
+                leading=t in (0, 1),
+                seed=self.seed,
+            )
+        except NoConvergenceError as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
     def _covariance_error(self) -> float:
-        gauge = self.gauge(1.0)
+        gauge = self.gauges.at(1.0)
         v = np.random.default_rng(self.seed).standard_normal((1, self.loss.d))
         balanced = self._tensor(gauge.inverse(self.x[None])[0])
         worst = 0.0
@@ -334,75 +252,3 @@ class _Layer:
         if not np.isfinite(result).all():
             raise ValueError(f"{self.name}: the derivatives of the loss contain NaN or infinity")
         return result
-
-
-def symmetric_gauge(A: Array, B: Array) -> Array:
-    """The symmetric positive definite T with (AT)ᵀ(AT) = (T⁻¹B)(T⁻¹B)ᵀ, T² = (AᵀA)⁻¹ # (BBᵀ).
-
-    Args:
-        A: (a, r) factor of rank r.
-        B: (r, b) factor of rank r.
-
-    Returns:
-        (r, r) float64 matrix.
-    """
-    pair = torch.from_numpy(A)[None], torch.from_numpy(B)[None]
-    T = gauge_between(*pair, *balance(*pair, gauge="symmetric"))[0][0].numpy()
-    return (T + T.T) / 2
-
-
-def _audited(pair: LoraPair) -> LayerAudit:
-    return audit_pair(pair.A, pair.B, pair.name)
-
-
-def _chosen(pairs: list[LoraPair], layers: Sequence[str | int] | None) -> list[LoraPair]:
-    """The named pairs, or by default the worst and the best conditioned, in the order of the model."""
-    if layers is None:
-        audits = {i: _audited(pair) for i, pair in enumerate(pairs) if pair.experts == 1}
-        full = [i for i in audits if isfinite(audits[i].kappa_bound_balanced)]
-        if not full:
-            raise ValueError("every product AB has rank < r (an untrained adapter?): there is no balanced pair")
-        full.sort(key=lambda i: audits[i].kappa_bound)
-        half = DEFAULT_LAYERS // 2
-        return [pairs[i] for i in sorted({*full[:half], *full[-half:]})]
-    if isinstance(layers, str) or not layers:
-        raise ValueError("layers must be a non-empty list of parts of names or of indices")
-    indices: set[int] = set()
-    for layer in layers:
-        if isinstance(layer, int) or layer.isdecimal():
-            found = [int(layer)] if 0 <= int(layer) < len(pairs) else []
-        else:
-            found = [i for i, pair in enumerate(pairs) if layer in pair.name]
-        if not found:
-            raise ValueError(
-                f"no layer {layer!r}; there are {len(pairs)}, from 0 = {pairs[0].name} to "
-                f"{len(pairs) - 1} = {pairs[-1].name}"
-            )
-        indices.update(found)
-    return [pairs[i] for i in sorted(indices)]
-
-
-def _check_pair(pair: LoraPair, method: Method, dense_limit: int) -> None:
-    """Raises ValueError for a pair that cannot be measured so, before any long work."""
-    audit = _audited(pair)
-    d = audit.r * sum(audit.shape)
-    if method == "dense" and d > dense_limit:
-        raise ValueError(
-            f"{pair.name} has d = {d} parameters, above dense_limit = {dense_limit}: raise it (two matrices of "
-            f'{8 * d * d / 2**30:.2g} GiB and {2 * d} products) or use method="lanczos"'
-        )
-    if not isfinite(audit.kappa_bound_balanced):
-        raise ValueError(
-            f"{pair.name}: AB has rank {audit.rank} < r = {audit.r} (an untrained adapter?), so no pair with this "
-            "product is balanced; choose another layer"
-        )
-
-
-def _kappas(values: Array, p: dict[str, int], tolerance: float) -> dict[str, float]:
-    """κ_p of descending eigenvalues."""
-
-    def kappa(count: int) -> float:
-        smallest = values[count - 1] if 1 <= count <= len(values) else 0.0
-        return float(values[0] / smallest) if smallest > tolerance else inf
-
-    return {name: kappa(count) for name, count in p.items()}

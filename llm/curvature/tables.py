@@ -8,7 +8,7 @@ from math import isfinite
 from rich.table import Table
 
 from lorakappa.llm.curvature.results import CurvatureReport, Spectrum, short_name
-from lorakappa.llm.curvature.spectra import PROBES
+from lorakappa.llm.curvature.solvers import PROBES
 
 
 def curvature_tables(report: CurvatureReport) -> list[Table]:

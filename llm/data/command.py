@@ -13,6 +13,6 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; as many as the recipe has.")] = None,
 ) -> None:
     """Reproduce the tiny model that comes with the package (about 5 minutes on two cores)."""
-    from lorakappa.llm.data import pretrain as recipe
+    from lorakappa.llm.data import pretraining
 
-    console.print("saved", recipe.pretrain(out) if steps is None else recipe.pretrain(out, steps=steps))
+    console.print("saved", pretraining.pretrain(out) if steps is None else pretraining.pretrain(out, steps=steps))

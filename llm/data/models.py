@@ -1,16 +1,18 @@
 """Causal language models to fine-tune: a tiny one that comes with the package, or any other."""
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 TINY = "tiny"
 """Name of the model in `TINY_FOLDER`."""
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
-"""A Qwen2 pretrained by `llm.data.pretrain`; recipe.json there says how."""
+"""A Qwen2 pretrained by `llm.data.pretraining`; recipe.json there says how."""
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -22,9 +24,9 @@ def load_model(
     name: str,
     *,
     dtype: str = "auto",
-    device: str | torch.device | None = None,
+    device: "str | torch.device | None" = None,
     gradient_checkpointing: bool = False,
-) -> tuple[PreTrainedModel, Any]:
+) -> "tuple[PreTrainedModel, Any]":
     """Loads a causal language model and its tokenizer.
 
     A tokenizer without a padding token pads with its end token.
@@ -42,6 +44,8 @@ def load_model(
         OSError: for a folder that does not exist or is none of a model, or a hub id that cannot be loaded.
         ValueError: for an unknown dtype, a model that is no causal language model, or a tokenizer without end token.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     place = _place(name)
@@ -71,7 +75,16 @@ def load_model(
     return (model if device is None else model.to(device)), tokenizer
 
 
-def default_target_modules(model: torch.nn.Module) -> list[str] | str:
+def own_device() -> "torch.device | None":
+    """The GPU of this process, so that initializations from the weights run there; None without one or under FSDP."""
+    import torch
+
+    if not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        return None
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def default_target_modules(model: "torch.nn.Module") -> list[str] | str:
     """What LoRA adapts where nothing else is asked for: all linear projections of the decoder blocks.
 
     Args:
@@ -81,7 +94,9 @@ def default_target_modules(model: torch.nn.Module) -> list[str] | str:
         For PEFT's `target_modules`: those of `PROJECTIONS` that there are, or "all-linear" where layers are named
         otherwise.
     """
-    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    from torch import nn
+
+    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     return [name for name in PROJECTIONS if name in names] if names.issuperset(PROJECTIONS) else "all-linear"
 
 

@@ -11,7 +11,7 @@ import pytest
 from lorakappa.figures.drawing import names_for
 from lorakappa.llm.comparison.presets import PRESETS
 from lorakappa.shared.methods import names as method_names
-from tests.llm.comparison.test_finetune import save_small_model
+from tests.llm.comparison.small import save_small_model
 from tests.llm.test_llm_command import call
 
 ROOT = Path(__file__).parents[3]
@@ -62,7 +62,7 @@ def test_compare_with_penalties_scales_and_adapters(small, tmp_path, monkeypatch
     code, _, _ = call(monkeypatch, capsys, "compare", *small, *options, "--out", tmp_path)
     assert code == 0
     meta = json.loads((tmp_path / "llm-compare.json").read_text())
-    assert (meta["scales"], meta["strengths"]) == ([1.0, 2.0], [0.1, 1.0])
+    assert (meta["scalings"], meta["strengths"]) == ([1.0, 2.0], [0.1, 1.0])
     assert len(meta["cells"]) == 2 + 4
     assert len(list((tmp_path / "llm-compare" / "adapters").iterdir())) == 6
 
@@ -75,7 +75,7 @@ def test_finetune_writes_an_adapter_that_audit_reads(small, tmp_path, monkeypatc
     assert "validation loss" in out
     assert "nats per answer token" in out
     record = json.loads((adapter / "record.json").read_text())
-    assert record["run"] == {"method": "balora", "rank": 3, "scale": 1.0, "learning_rate": 1e-2, "seed": 0}
+    assert record["run"] == {"method": "balora", "rank": 3, "scaling": 1.0, "learning_rate": 1e-2, "seed": 0}
     assert [path.name for path in adapter.parent.iterdir()] == ["adapter"]  # no checkpoint that another run would find
     code, out, _ = call(monkeypatch, capsys, "audit", adapter)
     assert code == 0
@@ -109,7 +109,7 @@ def test_a_fine_tune_that_diverges_says_so(small, tmp_path, monkeypatch, capsys)
         (["compare", "--methods", "lora,ilora:x=1"], "ilora has no option 'x'"),
         (["compare", "--preset", "huge"], "unknown preset 'huge'"),
         (["compare", "--model", "tiny", "--modules", "no__such"], "no__such"),
-        (["compare", "--model", "tiny", "--scales", "-1"], "scales must be positive and finite"),
+        (["compare", "--model", "tiny", "--scales", "-1"], "scalings must be positive and finite"),
         (["compare", "--model", "tiny", "--scales", "big"], "'big' is no grid"),
         (["compare", "--model", "tiny", "--learning-rates", "1:2"], "'1:2' is no grid"),
         (["compare", "--model", "tiny", "--ranks", "2,x"], "'2,x' must be whole numbers separated by commas"),

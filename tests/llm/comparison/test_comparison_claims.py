@@ -17,8 +17,8 @@ from lorakappa.llm.comparison.claims import (
     verdicts,
     wider_window,
 )
-from lorakappa.llm.comparison.finetune import Settings
-from tests.llm.comparison.test_summary import curved, diverged, fake_record, outcome_of
+from lorakappa.llm.comparison.settings import TrainingSettings
+from tests.llm.comparison.outcomes import curved, diverged, fake_record, outcome_of
 
 EFFECTS = [
     ((0.10, 0.11, 0.12), "holds"),
@@ -201,7 +201,7 @@ def test_one_seed_decides_nothing(judge):
 @pytest.mark.parametrize("judge", JUDGES)
 def test_notes_name_the_model(judge):
     assert judge(outcome_of(fake_record), "lora", "balora").note.startswith("tiny model, 3 seeds, 20 steps: ")
-    other = outcome_of(fake_record, settings=Settings(model="big/one", steps=20, evaluations=2))
+    other = outcome_of(fake_record, settings=TrainingSettings(model="big/one", steps=20, evaluations=2))
     note = judge(other, "lora", "balora").note
     assert note.startswith("big/one, 3 seeds, 20 steps: ")
     assert "tiny" not in note

@@ -8,10 +8,12 @@ from lorakappa.conditioning import is_balanced
 from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.llm import lora_pairs
-from lorakappa.llm.comparison.finetune import Run, Settings, _with_adapter
+from lorakappa.llm.comparison.adapting import with_adapter
 from lorakappa.llm.comparison.methods import RECIPES, parse_method
-from lorakappa.llm.data.pretrain import character_tokenizer, new_model
-from lorakappa.llm.data.splits import Example, encode
+from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.data.pretraining import character_tokenizer, new_model
+from lorakappa.llm.data.splits import Example
+from lorakappa.llm.data.tokens import encode
 from lorakappa.shared.methods import VOCABULARY
 from tests.llm.models import tokens, unbalance, with_lora
 
@@ -97,7 +99,7 @@ def make(name, rank=2):
     base = new_model(tokenizer, hidden_size=16, layers=1)
     examples = encode([Example(f"{i} + {i} =", str(2 * i)) for i in range(8)], tokenizer, 64)
     run = Run(name, rank, 2.0, ADAMW["lr"], 0)
-    model = _with_adapter(base, chosen, run, Settings(batch_size=4), examples, tokenizer)
+    model = with_adapter(base, chosen, run, TrainingSettings(batch_size=4), examples, tokenizer)
     optimizer = chosen.optimizer(model, **ADAMW) or adamw(model)
     callback = chosen.callback()
     return model, optimizer, callback and callback.attach(optimizer, model)

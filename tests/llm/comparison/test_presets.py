@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from lorakappa.llm.comparison.compare import Plan
-from lorakappa.llm.comparison.finetune import Settings
 from lorakappa.llm.comparison.methods import parse_method
 from lorakappa.llm.comparison.presets import GLUE_RATES, GLUE_TASKS, PRESETS, preset_for
-from lorakappa.llm.data.splits import MATHEMATICS, load_splits
+from lorakappa.llm.comparison.protocol import Plan
+from lorakappa.llm.comparison.settings import TrainingSettings
+from lorakappa.llm.data.sources import MATHEMATICS, load_splits
 from lorakappa.shared.methods import at_strengths
 
 
@@ -64,7 +64,7 @@ def test_settings_of_e2e():
     for name, betas in (("gpt2-e2e-ilora", (0.9, 0.999)), ("gpt2-e2e-pilora", (0.7, 0.8))):
         plan, settings = plan_of(name)
         assert plan.ranks == (4,)
-        assert [scale * rank for scale in plan.scales for rank in plan.ranks] == [32]  # α
+        assert [scaling * rank for scaling in plan.scalings for rank in plan.ranks] == [32]  # α
         assert settings.betas == betas
         assert (settings.batch_size, settings.weight_decay, settings.dropout) == (8, 0.01, 0.1)
         assert settings.label_smoothing == 0.1
@@ -79,7 +79,7 @@ def test_settings_of_glue():
             name = f"mistral-{task}-{method}"
             plan, settings = plan_of(name)
             assert plan.ranks == (16,)
-            assert [scale * rank for scale in plan.scales for rank in plan.ranks] == [16]
+            assert [scaling * rank for scaling in plan.scalings for rank in plan.ranks] == [16]
             train, validation, test = PRESETS[name].sizes
             assert 0.95 * GLUE_TASKS[task][1] < train + validation + test < GLUE_TASKS[task][1]
             assert PRESETS[name].resplit  # the test labels are hidden
@@ -139,5 +139,5 @@ def test_the_default_depends_on_the_machine(monkeypatch):
 
 def test_the_tiny_preset_is_small():
     plan, settings = plan_of("tiny")
-    assert settings == Settings()
+    assert settings == TrainingSettings()
     assert len(plan.ranks) * len(plan.learning_rates) * len(plan.seeds) * len(plan.methods) <= 64

@@ -13,8 +13,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from lorakappa.conditioning import GAUGES, balance, hessian
 from lorakappa.llm.adapters.audit import audit_pair
 from lorakappa.llm.adapters.pairs import lora_pairs
+from lorakappa.llm.curvature.gauges import Gauge, symmetric_gauge
 from lorakappa.llm.curvature.layer_loss import LayerLoss, differentiable
-from lorakappa.llm.curvature.spectra import PATH, Gauge, curvature, symmetric_gauge
+from lorakappa.llm.curvature.spectra import PATH, curvature
 from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
 from lorakappa.shared.records import write_json
 from tests.llm.models import tokens, unbalance, with_lora
@@ -205,7 +206,7 @@ def test_the_three_balanced_gauges_have_one_spectrum(matrices):
 def test_the_report_has_the_eigenvalues_of_both_matrices(model, report, matrices):
     loss, x, G, H = matrices
     (layer,) = [layer for layer in report.layers if LAYER in layer.name]
-    assert (layer.shape, layer.r, layer.d, layer.method) == ((8, 8), 2, 32, "dense")
+    assert (layer.shape, layer.r, layer.d, layer.solver) == ((8, 8), 2, 32, "dense")
     assert [point.t for point in layer.path] == [-1, -0.5, 0, 0.5, 1, 1.5, 2]
     for spectrum, matrix in ((layer.trained.ggn, G), (layer.trained.hessian, H)):
         values = np.linalg.eigvalsh((matrix + matrix.T) / 2)[::-1]
@@ -262,7 +263,7 @@ def test_one_token_bounds_the_rank_by_the_vocabulary(model):
 
 @pytest.fixture(scope="module")
 def lanczos(model):
-    return curvature(model, examples(), layers=[LAYER], method="lanczos", progress=False)
+    return curvature(model, examples(), layers=[LAYER], solver="lanczos", progress=False)
 
 
 def test_lanczos_finds_the_extremes_of_the_dense_matrices_and_estimates_the_trace(report, lanczos):
@@ -301,7 +302,7 @@ def test_it_is_deterministic_and_leaves_the_model_as_it_was(model, lanczos, caps
     model.base_model.model.lm_head.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    again = curvature(model, examples(), layers=[LAYER], method="lanczos", path=())
+    again = curvature(model, examples(), layers=[LAYER], solver="lanczos", path=())
     assert again == lanczos
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -366,8 +367,8 @@ def broken(batch=None, poison=None, **config):
         (broken(), {"layers": [4]}, "no layer 4"),
         (broken(), {"layers": []}, "non-empty list"),
         (broken(), {"layers": "q_proj"}, "non-empty list"),
-        (broken(), {"method": "exact"}, "method must be"),
-        (broken(), {"method": "dense", "dense_limit": 10}, 'dense_limit = 10: raise it .* method="lanczos"'),
+        (broken(), {"solver": "exact"}, "solver must be"),
+        (broken(), {"solver": "dense", "dense_limit": 10}, 'dense_limit = 10: raise it .* solver="lanczos"'),
         (broken(poison="lora_A"), {}, "contains NaN"),
         (broken(poison="embed_tokens"), {"layers": [0]}, "logits contain NaN"),
         (broken({"labels": torch.full((2, 6), -100)}), {"layers": [0]}, "no token of the batch has a label"),

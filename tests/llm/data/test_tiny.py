@@ -8,10 +8,12 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from lorakappa.llm.data import mathematics, pretrain
+from lorakappa.llm.data import mathematics, pretraining
 from lorakappa.llm.data.models import PROJECTIONS, TINY, TINY_FOLDER, default_target_modules, load_model
-from lorakappa.llm.data.pretrain import MAX_LENGTH, PRETRAINING_MODULES, answer_loss, character_tokenizer, new_model
-from lorakappa.llm.data.splits import Example, encode, exact_match, load_splits
+from lorakappa.llm.data.pretraining import MAX_LENGTH, PRETRAINING_MODULES, answer_loss, character_tokenizer, new_model
+from lorakappa.llm.data.sources import load_splits
+from lorakappa.llm.data.splits import Example
+from lorakappa.llm.data.tokens import encode, exact_match
 from tests.llm.models import with_lora
 
 
@@ -32,7 +34,7 @@ def test_the_folder_is_small_and_says_how_it_was_made(tiny):
     assert recipe["modules"] == list(PRETRAINING_MODULES)
     assert recipe["parameters"] == sum(parameter.numel() for parameter in tiny[0].parameters())
     assert {"seed", "versions", "software", "steps", "held_out_loss"} <= recipe.keys()
-    defaults = pretrain.pretrain.__kwdefaults__
+    defaults = pretraining.pretrain.__kwdefaults__
     assert {name: recipe[name] for name in ("steps", "batch_size", "learning_rate", "seed")} == {
         name: defaults[name] for name in ("steps", "batch_size", "learning_rate", "seed")
     }
@@ -73,7 +75,7 @@ def test_it_can_be_fine_tuned_on_other_questions(tiny):
     model = with_lora(load_model(TINY)[0], r=8, lora_alpha=16, target_modules=default_target_modules(tiny[0]))
     before = answer_loss(model, validation, tokenizer)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
-    collate = pretrain.DataCollatorForSeq2Seq(tokenizer)
+    collate = pretraining.DataCollatorForSeq2Seq(tokenizer)
     for start in range(0, 320, 16):
         optimizer.zero_grad()
         model(**collate(train[start : start + 16])).loss.backward()
@@ -99,16 +101,16 @@ SMALL = {"steps": 2, "examples": 20, "held_out": 8, "batch_size": 4, "hidden_siz
 
 
 def test_pretraining_writes_a_model_that_loads_and_can_be_repeated(tmp_path):
-    recipe = pretrain.pretrain(tmp_path / "a", **SMALL)
+    recipe = pretraining.pretrain(tmp_path / "a", **SMALL)
     (tmp_path / "b").mkdir()
-    assert pretrain.pretrain(tmp_path / "b", **SMALL)["held_out_loss"] == recipe["held_out_loss"]
+    assert pretraining.pretrain(tmp_path / "b", **SMALL)["held_out_loss"] == recipe["held_out_loss"]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     assert {file.name for file in (tmp_path / "a").iterdir()} == {file.name for file in TINY_FOLDER.iterdir()}
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "a").iterdir()} == {0o644}
     model, tokenizer = load_model(str(tmp_path / "a"))
     exact_match(model, tokenizer, [Example("1+1?\n", "2")], batch_size=1)
-    other = pretrain.pretrain(tmp_path / "c", **SMALL, seed=1)
+    other = pretraining.pretrain(tmp_path / "c", **SMALL, seed=1)
     assert other["held_out_loss"] != recipe["held_out_loss"]
 
 
@@ -116,16 +118,16 @@ def test_pretraining_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="not an empty folder"):
-        pretrain.pretrain(tmp_path / "full", **SMALL)
+        pretraining.pretrain(tmp_path / "full", **SMALL)
     with pytest.raises(ValueError, match="steps must be at least 1"):
-        pretrain.pretrain(tmp_path / "out", **{**SMALL, "steps": 0})
+        pretraining.pretrain(tmp_path / "out", **{**SMALL, "steps": 0})
 
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pretrain, "write_json", full)
+    monkeypatch.setattr(pretraining, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
-        pretrain.pretrain(tmp_path / "out", **SMALL)
+        pretraining.pretrain(tmp_path / "out", **SMALL)
     assert [entry.name for entry in tmp_path.iterdir()] == ["full"]
 
 

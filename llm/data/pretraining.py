@@ -23,7 +23,9 @@ from transformers import (
     set_seed,
 )
 
-from lorakappa.llm.data.splits import MATHEMATICS, Example, encode, load_splits
+from lorakappa.llm.data.sources import MATHEMATICS, load_splits
+from lorakappa.llm.data.splits import Example
+from lorakappa.llm.data.tokens import IGNORED, encode
 from lorakappa.shared.records import ensure_folder, provenance, write_json
 
 PRETRAINING_MODULES = (
@@ -205,7 +207,7 @@ def answer_loss(model: Any, encoded: Sequence[dict[str, list[int]]], tokenizer: 
 
     Args:
         model: a causal language model.
-        encoded: by `llm.data.splits.encode`.
+        encoded: by `llm.data.tokens.encode`.
         tokenizer: of the model.
         batch_size: examples at once.
 
@@ -218,7 +220,7 @@ def answer_loss(model: Any, encoded: Sequence[dict[str, list[int]]], tokenizer: 
     total = tokens = 0.0
     for start in range(0, len(encoded), batch_size):
         batch = collate(list(encoded[start : start + batch_size])).to(model.device)
-        count = int((batch["labels"][:, 1:] != -100).sum())
+        count = int((batch["labels"][:, 1:] != IGNORED).sum())
         total += float(model(**batch).loss) * count
         tokens += count
     model.train(training)

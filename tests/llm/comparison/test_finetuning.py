@@ -9,44 +9,21 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from lorakappa.conditioning import balancing_gap
-from lorakappa.llm import lora_pairs
-from lorakappa.llm.adapters.factors import NonFiniteError
-from lorakappa.llm.comparison import finetune as finetune_module
-from lorakappa.llm.comparison import measure
-from lorakappa.llm.comparison.finetune import Run, Settings, finetune, load_adapted
-from lorakappa.llm.comparison.measure import Stopwatch, conditioning_of, peak_memory
+from lorakappa.llm.comparison import finetuning
+from lorakappa.llm.comparison.finetuning import finetune
+from lorakappa.llm.comparison.measure import Stopwatch, conditioning_of
+from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.curvature.loading import load_adapted
 from lorakappa.llm.data.models import load_model
-from lorakappa.llm.data.pretrain import character_tokenizer, new_model
-from lorakappa.llm.data.splits import Example, Splits, encode
+from lorakappa.llm.data.splits import Splits
+from lorakappa.llm.data.tokens import encode
 from lorakappa.shared.records import write_json
-from tests.llm.models import unbalance, with_lora
-
-
-def save_small_model(folder):
-    """A random Qwen2 of 7,000 parameters with its tokenizer, as `load_model` reads it."""
-    tokenizer = character_tokenizer()
-    torch.manual_seed(0)
-    new_model(tokenizer, hidden_size=16, layers=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def sums(start, stop):
-    return tuple(Example(f"{i} + {i % 7} =\n", str(i + i % 7)) for i in range(start, stop))
-
-
-SPLITS = Splits(sums(0, 40), sums(40, 52), sums(52, 64), sums(64, 70), "sums")
-
-
-@pytest.fixture(scope="session")
-def small_model(tmp_path_factory):
-    return str(save_small_model(tmp_path_factory.mktemp("model")))
+from tests.llm.comparison.small import SPLITS
 
 
 def tune(model, run="lora", settings=None, splits=SPLITS, rate=2e-2, seed=0, **options):
     settings = {"steps": 6, "batch_size": 4, "evaluations": 3, "generate": 0, **(settings or {})}
-    return finetune(Run(run, 2, 1.0, rate, seed), Settings(model=model, **settings), splits, **options)
+    return finetune(Run(run, 2, 1.0, rate, seed), TrainingSettings(model=model, **settings), splits, **options)
 
 
 def curve(record, name="valid loss"):
@@ -65,7 +42,7 @@ def balora(small_model, tmp_path_factory):
 
 
 def test_the_record(lora, small_model):
-    assert lora["run"] == {"method": "lora", "rank": 2, "scale": 1.0, "learning_rate": 2e-2, "seed": 0}
+    assert lora["run"] == {"method": "lora", "rank": 2, "scaling": 1.0, "learning_rate": 2e-2, "seed": 0}
     info = lora["train_info"]
     assert (info["status"], lora["run_info"]["error_msg"], info["steps"]) == ("success", "", 6)
     assert curve(lora, "step") == [0, 2, 4, 6]
@@ -99,18 +76,6 @@ def test_peak_memory_is_that_of_this_process(lora):
     assert lora["train_info"]["peak_memory_of"] == ("GPU tensors" if torch.cuda.is_available() else "process")
     least = 5_000 if torch.cuda.is_available() else 100e6  # torch alone takes more
     assert least < lora["train_info"]["peak_memory"] < 64e9
-
-
-def test_peak_memory_sees_what_was_allocated_since_the_reset():
-    cpu = torch.device("cpu")
-    if peak_memory(cpu) is None:
-        pytest.skip("the system does not tell")
-    measure.reset_peak_memory(cpu)
-    before = peak_memory(cpu)
-    torch.ones(50_000_000)  # 200 MB, gone again
-    assert 150e6 < peak_memory(cpu) - before < 260e6
-    measure.reset_peak_memory(cpu)
-    assert peak_memory(cpu) - before < 50e6
 
 
 def test_the_same_run_twice_gives_the_same_losses(small_model, balora):
@@ -158,25 +123,6 @@ def test_the_adapter_that_is_saved_is_the_one_that_was_measured(small_model, bal
     assert kappa == pytest.approx(last["kappa bound"])
 
 
-def test_conditioning_of():
-    model = unbalance(with_lora())
-    entries = []
-    for pair in lora_pairs(model):
-        A, B = pair.A.detach().double(), pair.B.detach().double()
-        s, t = torch.linalg.svdvals(A), torch.linalg.svdvals(B)
-        gap = float(torch.linalg.matrix_norm(A.T @ A - B @ B.T))
-        assert gap == pytest.approx(float(balancing_gap(A, B)), rel=1e-6)
-        entries.append(
-            (gap / float((s**2).sum() + (t**2).sum()), float((s[0] ** 2 + t[0] ** 2) / min(s[-1], t[-1]) ** 2))
-        )
-    wanted = [float(torch.tensor(column, dtype=torch.float64).quantile(0.5)) for column in zip(*entries, strict=True)]
-    assert conditioning_of(model) == pytest.approx(wanted, rel=1e-6)
-    with torch.no_grad():
-        lora_pairs(model)[3].left[0, 0] = float("nan")
-    with pytest.raises(NonFiniteError, match=r"self_attn\.o_proj"):
-        conditioning_of(model)
-
-
 @pytest.mark.parametrize("method", ["lora", "balora", "ilora", "scaled-gd", "pilora"])
 def test_an_absurd_learning_rate_diverges(method, small_model, tmp_path):
     record = tune(small_model, method, {"evaluations": 2, "warmup": 0.0}, rate=1e25, adapter=tmp_path / "adapter")
@@ -218,7 +164,7 @@ def test_an_interrupted_run_goes_on(method, small_model, tmp_path, monkeypatch):
     settings = {"steps": 8, "evaluations": 4, "checkpoint_every": 3}
     whole = tune(small_model, method, settings, work=tmp_path / "whole", adapter=tmp_path / "a")
     with monkeypatch.context() as patch:
-        patch.setattr(finetune_module, "Stopwatch", Interrupted)
+        patch.setattr(finetuning, "Stopwatch", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             tune(small_model, method, settings, work=tmp_path / "work", adapter=tmp_path / "b")
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["checkpoint-3"]
@@ -298,38 +244,6 @@ def test_data_without_extrapolation(small_model):
     assert "test_loss" in info
     assert "test_exact_match" not in info
     assert "extrapolate_loss" not in info
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"steps": 0}, "steps must be at least 1, not 0"),
-        ({"batch_size": 0}, "batch size must be at least 1, not 0"),
-        ({"accumulation": 0}, "accumulation must be at least 1, not 0"),
-        ({"max_length": 0}, "max length must be at least 1, not 0"),
-        ({"evaluations": 0}, "evaluations must be at least 1, not 0"),
-        ({"steps": 4, "evaluations": 5}, "5 evaluations need as many steps, but there are 4"),
-        ({"weight_decay": -0.1}, "weight decay must be finite and at least 0, not -0.1"),
-        ({"weight_decay": math.inf}, "weight decay must be finite"),
-        ({"clip": -1.0}, "clip must be finite and at least 0"),
-        ({"clip": math.nan}, "clip must be finite and at least 0"),
-        ({"generate": -1}, "generate must be finite and at least 0"),
-        ({"checkpoint_every": -1}, "checkpoint every must be finite and at least 0"),
-        ({"warmup": 1.0}, r"warmup must lie in \[0, 1\), but is 1.0"),
-        ({"warmup": -0.1}, r"warmup must lie in \[0, 1\)"),
-        ({"dropout": 1.5}, r"dropout must lie in \[0, 1\)"),
-        ({"label_smoothing": 1.0}, r"label smoothing must lie in \[0, 1\)"),
-        ({"schedule": "step"}, "unknown schedule 'step'; choose from constant, linear, cosine"),
-    ],
-)
-def test_bad_settings(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Settings(**changes)
-
-
-def test_good_settings_at_their_limits():
-    Settings(steps=1, evaluations=1, batch_size=1, accumulation=1, max_length=1, generate=0, checkpoint_every=0)
-    Settings(steps=5, evaluations=5, warmup=0.0, dropout=0.0, weight_decay=0.0, clip=0.0)
 
 
 def test_what_cannot_be_tuned(small_model, tmp_path):

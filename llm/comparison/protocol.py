@@ -1,34 +1,28 @@
 """Methods against each other: every method at its own best learning rate, per rank, over paired seeds.
 
 The protocol: one grid of learning rates for all methods and ranks, extended for each of them until its best one is
-interior; choices by the mean validation loss over the seeds; the test split is read off only at what was chosen; same
-data order, schedule, weight decay, clipping and targets for all.
+interior; choices by the mean validation loss over the seeds (`llm.comparison.cells`); the test split is read off only
+at what was chosen; same data order, schedule, weight decay, clipping and targets for all.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lorakappa.llm.comparison.finetune import Run, Settings
-from lorakappa.llm.comparison.runs import Record, Task, Workers, exclusive
+from lorakappa.llm.comparison.cells import best_cell, by_cell
+from lorakappa.llm.comparison.runs import Record, Task, exclusive
+from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.comparison.workers import Execute, Workers
 from lorakappa.llm.data.splits import Splits, read_splits, save_splits
 from lorakappa.shared.command_line import errors
 from lorakappa.shared.grids import parse_grid as parse_exactly
 from lorakappa.shared.grids import rounded
 from lorakappa.shared.methods import at_strengths, parse_method_name
-
-
-class Execute(Protocol):
-    """Makes those runs that have no record yet."""
-
-    def __call__(self, tasks: Sequence[Task], *, done: Callable[[Task, str], None]) -> list[str]:
-        """Calls `done` with each finished task and its status; returns one line per failure."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Plan:
         methods: names (`shared.methods`); the first is the baseline.
         ranks: values of r.
         learning_rates: the grid, ascending and log-spaced.
-        scales: values of α/r.
+        scalings: values of α/r.
         strengths: values of λ for the methods that have one and do not fix it by name.
         seeds: of the paired runs.
         settings: what all runs share.
@@ -49,10 +43,10 @@ class Plan:
     methods: tuple[str, ...]
     ranks: tuple[int, ...]
     learning_rates: tuple[float, ...]
-    scales: tuple[float, ...] = (1.0,)
+    scalings: tuple[float, ...] = (1.0,)
     strengths: tuple[float, ...] = (1.0,)
     seeds: tuple[int, ...] = (0, 1, 2)
-    settings: Settings = field(default_factory=Settings)
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
     extensions: int = 4
 
     def __post_init__(self) -> None:
@@ -61,7 +55,7 @@ class Plan:
         Raises:
             ValueError: on empty or repeated entries, unknown methods, or numbers out of range.
         """
-        for name in ("methods", "ranks", "learning_rates", "scales", "strengths", "seeds"):
+        for name in ("methods", "ranks", "learning_rates", "scalings", "strengths", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name.replace('_', ' ')} must be a list of one or more different values")
@@ -69,7 +63,7 @@ class Plan:
             parse_method_name(method, "llm")
         if min(self.ranks) < 1:
             raise ValueError(f"ranks must be at least 1, not {min(self.ranks)}")
-        for name in ("learning_rates", "scales", "strengths"):
+        for name in ("learning_rates", "scalings", "strengths"):
             if not all(0 < value < math.inf for value in getattr(self, name)):
                 raise ValueError(f"{name.replace('_', ' ')} must be positive and finite")
         if min(self.seeds) < 0:
@@ -77,8 +71,8 @@ class Plan:
 
     def runs(self, method: str, rank: int, learning_rates: Sequence[float]) -> list[Run]:
         """The runs of one method and rank."""
-        cells = product(at_strengths(method, self.strengths, "llm"), self.scales, learning_rates, self.seeds)
-        return [Run(variant, rank, scale, rate, seed) for variant, scale, rate, seed in cells]
+        cells = product(at_strengths(method, self.strengths, "llm"), self.scalings, learning_rates, self.seeds)
+        return [Run(variant, rank, scaling, rate, seed) for variant, scaling, rate, seed in cells]
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ def compare(
         folder: of the comparison.
         jobs: number of processes.
         keep_adapters: whether to save every adapter.
-        execute: what makes the runs; None for `llm.comparison.runs.Workers` with `jobs`.
+        execute: what makes the runs; None for `llm.comparison.workers.Workers` with `jobs`.
         quiet: no progress bar.
 
     Returns:
@@ -180,34 +174,13 @@ def compare(
 
 
 def extended(grid: list[float], records: list[Record], seeds: int) -> list[float]:
-    """The grid, one learning rate longer if the best is at an edge (or nothing trained: then downwards).
-
-    The best is that with the lowest mean validation loss at the best scale and λ.
-    """
-    best = best_rate(records, seeds)
+    """The grid, one learning rate longer if the best cell is at an edge (or nothing trained: then downwards)."""
     if len(grid) == 1 or not records:
         return grid
+    best = best_cell(by_cell(records), seeds)
     ratio = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1))
-    if best is None or best == grid[0]:
+    if best is None or best.learning_rate == grid[0]:
         return [rounded(grid[0] / ratio, DIGITS), *grid]
-    if best == grid[-1]:
+    if best.learning_rate == grid[-1]:
         return [*grid, rounded(grid[-1] * ratio, DIGITS)]
     return grid
-
-
-def best_rate(records: list[Record], seeds: int) -> float | None:
-    """Learning rate of the cell with the lowest mean validation loss; None if no cell has trained with every seed."""
-    losses: dict[tuple[str, float, float], list[float]] = {}
-    for record in records:
-        run = record["run"]
-        losses.setdefault((run["method"], run["scale"], run["learning_rate"]), []).append(validation_loss(record))
-    means = {cell: sum(values) / seeds for cell, values in losses.items() if len(values) == seeds}
-    cell = min(means, key=lambda cell: means[cell], default=None)
-    return None if cell is None or not math.isfinite(means[cell]) else cell[2]
-
-
-def validation_loss(record: Record) -> float:
-    """The last validation loss of a run; infinity if it diverged."""
-    if record["train_info"]["status"] != "success":
-        return math.inf
-    return float(record["train_info"]["metrics"][-1]["valid loss"])

@@ -4,14 +4,16 @@ import math
 
 import pytest
 
-from lorakappa.llm.comparison.compare import Plan, best_rate, compare, extended, parse_grid, validation_loss
-from lorakappa.llm.comparison.finetune import Run, Settings
+from lorakappa.llm.comparison.best import best_cells
+from lorakappa.llm.comparison.cells import Cell, best_cell, by_cell, validation_loss
+from lorakappa.llm.comparison.protocol import Plan, compare, extended, parse_grid
 from lorakappa.llm.comparison.runs import exclusive
-from lorakappa.llm.comparison.summary import best_cells, description
+from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.comparison.summary import description
 from lorakappa.llm.data.splits import Example, Splits
 from lorakappa.shared.methods import at_strengths
 from lorakappa.shared.records import write_json
-from tests.llm.comparison.test_summary import diverged, fake_record
+from tests.llm.comparison.outcomes import diverged, fake_record
 
 SPLITS = Splits((Example("1+1=", "2"),), (Example("1+2=", "3"),), (Example("2+2=", "4"),), (), "sums")
 GRID = (1e-4, 1e-3, 1e-2)
@@ -61,14 +63,14 @@ def test_no_grids(text):
         ({"methods": ("lora", "lora")}, "methods must be a list of one or more different values"),
         ({"ranks": (4, 4)}, "ranks must be a list of one or more different values"),
         ({"learning_rates": ()}, "learning rates must be a list of one or more different values"),
-        ({"scales": ()}, "scales must be"),
+        ({"scalings": ()}, "scalings must be"),
         ({"strengths": ()}, "strengths must be"),
         ({"seeds": (0, 0)}, "seeds must be a list"),
         ({"methods": ("lora", "lara")}, "unknown method 'lara'"),
         ({"ranks": (0, 4)}, "ranks must be at least 1, not 0"),
         ({"learning_rates": (0.0, 1e-3)}, "learning rates must be positive and finite"),
         ({"learning_rates": (1e-3, math.inf)}, "learning rates must be positive and finite"),
-        ({"scales": (-1.0,)}, "scales must be positive and finite"),
+        ({"scalings": (-1.0,)}, "scalings must be positive and finite"),
         ({"strengths": (math.nan,)}, "strengths must be positive and finite"),
         ({"seeds": (-1, 0)}, "seeds must not be negative"),
     ],
@@ -79,7 +81,7 @@ def test_bad_plans(changes, message):
 
 
 def test_runs_of_a_plan():
-    plan = Plan(("lora", "ilora"), (4,), GRID, scales=(1.0, 2.0), strengths=(0.1, 10.0), seeds=(5, 6))
+    plan = Plan(("lora", "ilora"), (4,), GRID, scalings=(1.0, 2.0), strengths=(0.1, 10.0), seeds=(5, 6))
     assert at_strengths("ilora@2", plan.strengths, "llm") == ["ilora:lambda=0.1@2", "ilora:lambda=10@2"]
     assert at_strengths("ilora:lambda=3", plan.strengths, "llm") == ["ilora:lambda=3"]
     assert len(plan.runs("lora", 4, GRID)) == 2 * 3 * 2
@@ -230,7 +232,7 @@ def test_the_same_command_again_runs_nothing_and_an_extended_one_only_what_is_ne
     sweep(("lora", "balora"))
     assert len(sweep.made) == len(set(sweep.made)) == 2 * count + count // 2
     before = len(sweep.made)
-    sweep(settings=Settings(steps=99))
+    sweep(settings=TrainingSettings(steps=99))
     assert len(sweep.made) == before + count
 
 
@@ -252,8 +254,9 @@ def test_only_one_at_a_time(tmp_path):
 
 
 def test_extended():
-    def records(rates, optimum=-3.0, scale=1.0):
-        return [fake_record(Run("lora", 4, scale, x, 0), (9.0, abs(math.log10(x) - optimum) + scale)) for x in rates]
+    def records(rates, optimum=-3.0, scaling=1.0):
+        runs = [Run("lora", 4, scaling, rate, 0) for rate in rates]
+        return [fake_record(run, (9.0, abs(math.log10(run.learning_rate) - optimum) + scaling)) for run in runs]
 
     assert extended(list(GRID), records(GRID), 1) == list(GRID)
     assert extended(list(GRID), [], 1) == list(GRID)
@@ -263,16 +266,5 @@ def test_extended():
     thirds = list(parse_grid("1e-3:1e-2:4"))
     assert extended(thirds, records(thirds, -5), 1) == [0.0004642, *thirds]
     both = records(GRID, -2.0, 1.0) + records(GRID, -3.0, 0.5)
-    assert best_rate(both, 1) == 1e-3
+    assert best_cell(by_cell(both), 1) == Cell("lora", 0.5, 1e-3)
     assert extended(list(GRID), both, 1) == list(GRID)
-    assert best_rate([], 1) is None
-    assert best_rate([diverged(Run("lora", 4, 1.0, 1e-3, 0))], 1) is None
-
-
-def test_a_learning_rate_that_lacks_a_seed_is_not_chosen():
-    def record(rate, seed, loss):
-        return fake_record(Run("lora", 4, 1.0, rate, seed), (9.0, loss))
-
-    whole = [record(1e-3, seed, 2.0) for seed in (0, 1)]
-    assert best_rate([*whole, record(1e-2, 0, 1.0)], 2) == 1e-3
-    assert best_rate([*whole, record(1e-2, 0, 1.0), record(1e-2, 1, 1.5)], 2) == 1e-2

@@ -1,0 +1,141 @@
+"""Effects of a method against a baseline: seed by seed, each at its best cell, as means with Student t intervals."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from lorakappa.llm.comparison.best import Best
+
+WINDOW = 0.01
+"""A learning rate counts as good if its validation loss is within this share of the best."""
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean over seeds with its Student t interval.
+
+    Attributes:
+        estimate: mean.
+        low: lower end; −inf for a single seed.
+        high: upper end.
+        n: number of seeds.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """E.g. +0.12 [+0.03, +0.21]."""
+        return f"{self.estimate:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
+
+
+def effect(values: Sequence[float] | NDArray[np.float64]) -> Effect:
+    """Mean and 95 % Student t interval of independent values."""
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) < 2 or not np.isfinite(x).all():
+        return Effect(float(x.mean()), -math.inf, math.inf, len(x))
+    half = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2)) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    return Effect(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+
+
+def paired(
+    best: dict[tuple[str, int], Best],
+    method: str,
+    baseline: str,
+    measure: Callable[[Best, Best], NDArray[np.float64]],
+) -> dict[int, NDArray[np.float64]]:
+    """A paired measure of (baseline, method), (n,) per rank that both have."""
+    ranks = [rank for name, rank in best if name == method and (baseline, rank) in best]
+    return {rank: measure(best[baseline, rank], best[method, rank]) for rank in ranks}
+
+
+def loss_gain(baseline: Best, method: Best) -> NDArray[np.float64]:
+    """(n,) test loss of the baseline minus that of the method, nats per answer token."""
+    return baseline.values("test_loss") - method.values("test_loss")
+
+
+def window(best: Best) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """How many decades of learning rates are within 1 % of the best validation loss, for each seed.
+
+    The loss is interpolated linearly in the logarithm of the learning rate; the window is the interval around the
+    best one.
+
+    Returns:
+        (n,) decades, and (n,) whether the window ends at an edge of the grid, so that it may be wider.
+    """
+    decades, censored = zip(*(window_ends(best.grid, column)[2:] for column in best.curve.T), strict=True)
+    return np.array(decades), np.array(censored)
+
+
+def window_gain(baseline: Best, method: Best) -> NDArray[np.float64]:
+    """(n,) decades of the method's window minus those of the baseline's."""
+    return window(method)[0] - window(baseline)[0]
+
+
+def speedup(baseline: Best, method: Best, *, by: str) -> NDArray[np.float64]:
+    """(n,) log₂ of how much sooner the method reaches the baseline's final validation loss; −1 if it never does.
+
+    At the earliest it is reached after one step: a baseline that ended above the start would give infinity.
+
+    Args:
+        baseline: its last validation loss, seed by seed, is the target.
+        method: whose curve is searched, linear between evaluations.
+        by: "step" or "train time".
+    """
+    gains = []
+    for reference, record in zip(baseline.records, method.records, strict=True):
+        target = reference["train_info"]["metrics"][-1]
+        first = _time_to(record["train_info"]["metrics"], target["valid loss"], by)
+        earliest = target[by] / reference["train_info"]["steps"]
+        gains.append(-1.0 if first is None else math.log2(target[by] / max(first, earliest)))
+    return np.array(gains)
+
+
+def time_overhead(best: Best) -> NDArray[np.float64]:
+    """(n,) seconds of the method's map over those of the rest of the step."""
+    return best.method_seconds_per_step / (best.seconds_per_step - best.method_seconds_per_step)
+
+
+def memory_overhead(baseline: Best, method: Best) -> NDArray[np.float64]:
+    """(n,) peak memory of the method over the baseline's, minus 1."""
+    return method.values("peak_memory") / baseline.values("peak_memory") - 1
+
+
+def window_ends(grid: Sequence[float], losses: NDArray[np.float64]) -> tuple[float, float, float, bool]:
+    """Ends of the window (learning rates), its decades, and whether an end is the grid's."""
+    logs = np.log10(np.asarray(grid))
+    best = int(np.argmin(losses))
+    limit = losses[best] + WINDOW * abs(losses[best])
+
+    def end(step: int) -> tuple[float, bool]:
+        i = best
+        while 0 <= i + step < len(logs):
+            inside, outside = losses[i], losses[i + step]
+            if outside > limit:
+                share = (limit - inside) / (outside - inside) if np.isfinite(outside) else 0.0
+                return float(logs[i] + share * (logs[i + step] - logs[i])), False
+            i += step
+        return float(logs[i]), True
+
+    (low, open_low), (high, open_high) = end(-1), end(1)
+    return 10**low, 10**high, high - low, open_low or open_high
+
+
+def _time_to(metrics: list[dict[str, Any]], target: float, by: str) -> float | None:
+    """When a curve first falls to the target, linear between evaluations; None if it does not."""
+    for before, after in pairwise(metrics):
+        if after["valid loss"] <= target:
+            fall = before["valid loss"] - after["valid loss"]
+            share = (before["valid loss"] - target) / fall if fall > 0 else 1.0
+            return float(before[by] + max(share, 0.0) * (after[by] - before[by]))
+    return None

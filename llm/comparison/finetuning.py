@@ -1,0 +1,130 @@
+"""One fine-tune: transformers' Trainer, a PEFT adapter, one of `llm.comparison.methods`, one record."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, set_seed
+
+from lorakappa.llm.adapters.factors import NonFiniteError
+from lorakappa.llm.comparison.adapting import with_adapter
+from lorakappa.llm.comparison.measure import EvaluateEvenly, Stopwatch
+from lorakappa.llm.comparison.methods import parse_method
+from lorakappa.llm.comparison.record import run_record
+from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.comparison.trainer import last_checkpoint, new_trainer
+from lorakappa.llm.data.models import load_model, own_device
+from lorakappa.llm.data.quieting import quiet_libraries
+from lorakappa.llm.data.splits import SPLITS, Splits
+from lorakappa.llm.data.tokens import encode, exact_match
+
+
+def finetune(
+    run: Run,
+    settings: TrainingSettings,
+    splits: Splits,
+    *,
+    work: Path | None = None,
+    adapter: Path | None = None,
+) -> dict[str, Any]:
+    """Trains one adapter and measures it; the same arguments on the same machine give the same losses.
+
+    Args:
+        run: the cell and seed.
+        settings: what runs share.
+        splits: training, validation and test data.
+        work: folder for checkpoints, which a killed run resumes from; removed in the end by the caller. Needed if
+            `settings.checkpoint_every` is not 0.
+        adapter: folder to save the adapter in, as one for the base model as it was: PiSSA, OLoRA and LoRA-GA, which
+            change the base weights, are converted by PEFT to twice the rank. None for nowhere.
+
+    Returns:
+        The record, JSON-like. `train_info.status` is "success", or "diverged" if the loss or a factor became NaN
+        or infinite; then `train_info.metrics` has the evaluations until then and there are no test results.
+
+    Raises:
+        OSError: if the model cannot be loaded.
+        ValueError: on an unknown method or module, something that is no causal language model, or checkpoints
+            without a folder.
+    """
+    method = parse_method(run.method)
+    if settings.checkpoint_every and work is None:
+        raise ValueError("checkpoints need a folder: give `work`, or checkpoint_every = 0")
+    began = time.perf_counter()
+    with quiet_libraries(), tempfile.TemporaryDirectory() as start:
+        model, tokenizer = load_model(
+            settings.model,
+            dtype=settings.dtype,
+            device=own_device(),
+            gradient_checkpointing=settings.gradient_checkpointing,
+        )
+        data = _encoded(splits, tokenizer, settings)
+        set_seed(run.seed)
+        model = with_adapter(model, method, run, settings, data["train"], tokenizer)
+        portable = {"path_initial_model_for_weight_conversion": start} if method.rewrites_base else {}
+        if adapter is not None and portable:
+            model.save_pretrained(start)
+        step_callback = method.callback()
+        stopwatch = Stopwatch(step_callback)
+        callbacks = [*filter(None, [step_callback]), EvaluateEvenly(settings.evaluations), stopwatch]
+        trainer = new_trainer(model, tokenizer, method, run, settings, data, callbacks, work)
+        status, error = "success", ""
+        try:
+            trainer.train(resume_from_checkpoint=last_checkpoint(work, settings))
+        except (NonFiniteError, torch.linalg.LinAlgError) as diverged:  # type: ignore[attr-defined]  # PEFT's inverse
+            status, error = "diverged", " ".join(str(diverged).split())
+        if adapter is not None and status == "success" and trainer.is_world_process_zero():
+            model.save_pretrained(adapter, **portable)
+        final = _final(trainer, tokenizer, splits, data, settings) if status == "success" else {}
+    return run_record(
+        run,
+        settings,
+        splits,
+        model=model,
+        state=trainer.state,
+        stopwatch=stopwatch,
+        seconds=time.perf_counter() - began,
+        status=status,
+        error=error,
+        final=final,
+    )
+
+
+def _final(
+    trainer: Trainer,
+    tokenizer: Any,
+    splits: Splits,
+    data: Mapping[str, list[dict[str, Any]]],
+    settings: TrainingSettings,
+) -> dict[str, Any]:
+    """The results on data that choices must not see: test, and extrapolation where the data has any."""
+    found: dict[str, Any] = {}
+    for name in ("test", "extrapolate"):
+        if not data[name]:
+            continue
+        metrics = trainer.evaluate(data[name], metric_key_prefix=name)  # type: ignore[arg-type]
+        found[f"{name}_loss"] = metrics[f"{name}_loss"]
+        if settings.generate:
+            found[f"{name}_exact_match"] = exact_match(
+                trainer.model, tokenizer, getattr(splits, name)[: settings.generate], batch_size=64
+            )
+    return found
+
+
+_ENCODED: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
+"""The tokens of the latest data, which the runs of a comparison share."""
+
+
+def _encoded(splits: Splits, tokenizer: Any, settings: TrainingSettings) -> dict[str, list[dict[str, Any]]]:
+    """Tokens and labels by split, encoded once per process and model."""
+    key = (splits.digest, settings.model, settings.max_length)
+    if key not in _ENCODED:
+        _ENCODED.clear()
+        _ENCODED[key] = {
+            name: encode(getattr(splits, name), tokenizer, settings.max_length) if getattr(splits, name) else []
+            for name in SPLITS
+        }
+    return _ENCODED[key]

@@ -1,0 +1,99 @@
+"""The Hugging Face Trainer of one run: its arguments, optimizer and callbacks, and the checkpoint it goes on from."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from lorakappa.llm.comparison.methods import ChosenMethod
+from lorakappa.llm.comparison.settings import Run, TrainingSettings
+
+
+def new_trainer(
+    model: nn.Module,
+    tokenizer: Any,
+    method: ChosenMethod,
+    run: Run,
+    settings: TrainingSettings,
+    data: Mapping[str, list[dict[str, Any]]],
+    callbacks: list[TrainerCallback],
+    work: Path | None,
+) -> Trainer:
+    """A Trainer for one run.
+
+    Args:
+        model: with its adapter.
+        tokenizer: of the model.
+        method: whose optimizer it gets.
+        run: learning rate and seed.
+        settings: everything else.
+        data: encoded examples; "train" and "validation" are used.
+        callbacks: its only ones beside the Trainer's own.
+        work: folder for checkpoints; None for nowhere.
+
+    Returns:
+        The Trainer, which has not trained yet.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(work or tempfile.gettempdir()),  # nothing is written there without checkpoints
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=max(settings.batch_size, 32),
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=run.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        adam_epsilon=settings.epsilon,
+        max_grad_norm=settings.clip,
+        label_smoothing_factor=settings.label_smoothing,
+        seed=run.seed,
+        data_seed=run.seed,
+        eval_strategy="steps",
+        eval_steps=settings.steps,  # and by EvaluateEvenly
+        eval_on_start=last_checkpoint(work, settings) is None,
+        logging_steps=settings.steps,
+        logging_nan_inf_filter=False,
+        prediction_loss_only=True,
+        save_strategy="steps" if settings.checkpoint_every else "no",
+        save_steps=settings.checkpoint_every or 500,
+        save_total_limit=1,
+        bf16=settings.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to="none",
+    )
+    optimizer = method.optimizer(
+        model,
+        lr=run.learning_rate,
+        betas=settings.betas,
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=data["train"],
+        eval_dataset=data["validation"],
+        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
+        processing_class=tokenizer,
+        optimizers=(optimizer, None),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def last_checkpoint(work: Path | None, settings: TrainingSettings) -> str | None:
+    """The checkpoint from which a killed run goes on; None if there is none."""
+    if work is None or not settings.checkpoint_every or not work.is_dir():
+        return None
+    return get_last_checkpoint(str(work))

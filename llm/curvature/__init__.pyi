@@ -1,0 +1,10 @@
+from .layer_loss import LayerLoss as LayerLoss
+from .loading import load_adapted as load_adapted
+from .loading import validation_batch as validation_batch
+from .results import CurvatureReport as CurvatureReport
+from .results import GaugePoint as GaugePoint
+from .results import LayerCurvature as LayerCurvature
+from .results import Spectrum as Spectrum
+from .spectra import curvature as curvature
+from .tables import curvature_notes as curvature_notes
+from .tables import curvature_tables as curvature_tables

@@ -1,0 +1,12 @@
+from .models import TINY as TINY
+from .models import default_target_modules as default_target_modules
+from .models import load_model as load_model
+from .pretraining import pretrain as pretrain
+from .sources import MATHEMATICS as MATHEMATICS
+from .sources import load_splits as load_splits
+from .splits import Example as Example
+from .splits import Splits as Splits
+from .splits import read_splits as read_splits
+from .splits import save_splits as save_splits
+from .tokens import encode as encode
+from .tokens import exact_match as exact_match

@@ -1,0 +1,160 @@
+"""Effects of a method against a baseline, on records whose numbers are known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from lorakappa.llm.comparison.best import best_cells
+from lorakappa.llm.comparison.effects import (
+    effect,
+    loss_gain,
+    memory_overhead,
+    paired,
+    speedup,
+    time_overhead,
+    window,
+    window_gain,
+)
+from lorakappa.llm.comparison.summary import description
+from tests.llm.comparison.outcomes import curved, diverged, fake_record, only, outcome_of
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.3, 0.2], [1.0, -1.0], list(np.linspace(-3, 5, 11) ** 3)])
+def test_effect_is_the_t_interval(values):
+    found, reference = effect(values), ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found.estimate == pytest.approx(np.mean(values))
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high))
+    assert found.n == len(values)
+
+
+def test_effect_of_one_value_and_of_none_that_counts():
+    one = effect([0.25])
+    assert (one.estimate, one.low, one.high, one.n) == (0.25, -math.inf, math.inf, 1)
+    nothing = effect([0.25, math.nan, 1.0])
+    assert math.isnan(nothing.estimate)
+    assert (nothing.low, nothing.high, nothing.n) == (-math.inf, math.inf, 3)
+    assert str(effect([0.1, 0.2, 0.3])) == "+0.2 [-0.0484, +0.448]"
+
+
+def test_pairs_go_by_seed_and_by_ranks_that_both_have():
+    def make(run):
+        if (run.method, run.rank) == ("balora", 8):
+            return diverged(run)
+        return fake_record(run, test_loss=2.0 + run.seed - (0.1 * (run.seed + 1) + run.rank) * (run.method == "balora"))
+
+    best = best_cells(outcome_of(make, ranks=(2, 4, 8)))
+    gains = paired(best, "balora", "lora", loss_gain)
+    assert set(gains) == {2, 4}
+    np.testing.assert_allclose(gains[2], [2.1, 2.2, 2.3])
+    np.testing.assert_allclose(gains[4], [4.1, 4.2, 4.3])
+    assert paired(best, "dora", "lora", loss_gain) == {}
+
+
+FIVE = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+
+def window_of(losses, rates=FIVE):
+    """Decades, whether they are cut off, and log₁₀ of the ends, of one curve for all seeds."""
+    outcome = outcome_of(
+        lambda run: fake_record(run, (9.0, losses[rates.index(run.learning_rate)])), methods=("lora",), rates=rates
+    )
+    decades, censored = window(only(outcome))
+    (entry,) = description(outcome)["best"]
+    assert len(set(decades)) == len(set(censored)) == 1
+    assert entry["decades"] == pytest.approx(decades[0])
+    assert entry["window_censored"] == censored[0]
+    ends = np.log10(entry["window"])
+    assert ends[1] - ends[0] == pytest.approx(decades[0])
+    return decades[0], censored[0], ends
+
+
+def test_windows_of_analytic_curves():
+    decades, censored, ends = window_of([1.04, 1.02, 1.0, 1.02, 1.04])  # 0.02 per decade: half a decade on each side
+    assert decades == pytest.approx(1.0)
+    assert not censored
+    assert ends == pytest.approx([-3.5, -2.5])
+    decades, censored, ends = window_of([9.0, 1.005, 1.0, 1.005, 2.0])  # reaches beyond the neighbours
+    assert ends == pytest.approx([-4 - 0.005 / 7.995, -2 + 0.005 / 0.995])
+    assert not censored
+    decades, censored, ends = window_of([2.0, 2.02, 2.04, 2.06, 2.08])  # relative to the loss: 0.02 of 2.0
+    assert ends == pytest.approx([-5, -4])
+    assert (decades, censored) == (pytest.approx(1.0), True)
+    decades, censored, ends = window_of([2.0, 2.0, 2.0, 1.0, 1.001])
+    assert ends == pytest.approx([-2.01, -1])
+    assert censored
+    assert window_of([1.0] * 5)[:2] == (pytest.approx(4.0), True)
+    decades, censored, ends = window_of([1.0, 1.5, 1.001, 1.5, 1.002])  # only the interval around the best
+    assert ends == pytest.approx([-5, -4.98])
+
+
+def test_windows_next_to_divergence_and_below_zero():
+    decades, censored, ends = window_of([math.inf, math.inf, 1.0, 1.005, math.inf])
+    assert ends == pytest.approx([-3, -2])
+    assert (decades, censored) == (pytest.approx(1.0), False)
+    assert window_of([math.inf, math.inf, 1.0, math.inf, math.inf])[:2] == (0, False)
+    decades, _, ends = window_of([1.0, 1.0, -1.0, 1.0, 1.0])
+    assert ends == pytest.approx([-3.005, -2.995])
+
+
+def test_windows_of_a_coarse_grid_and_the_gain():
+    def make(run):
+        return fake_record(run, (9.0, curved(run, slope=0.02 if run.method == "lora" else 0.04 / (run.seed + 1))))
+
+    best = best_cells(outcome_of(make))
+    np.testing.assert_allclose(window(best["lora", 4])[0], 1.0)
+    np.testing.assert_allclose(window(best["balora", 4])[0], [0.5, 1.0, 1.5])
+    np.testing.assert_allclose(window_gain(best["lora", 4], best["balora", 4]), [-0.5, 0.0, 0.5])
+
+
+def bests(baseline, method):
+    """The best cells of two methods, given their losses by evaluation, seed by seed, and further arguments."""
+
+    def make(run):
+        losses, options = (baseline, method)[run.method == "balora"]
+        return fake_record(run, losses[run.seed], **options)
+
+    seeds = tuple(range(len(baseline[0])))
+    best = best_cells(outcome_of(make, rates=(1e-3,), seeds=seeds))
+    return best["lora", 4], best["balora", 4]
+
+
+def test_speedup():
+    reference = [(3.0, 2.0, 1.0)] * 4
+    curves = [(3.0, 1.0, 0.5), (3.0, 2.0, 0.0), (3.0, 2.0, 1.5), (3.0, 2.0, 1.0)]
+    pair = bests((reference, {"seconds": 0.5}), (curves, {"seconds": 1.0}))
+    np.testing.assert_allclose(speedup(*pair, by="step"), [1.0, math.log2(20 / 15), -1.0, 0.0])
+    np.testing.assert_allclose(speedup(*pair, by="train time"), [0.0, math.log2(10 / 15), -1.0, -1.0])
+
+
+def test_speedup_counts_the_first_time_and_survives_plateaus():
+    reference = [(3.0, 2.0, 1.0, 1.0)] * 3
+    curves = [(3.0, 0.5, 2.0, 0.5), (3.0, 3.0, 1.0, 1.0), (3.0, 2.0, 1.0, 0.0)]
+    pair = bests((reference, {}), (curves, {}))
+    np.testing.assert_allclose(speedup(*pair, by="step"), np.log2([30 / 8, 30 / 20, 30 / 20]))
+
+
+def test_speedup_where_the_target_was_met_at_the_start():
+    """A baseline that ends where it began, or higher, is reached at once: there is no speed to speak of."""
+    pair = bests(([(3.0, 2.0, 3.5)], {}), ([(3.0, 2.0, 1.0)], {}))
+    assert np.isfinite(speedup(*pair, by="step")).all()
+
+
+def test_overheads():
+    curve = [(3.0, 2.0, 1.0)] * 2
+    baseline, method = bests((curve, {"peak_memory": 1000}), (curve, {"method_seconds": 0.1, "peak_memory": 1250}))
+    np.testing.assert_allclose(method.seconds_per_step, 0.5)
+    np.testing.assert_allclose(method.method_seconds_per_step, 0.1)
+    np.testing.assert_allclose(time_overhead(method), 0.25)
+    np.testing.assert_allclose(time_overhead(baseline), 0.0)
+    np.testing.assert_allclose(memory_overhead(baseline, method), 0.25)
+    np.testing.assert_allclose(memory_overhead(method, baseline), -0.2)
+
+
+def test_missing_values():
+    best, other = bests(([(3.0, 1.0)] * 2, {"peak_memory": None}), ([(3.0, 1.0)] * 2, {}))
+    assert np.isnan(best.values("peak_memory")).all()
+    assert np.isnan(best.values("extrapolate_loss")).all()
+    assert np.isnan(memory_overhead(best, other)).all()
+    assert math.isnan(best.history("train loss")[0, 0])
