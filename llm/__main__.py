@@ -15,7 +15,7 @@ from lorakappa.conditioning.verification import Claim
 from lorakappa.conditioning.verification.command import add_claim_commands
 from lorakappa.shared.command_line import console, new_app, run
 from lorakappa.shared.method_names import SYNTAX, split_method_names
-from lorakappa.shared.methods import VOCABULARY
+from lorakappa.shared.methods import VOCABULARY, differences
 from lorakappa.shared.methods import names as method_names
 from lorakappa.shared.records import ensure_folder, ensure_writable, provenance, write_json
 
@@ -296,6 +296,8 @@ def methods() -> None:
         table.add_row(name, method.summary, method.source, method.show_options("llm"))
     console.print(table)
     console.print(f"\n{SYNTAX}, e.g. ilora:lambda=0.1,factor=2 or balora@10, its map every 10 steps", markup=False)
+    for sentence in differences():
+        console.print(f"\n{sentence}", markup=False)
 
 
 @app.command()
