@@ -172,7 +172,7 @@ def _run(
         good = good & xp.isfinite(new_excess) & (new_excess <= limit)
 
         # Only good trajectories move. A diverged one is frozen at its last good point: the stack keeps its shape and
-        # the arithmetic of the others is the same as if they ran alone, without NaN or warnings from the lost ones.
+        # the others go on as if they ran alone, with no NaN in their way.
         theta = _select(xp, good, candidate, theta)
         gradient = _select(xp, good, new_gradient, gradient)
         diverged_at = xp.where(~good & (diverged_at < 0), t + 1.0, diverged_at)

@@ -42,8 +42,7 @@ def ratios(
 
     Returns:
         Arrays, with S shapes, V = factors + powers variants, n seeds: log10 (S, V, n) of the final f − f*, ratio (S, V)
-        the ratios, final_median (S, V), best_lambda (S, V), factors, powers, shapes, paper (1,) index of the variant
-        c = p = 1 if there is one.
+        the ratios, final_median (S, V), best_lambda (S, V), factors, powers, shapes.
 
     Raises:
         ValueError: on bad settings, or if a variant diverges at every step size and λ.

@@ -174,6 +174,7 @@ def test_methods_and_presets_are_listed(monkeypatch, capsys):
     assert "lambda=1, factor=1, power=1" in out
     assert "lr-ratio=16" in listed["lora-plus"]
     assert "moments=keep" in listed["balora"]
+    assert "damping is 1e-06 in synthetic and 0.01 in llm" in out
     code, out, _ = call(monkeypatch, capsys, "presets")
     assert code == 0
     assert set(PRESETS) <= {line.split()[0] for line in out.splitlines() if line.split()}
