@@ -43,20 +43,15 @@ class Environment:
 
     def __init__(self, folder):
         self.folder = folder
-        self.bin = folder / ("Scripts" if os.name == "nt" else "bin")
+        self.bin, self.packages = (
+            Path(sysconfig.get_path(name, "venv", {"base": str(folder), "platbase": str(folder)}))
+            for name in ("scripts", "purelib")
+        )
 
     @classmethod
     def create(cls, folder):
         run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=ROOT)
         return cls(folder)
-
-    @property
-    def packages(self):
-        """The folder site-packages."""
-        (folder,) = {path.parent for path in self.folder.rglob("site-packages/*.dist-info")} or {
-            path for path in self.folder.rglob("site-packages")
-        }
-        return folder
 
     def pip(self, action, *arguments):
         pip = (sys.executable, "-m", "pip", "--python", self.folder, "--disable-pip-version-check")
@@ -243,7 +238,6 @@ def test_an_editable_install_works_anywhere_and_sees_new_files(links, tmp_path):
     (environment.packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     environment.install("--no-deps", "-e", checkout)
     check_ours(environment, folder)
-    environment.module("llm.adapters", cwd=folder, fails=True)
 
     (checkout / "conditioning/new_thing.py").write_text("ANSWER = 42\n")
     (checkout / "llm/new_package").mkdir()
