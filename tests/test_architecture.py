@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("conditioning", "synthetic", "llm", "figures")
+LLM_PACKAGES = ("llm.adapters", "llm.data", "llm.comparison", "llm.curvature")
 ALLOWED = {
     "lorakappa/shared": set(),
     "conditioning": {"shared"},
@@ -51,6 +53,24 @@ def test_packages_import_only_what_they_may(folder):
                 assert any(used == room or used.startswith(f"{room}.") for room in allowed), (
                     f"{file.relative_to(ROOT)}:{line} imports {name}"
                 )
+
+
+def test_comparison_and_curvature_do_not_know_each_other():
+    for folder, other in (("comparison", "curvature"), ("curvature", "comparison")):
+        assert f"llm.{other}" not in ALLOWED[f"llm/{folder}"]
+        assert (ROOT / "llm" / folder).is_dir()
+    assert {f"llm/{path.name}" for path in (ROOT / "llm").iterdir() if (path / "__init__.py").is_file()} <= set(ALLOWED)
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {}
+    for file in source_files():
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        names = [name.removeprefix("lorakappa.") for _, name in imported(file)]
+        graph[module.removeprefix("lorakappa.")] = {name for full in names for name in (full, full.rpartition(".")[0])}
+    for module, used in graph.items():
+        graph[module] = used & graph.keys() - {module}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, naming the circle
 
 
 def test_nothing_is_imported_under_a_bare_name():
@@ -100,6 +120,22 @@ print({heavy} & set(sys.modules))"""
     assert python("-c", code).strip() == "set()"
 
 
+LIGHT = (
+    "comparison.cells",
+    "comparison.settings",
+    "comparison.workers",
+    "curvature.tables",
+    "data.models",
+    "data.sources",
+)
+
+
+def test_what_only_describes_fine_tunes_does_not_load_torch():
+    imports = ", ".join(f"lorakappa.llm.{module}" for module in LIGHT)
+    code = f"import sys, {imports}; print({{'torch', 'transformers', 'peft', 'datasets'}} & set(sys.modules))"
+    assert python("-c", code).strip() == "set()"
+
+
 def test_the_face_costs_nothing():
     code = "import sys, lorakappa; print({'numpy', 'flint', 'torch'} & set(sys.modules))"
     assert python("-c", code).strip() == "set()"
@@ -121,7 +157,7 @@ print(sys.modules["{package}"].__name__)"""
     assert python("-c", code).splitlines()[-2:] == ["[]", f"lorakappa.{package}"]
 
 
-FACES = ["", *(f".{package}" for package in PACKAGES), ".llm.adapters"]
+FACES = ["", *(f".{package}" for package in PACKAGES), *(f".{name}" for name in LLM_PACKAGES)]
 
 
 @pytest.mark.parametrize("package", FACES)
