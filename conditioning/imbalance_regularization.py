@@ -173,28 +173,28 @@ def stable_penalty_step(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
     return xp.where(largest > 0, 1 / (3 * max(1.0, ratio) * positive), infinite)
 
 
-def paper_ratio(a: int, r: int, *, scale: float = 1.0, power: float = 1.0) -> float:
-    """The ratio scale·(r/a)^power: r/m, m = a, is iLoRA's default, scale and power are its ablations.
+def paper_ratio(a: int, r: int, *, factor: float = 1.0, power: float = 1.0) -> float:
+    """The ratio factor·(r/a)^power: r/m, m = a, is iLoRA's default, factor and power are its ablations.
 
     Args:
         a: rows of A (output features of the layer).
         r: rank, 1 ≤ r ≤ a.
-        scale: c > 0.
-        power: p; 0 with scale 1 is balance.
+        factor: c > 0.
+        power: p; 0 with factor 1 is balance.
 
     Returns:
         The ratio ρ > 0.
 
     Raises:
-        ValueError: on a bad rank, scale or power.
+        ValueError: on a bad rank, factor or power.
     """
     if not 1 <= r <= a:
         raise ValueError(f"rank r = {r} must lie between 1 and a = {a}")
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale = {scale} must be positive and finite")
+    if not 0 < factor < math.inf:
+        raise ValueError(f"factor = {factor} must be positive and finite")
     if not math.isfinite(power):
         raise ValueError(f"power = {power} must be finite")
-    return float(scale * (r / a) ** power)
+    return float(factor * (r / a) ** power)
 
 
 def _check(A: Any, B: Any, ratio: float) -> Any:

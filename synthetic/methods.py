@@ -95,7 +95,7 @@ class Penalty:
             xp = array_namespace(*factors)
             moved: list[Any] = []
             for i, (A, B) in enumerate(_pairs(factors)):
-                ratio = self.factor * paper_ratio(A.shape[-2], A.shape[-1], power=self.power)
+                ratio = paper_ratio(A.shape[-2], A.shape[-1], factor=self.factor, power=self.power)
                 sizes = self.strength * step_sizes
                 explodes = ~(sizes * max(ratio, 1.0) * _largest(xp, A, B) ** 3 < LARGEST_MOVE)
                 sizes = xp.where(explodes, xp.zeros_like(sizes), sizes)

@@ -58,7 +58,7 @@ def regularize_after_step(
         raise ValueError(f"the strength λ of the penalty must be positive and finite, not {strength}")
     if ratio is not None and not 0 < ratio < float("inf"):
         raise ValueError(f"the ratio c must be positive and finite, not {ratio}")
-    paper_ratio(1, 1, scale=scale, power=power)  # checks them before any training
+    paper_ratio(1, 1, factor=scale, power=power)  # checks them before any training
 
     log_ratios: dict[str, Tensor] | None = {} if trained else None
 
@@ -103,7 +103,7 @@ def regularize_pairs(
     for batch in stack_batches(stepped):
         first = [ties[0] for ties in batch]
         A, B = torch.stack([pair.A for pair in first]), torch.stack([pair.B for pair in first])
-        target = paper_ratio(A.shape[-2], A.shape[-1], scale=scale, power=power) if ratio is None else ratio
+        target = paper_ratio(A.shape[-2], A.shape[-1], factor=scale, power=power) if ratio is None else ratio
         lengths = torch.tensor([rates[id(pair.left)] * strength for pair in first], device=A.device)
         if log_ratios is None:
             X, Y = _fixed(A, B, lengths, target)

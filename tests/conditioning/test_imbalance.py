@@ -309,7 +309,7 @@ def test_bad_arrays():
 
 def test_the_ratio_of_the_paper():
     assert paper_ratio(4096, 8) == 8 / 4096
-    assert paper_ratio(16, 4, scale=3.0) == 0.75
+    assert paper_ratio(16, 4, factor=3.0) == 0.75
     assert paper_ratio(16, 4, power=0.5) == 0.5
     assert paper_ratio(16, 4, power=-1) == 4
     assert paper_ratio(16, 4, power=0.0) == 1
@@ -321,9 +321,9 @@ def test_the_ratio_of_the_paper():
     [
         ({"a": 4, "r": 0}, "rank r = 0 must lie between 1 and a = 4"),
         ({"a": 4, "r": 5}, "rank r = 5"),
-        ({"a": 4, "r": 2, "scale": 0.0}, "scale = 0.0 must be positive"),
-        ({"a": 4, "r": 2, "scale": np.inf}, "scale = inf"),
-        ({"a": 4, "r": 2, "scale": np.nan}, "scale = nan"),
+        ({"a": 4, "r": 2, "factor": 0.0}, "factor = 0.0 must be positive"),
+        ({"a": 4, "r": 2, "factor": np.inf}, "factor = inf"),
+        ({"a": 4, "r": 2, "factor": np.nan}, "factor = nan"),
         ({"a": 4, "r": 2, "power": np.nan}, "power = nan"),
         ({"a": 4, "r": 2, "power": np.inf}, "power = inf"),
     ],

@@ -244,7 +244,7 @@ def test_pilora_is_scaled_adamw_and_then_the_penalty_step():
         plain.step()
         before = distance(model, reference)
         for pair in lora_pairs(reference):
-            ratio = paper_ratio(pair.A.shape[0], 4, scale=2, power=0.5)
+            ratio = paper_ratio(pair.A.shape[0], 4, factor=2, power=0.5)
             pair.write(*penalty_step(pair.A, pair.B, step=3 * ADAMW["lr"], ratio=ratio))
         assert distance(model, reference) < 2e-5 < 1e-3 < before
     assert handle.steps == 5  # although the optimizer's hooks fire twice a step
