@@ -25,7 +25,6 @@ NEIGHBOUR = "llm==0.36"
 """The distribution that owns the import name `llm`, and a command of that name."""
 
 slow = pytest.mark.slow
-awaits_the_command = pytest.mark.xfail(strict=True, reason="the command `lorakappa` over all packages is to come")
 
 
 def run(*command, cwd, fails=False, **variables):
@@ -192,7 +191,6 @@ def check_theirs(environment, folder):
 
 
 @slow
-@awaits_the_command
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_beside_the_other_llm_both_work_and_survive_either_being_uninstalled(built, kind, tmp_path):
     folder = tmp_path / "unrelated"
@@ -227,7 +225,6 @@ def test_a_stray_pyproject_in_site_packages_does_not_confuse_the_two(base, tmp_p
 
 
 @slow
-@awaits_the_command
 @pytest.mark.parametrize("links", ["kept", "text"])
 def test_an_editable_install_works_anywhere_and_sees_new_files(links, tmp_path):
     checkout, folder = tmp_path / "checkout", tmp_path / "unrelated"
@@ -284,7 +281,6 @@ def test_the_base_install_verifies_claims_simulates_and_draws(base, tmp_path):
 
 
 @slow
-@awaits_the_command  # workers look for claims under the bare name
 def test_the_base_install_verifies_in_several_processes(base, tmp_path):
     claims = ("invariance", "model1-smoothness")
     table = base.module("conditioning", "verify", "--jobs", "2", *claims, "--trials", "50", cwd=tmp_path)
@@ -300,7 +296,6 @@ def test_what_needs_torch_says_which_extra_brings_it(base, name, tmp_path):
 
 
 @slow
-@awaits_the_command  # a traceback so far
 @pytest.mark.parametrize("arguments", [("audit", "adapter"), ("balance", "adapter", "balanced"), ("finetune",)])
 def test_commands_that_need_torch_say_which_extra_brings_it(base, arguments, tmp_path):
     (tmp_path / "adapter").mkdir()

@@ -12,9 +12,8 @@ from lorakappa.shared.command_line import console
 from lorakappa.shared.options import RESULTS, Jobs, Out, Quiet, Seed, integers, names
 
 if TYPE_CHECKING:
-    from lorakappa.llm.comparison.protocol import Outcome
-
     from lorakappa.llm.comparison.presets import Preset
+    from lorakappa.llm.comparison.protocol import Outcome
 
 PresetName = Annotated[str | None, typer.Option("--preset", help="Settings to start from (`presets` lists them).")]
 Examples = Annotated[str | None, typer.Option(help="TRAIN,VALIDATION,TEST numbers of examples.")]
@@ -76,13 +75,12 @@ def compare(
     """Compare methods, each at its own best learning rate; the same command goes on where it was stopped."""
     from functools import partial
 
-    from lorakappa.llm.comparison.workers import submit_runs
-    from lorakappa.llm.data.sources import load_splits
-
     from lorakappa.figures.drawing import draw_all, names_for
     from lorakappa.llm.comparison import protocol
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.summary import save
+    from lorakappa.llm.comparison.workers import submit_runs
+    from lorakappa.llm.data.sources import load_splits
     from lorakappa.shared.method_names import split_method_names
     from lorakappa.shared.records import ensure_folder
 
@@ -168,11 +166,10 @@ def finetune(
     import shutil
 
     from lorakappa.llm.comparison.finetuning import finetune as train
-    from lorakappa.llm.comparison.settings import Run
-    from lorakappa.llm.data.sources import load_splits
-
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.runs import Task
+    from lorakappa.llm.comparison.settings import Run
+    from lorakappa.llm.data.sources import load_splits
     from lorakappa.shared.records import ensure_folder, write_json
 
     if "LOCAL_RANK" not in os.environ:

@@ -174,7 +174,7 @@ def test_accumulation_in_the_trainer(tmp_path):
 
 
 def test_every_in_the_trainer(tmp_path):
-    callback = RegularizeCallback(strength=5.0, scale=2.0, power=0.5, every=3)
+    callback = RegularizeCallback(strength=5.0, factor=2.0, power=0.5, every=3)
     train(tmp_path, [callback], max_steps=5)
     assert callback.handle.steps == 5
     assert callback.handle.last == 2 * len(PROJECTIONS) + 1

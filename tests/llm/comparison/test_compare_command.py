@@ -26,7 +26,7 @@ def small(tmp_path_factory):
     (folder / "sums.jsonl").write_text("\n".join(lines))
     return [
         "--preset", "tiny", "--model", str(folder / "model"), "--data", str(folder / "sums.jsonl"),
-        "--examples", "40,10,10", "--budget", "4", "--batch-size", "4", "--generate", "4",
+        "--examples", "40,10,10", "--steps", "4", "--batch-size", "4", "--generate", "4",
     ]  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_compare(small, tmp_path, monkeypatch, capsys):
 
 
 def test_compare_with_penalties_scales_and_adapters(small, tmp_path, monkeypatch, capsys):
-    options = ["--ranks", "2", "--learning-rates", "1e-2", "--seeds", "1", "--scales", "1,2", "--lambdas", "0.1,1"]
+    options = ["--ranks", "2", "--learning-rates", "1e-2", "--seeds", "1", "--scalings", "1,2", "--lambdas", "0.1,1"]
     options += ["--methods", "lora,ilora", "--evaluations", "1", "--jobs", "1", "--save-adapters", "--quiet"]
     code, _, _ = call(monkeypatch, capsys, "compare", *small, *options, "--out", tmp_path)
     assert code == 0
@@ -69,8 +69,8 @@ def test_compare_with_penalties_scales_and_adapters(small, tmp_path, monkeypatch
 
 def test_finetune_writes_an_adapter_that_audit_reads(small, tmp_path, monkeypatch, capsys):
     adapter = tmp_path / "made" / "adapter"
-    options = [*small, "--rank", "3", "--learning-rate", "1e-2", "--budget", "6", "--checkpoint-every", "2"]
-    code, out, err = call(monkeypatch, capsys, "finetune", "balora", *options, "--adapter", adapter)
+    options = [*small, "--rank", "3", "--learning-rate", "1e-2", "--steps", "6", "--checkpoint-every", "2"]
+    code, out, err = call(monkeypatch, capsys, "finetune", "balora", *options, "--out", adapter)
     assert (code, "error" in err) == (0, False)
     assert "validation loss" in out
     assert "nats per answer token" in out
@@ -88,13 +88,13 @@ def test_finetune_writes_an_adapter_that_audit_reads(small, tmp_path, monkeypatc
 
 
 def test_a_short_fine_tune_needs_no_other_option(small, tmp_path, monkeypatch, capsys):
-    code, _, err = call(monkeypatch, capsys, "finetune", *small, "--budget", "2", "--adapter", tmp_path / "adapter")
+    code, _, err = call(monkeypatch, capsys, "finetune", *small, "--steps", "2", "--out", tmp_path / "adapter")
     assert (code, "error" in err) == (0, False)
 
 
 def test_a_fine_tune_that_diverges_says_so(small, tmp_path, monkeypatch, capsys):
-    options = [*small, "--budget", "6", "--learning-rate", "1e25"]
-    code, _, err = call(monkeypatch, capsys, "finetune", "lora", *options, "--adapter", tmp_path / "adapter")
+    options = [*small, "--steps", "6", "--learning-rate", "1e25"]
+    code, _, err = call(monkeypatch, capsys, "finetune", "lora", *options, "--out", tmp_path / "adapter")
     assert code == 2
     (line,) = [line for line in err.splitlines() if "error" in line]
     assert line.startswith("error: the training diverged: ")
@@ -109,15 +109,15 @@ def test_a_fine_tune_that_diverges_says_so(small, tmp_path, monkeypatch, capsys)
         (["compare", "--methods", "lora,ilora:x=1"], "ilora has no option 'x'"),
         (["compare", "--preset", "huge"], "unknown preset 'huge'"),
         (["compare", "--model", "tiny", "--modules", "no__such"], "no__such"),
-        (["compare", "--model", "tiny", "--scales", "-1"], "scalings must be positive and finite"),
-        (["compare", "--model", "tiny", "--scales", "big"], "'big' is no grid"),
+        (["compare", "--model", "tiny", "--scalings", "-1"], "scalings must be positive and finite"),
+        (["compare", "--model", "tiny", "--scalings", "big"], "'big' is no grid"),
         (["compare", "--model", "tiny", "--learning-rates", "1:2"], "'1:2' is no grid"),
         (["compare", "--model", "tiny", "--ranks", "2,x"], "'2,x' must be whole numbers separated by commas"),
         (["compare", "--model", "tiny", "--ranks", "0"], "ranks must be at least 1"),
         (["compare", "--model", "tiny", "--examples", "3,4"], "--examples wants three numbers"),
         (["compare", "--model", "tiny", "--columns", "a"], "--columns wants two names"),
         (["compare", "--model", "tiny", "--schedule", "step"], "unknown schedule 'step'"),
-        (["compare", "--model", "tiny", "--budget", "0"], "must be at least 1"),
+        (["compare", "--model", "tiny", "--steps", "0"], "must be at least 1"),
         (["compare", "--model", "tiny", "--data", "/nowhere/data.jsonl"], "/nowhere/data.jsonl does not exist"),
         (
             ["compare", "--model", "tiny", "--cluster", "slurm", "--cluster-options", "x", "--examples", "4,2,2"],
@@ -138,7 +138,7 @@ def test_errors_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
 
 
 def test_a_missing_model_stops_a_comparison_at_once(small, tmp_path, monkeypatch, capsys):
-    options = [*small, "--model", str(tmp_path / "nowhere"), "--budget", "6", "--jobs", "1", "--out", tmp_path / "out"]
+    options = [*small, "--model", str(tmp_path / "nowhere"), "--steps", "6", "--jobs", "1", "--out", tmp_path / "out"]
     code, _, err = call(monkeypatch, capsys, "compare", *options)
     assert code == 2
     (line,) = [line for line in err.splitlines() if "error" in line.lower()]
