@@ -74,8 +74,8 @@ class RegularizeCallback(StepCallback):
 
     Args:
         strength: λ of the penalty (`llm.adapters.regularizing`).
-        ratio: c of the penalty ‖BBᵀ − cAᵀA‖²; None means scale·(r/a)^power, layer by layer.
-        scale: of the paper's ratio.
+        ratio: c of the penalty ‖BBᵀ − cAᵀA‖²; None means factor·(r/a)^power, layer by layer.
+        factor: of the paper's ratio.
         power: of the paper's ratio.
         trained: whether each layer's ratio is trained, from that value on.
         every: number of optimizer steps between two of these.
@@ -87,7 +87,7 @@ class RegularizeCallback(StepCallback):
         *,
         strength: float = 1.0,
         ratio: float | None = None,
-        scale: float = 1.0,
+        factor: float = 1.0,
         power: float = 1.0,
         trained: bool = False,
         every: int = 1,
@@ -98,7 +98,7 @@ class RegularizeCallback(StepCallback):
                 regularize_after_step,
                 strength=strength,
                 ratio=ratio,
-                scale=scale,
+                factor=factor,
                 power=power,
                 trained=trained,
                 every=every,

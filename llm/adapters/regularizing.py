@@ -23,7 +23,7 @@ def regularize_after_step(
     *,
     strength: float = 1.0,
     ratio: float | None = None,
-    scale: float = 1.0,
+    factor: float = 1.0,
     power: float = 1.0,
     trained: bool = False,
     every: int = 1,
@@ -37,8 +37,8 @@ def regularize_after_step(
         optimizer: a torch optimizer, or accelerate's wrapper of one.
         model: the PEFT model it trains.
         strength: λ > 0.
-        ratio: c, the same for all layers (1 is the classical balancing penalty); None means scale·(r/a)^power.
-        scale: of the paper's ratio.
+        ratio: c, the same for all layers (1 is the classical balancing penalty); None means factor·(r/a)^power.
+        factor: of the paper's ratio.
         power: of the paper's ratio.
         trained: whether each layer's ratio is trained, from that value on (`trained_penalty_step`); a resumed
             training starts from that value again.
@@ -51,20 +51,20 @@ def regularize_after_step(
     Raises:
         TypeError: if there is no torch optimizer in `optimizer`.
         CannotBalanceError: for layers that `lora_pairs` refuses.
-        ValueError: if λ, c, the scale or the power is out of range, on `every` < 1, or no LoRA layer that trains.
+        ValueError: if λ, c, the factor or the power is out of range, on `every` < 1, or no LoRA layer that trains.
             While training: NonFiniteError if the penalty step explodes.
     """
     if not 0 < strength < float("inf"):
         raise ValueError(f"the strength λ of the penalty must be positive and finite, not {strength}")
     if ratio is not None and not 0 < ratio < float("inf"):
         raise ValueError(f"the ratio c must be positive and finite, not {ratio}")
-    paper_ratio(1, 1, scale=scale, power=power)  # checks them before any training
+    paper_ratio(1, 1, scale=factor, power=power)  # checks them before any training
 
     log_ratios: dict[str, Tensor] | None = {} if trained else None
 
     def regularize(pairs: list[LoraPair], optimizer: torch.optim.Optimizer) -> int:
         return regularize_pairs(
-            pairs, optimizer, strength=strength, ratio=ratio, scale=scale, power=power, log_ratios=log_ratios
+            pairs, optimizer, strength=strength, ratio=ratio, factor=factor, power=power, log_ratios=log_ratios
         )
 
     return map_after_step(optimizer, model, regularize, every=every, adapter=adapter)
@@ -77,7 +77,7 @@ def regularize_pairs(
     *,
     strength: float,
     ratio: float | None = None,
-    scale: float = 1.0,
+    factor: float = 1.0,
     power: float = 1.0,
     log_ratios: dict[str, Tensor] | None = None,
 ) -> int:
@@ -87,8 +87,8 @@ def regularize_pairs(
         pairs: as found by `lora_pairs`.
         optimizer: whose learning rate of A's group is η.
         strength: λ.
-        ratio: c, or None for scale·(r/a)^power.
-        scale: of the paper's ratio.
+        ratio: c, or None for factor·(r/a)^power.
+        factor: of the paper's ratio.
         power: of the paper's ratio.
         log_ratios: log c by name of a pair, to train it; empty at first. None leaves c as it is.
 
@@ -103,7 +103,7 @@ def regularize_pairs(
     for batch in stack_batches(stepped):
         first = [ties[0] for ties in batch]
         A, B = torch.stack([pair.A for pair in first]), torch.stack([pair.B for pair in first])
-        target = paper_ratio(A.shape[-2], A.shape[-1], scale=scale, power=power) if ratio is None else ratio
+        target = paper_ratio(A.shape[-2], A.shape[-1], scale=factor, power=power) if ratio is None else ratio
         lengths = torch.tensor([rates[id(pair.left)] * strength for pair in first], device=A.device)
         if log_ratios is None:
             X, Y = _fixed(A, B, lengths, target)

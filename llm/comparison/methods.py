@@ -65,7 +65,7 @@ def _balance(options: Options, every: int, *, gauge: Gauge = "hyperbalanced") ->
 def _regularize(options: Options, every: int) -> StepCallback:
     return RegularizeCallback(
         strength=options["lambda"],
-        scale=options["scale"],
+        factor=options["scale"],
         power=options["power"],
         trained=options["ratio"] == "trained",
         every=every,
