@@ -36,10 +36,10 @@ def by_hand(A, B, length, ratio):
     [
         ({}, 1.0, lambda r, a: r / a),
         ({"strength": 5.0}, 5.0, lambda r, a: r / a),
-        ({"strength": 0.5, "scale": 3.0}, 0.5, lambda r, a: 3 * r / a),
+        ({"strength": 0.5, "factor": 3.0}, 0.5, lambda r, a: 3 * r / a),
         ({"strength": 0.5, "power": 0.5}, 0.5, lambda r, a: (r / a) ** 0.5),
-        ({"scale": 2.0, "power": -1.0}, 1.0, lambda r, a: 2 * a / r),
-        ({"ratio": 1.0, "scale": 7.0}, 1.0, lambda r, a: 1.0),
+        ({"factor": 2.0, "power": -1.0}, 1.0, lambda r, a: 2 * a / r),
+        ({"ratio": 1.0, "factor": 7.0}, 1.0, lambda r, a: 1.0),
         ({"ratio": 0.3}, 1.0, lambda r, a: 0.3),
     ],
 )
@@ -145,7 +145,7 @@ def test_an_explosion_is_one_clear_line():
         ),
         ({"strength": float("nan")}, "the strength λ of the penalty must be positive and finite, not nan"),
         *(({"ratio": x}, "the ratio c must be positive and finite") for x in (0.0, -1.0, float("inf"), float("nan"))),
-        ({"scale": 0.0}, "factor = 0.0 must be positive and finite"),
+        ({"factor": 0.0}, "scale = 0.0 must be positive and finite"),
         ({"power": float("inf")}, "power = inf must be finite"),
         ({"every": 0}, "every must be at least 1, not 0"),
         ({"adapter": "other"}, "no adapter named 'other'"),

@@ -259,7 +259,7 @@ def test_options_reach_the_maps():
         assert parse_method(f"{name}@3").callback().attach.keywords["every"] == 3
     attach = parse_method("ilora:lambda=2,factor=3,power=0.5@4").callback().attach
     assert attach.keywords == {
-        "strength": 2.0, "ratio": None, "scale": 3.0, "power": 0.5, "trained": False, "every": 4, "adapter": None
+        "strength": 2.0, "ratio": None, "factor": 3.0, "power": 0.5, "trained": False, "every": 4, "adapter": None
     }  # fmt: skip
     attach = parse_method("ilora-balanced:lambda=2@4").callback().attach
     assert {key: attach.keywords[key] for key in ("strength", "ratio", "every")} == {
