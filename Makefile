@@ -25,9 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 verify: $(READY)
-	$(BIN)/python -m conditioning verify --json results/conditioning.json
-	$(BIN)/python -m synthetic verify --json results/synthetic.json
-	$(BIN)/python -m llm verify --json results/llm.json
+	$(BIN)/lorakappa verify --json results/verdicts.json
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
@@ -50,12 +48,12 @@ bench: $(READY)
 
 figures: $(READY)
 	for experiment in manifold kappa-histogram rates convergence phase settle duel ratios; do \
-		$(BIN)/python -m synthetic $$experiment --out results || exit 1; done
-	$(BIN)/python -m llm compare --model tiny --out results
-	$(BIN)/python -m llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --adapter results/adapter
-	$(BIN)/python -m llm curvature results/adapter --layers 2.self_attn.k_proj,2.self_attn.v_proj --out results
-	$(BIN)/python -m llm audit results/adapter --json results/audit.json
-	$(BIN)/python -m figures all --from results --to figures/gallery --format png
+		$(BIN)/lorakappa synthetic $$experiment --out results || exit 1; done
+	$(BIN)/lorakappa llm compare --model tiny --out results
+	$(BIN)/lorakappa llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --out results/adapter
+	$(BIN)/lorakappa llm curvature results/adapter --layers 2.self_attn.k_proj,2.self_attn.v_proj --out results
+	$(BIN)/lorakappa llm audit results/adapter --json results/audit.json
+	$(BIN)/lorakappa figures all --from results --out figures/gallery --format png
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

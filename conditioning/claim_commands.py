@@ -77,7 +77,7 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
             for name, entries in grouped.items():
                 listed = {entry.claim.id for entry in entries}
                 rows = [verdict for verdict in verdicts if verdict.claim.id in listed]
-                console.print(report.verdict_table(rows, title=f"\n{name}" if len(grouped) > 1 else None))
+                console.print(report.verdict_table(rows, title=f"\n{name}\n" if len(grouped) > 1 else None))
             console.print(_closing(verdicts))
         return int(not all(verdict.as_recorded for verdict in verdicts))
 
@@ -129,20 +129,19 @@ def _installed(chosen: "Sequence[Known]", *, needed: bool) -> "list[Known]":
         needed: whether they were asked for by name.
 
     Raises:
-        ValueError: if one that is needed, or all, want an extra that is not installed.
+        ValueError: if one that is needed wants an extra that is not installed.
     """
     from lorakappa.shared.extras import install_hint
 
-    kept: list[Known] = []
+    skipped = []
     for name, entries in _by_package(chosen).items():
         hint = install_hint(PACKAGES[name].extra)
-        if hint is None:
-            kept += entries
-        elif needed:
+        if hint is not None and needed:
             raise ValueError(f"the claims of {name} need {hint}")
-        else:
+        if hint is not None:
             errors.print(f"{len(entries)} claims of {name} are not examined: they need {hint}", markup=False)
-    return kept
+            skipped.append(name)
+    return [entry for entry in chosen if entry.package not in skipped]
 
 
 def _closing(verdicts: "list[Verdict]") -> str:

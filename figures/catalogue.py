@@ -42,12 +42,6 @@ class Kind:
         """The files it is drawn from."""
         return files(self.data, folder, self.arrays)
 
-    def load(self, folder: Path) -> "Saved":
-        """Reads them: see `figures.saved.load`."""
-        from lorakappa.figures.saved import load
-
-        return load(self.data, folder, self.arrays)
-
 
 COMPARE = ("llm-compare", "llm", "compare --out {folder}")
 

@@ -56,7 +56,7 @@ def draw_all(
     contents: dict[Path, bytes] = {}
     for name in names:
         kind = FIGURES[name]
-        for suffix, content in render(kind.plot, kind.load(source), formats).items():
+        for suffix, content in render(kind.plot, load(kind.data, source, kind.arrays), formats).items():
             contents[target / f"{name}.{suffix}"] = content
     for path in contents:
         ensure_writable(path)

@@ -35,7 +35,7 @@ def test_claims_of_several_packages_in_one_call(monkeypatch, capsys, tmp_path):
     entries = json.loads(file.read_text())
     assert [entry["id"] for entry in entries] == ids
     assert [entry["package"] for entry in entries] == ["synthetic", "conditioning", "synthetic"]
-    lines = out.splitlines()
+    lines = [line.strip() for line in out.splitlines()]
     assert lines.index("synthetic") < lines.index("conditioning")
 
 

@@ -135,7 +135,7 @@ def test_every_figure_is_on_its_page_with_its_file_and_command():
     assert shown.keys() == FIGURES.keys()
     for name, kind in FIGURES.items():
         command = kind.command.format(data=kind.data, folder="").split()[0]
-        assert shown[name] == (f"{kind.plot.__module__.split('.')[-1]}.py", kind.room, command)
+        assert shown[name] == (f"{kind.drawn_by.partition(':')[0]}.py", kind.package, command)
 
 
 PYTHON = [block for block in BLOCKS if block.language == "python"]

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lorakappa.figures import FIGURES, FORMATS, draw, names_for
-from lorakappa.figures.saved import Saved
+from lorakappa.figures.saved import Saved, load
 from tests.figures.samples import audit, convergence, llm_compare, save, settle
 
 ROOT = Path(__file__).parents[2]
@@ -52,10 +52,10 @@ def test_another_process_on_another_day_with_other_settings_writes_the_same_byte
         "manifold",
         "--from",
         str(data),
-        "--to",
+        "--out",
         str(tmp_path / "there"),
     ]
-    command += ["--from", str(data), "--to", str(tmp_path / "there"), "--format", "png,svg,pdf"]
+    command += ["--from", str(data), "--out", str(tmp_path / "there"), "--format", "png,svg,pdf"]
     subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True)
     for path in here:
         assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes(), path.name
@@ -63,7 +63,8 @@ def test_another_process_on_another_day_with_other_settings_writes_the_same_byte
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_clipped_by_the_page(name, data, styled):
-    figure = FIGURES[name].plot(FIGURES[name].load(data))
+    kind = FIGURES[name]
+    figure = kind.plot(load(kind.data, data, kind.arrays))
     FigureCanvasAgg(figure).draw()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert width in (3.4, 7.0)

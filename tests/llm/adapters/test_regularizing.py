@@ -145,7 +145,7 @@ def test_an_explosion_is_one_clear_line():
         ),
         ({"strength": float("nan")}, "the strength λ of the penalty must be positive and finite, not nan"),
         *(({"ratio": x}, "the ratio c must be positive and finite") for x in (0.0, -1.0, float("inf"), float("nan"))),
-        ({"factor": 0.0}, "scale = 0.0 must be positive and finite"),
+        ({"factor": 0.0}, "factor = 0.0 must be positive and finite"),
         ({"power": float("inf")}, "power = inf must be finite"),
         ({"every": 0}, "every must be at least 1, not 0"),
         ({"adapter": "other"}, "no adapter named 'other'"),

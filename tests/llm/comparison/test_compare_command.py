@@ -112,7 +112,7 @@ def test_a_fine_tune_that_diverges_says_so(small, tmp_path, monkeypatch, capsys)
         (["compare", "--model", "tiny", "--scalings", "-1"], "scalings must be positive and finite"),
         (["compare", "--model", "tiny", "--scalings", "big"], "'big' is no grid"),
         (["compare", "--model", "tiny", "--learning-rates", "1:2"], "'1:2' is no grid"),
-        (["compare", "--model", "tiny", "--ranks", "2,x"], "'2,x' must be whole numbers separated by commas"),
+        (["compare", "--model", "tiny", "--ranks", "2,x"], "--ranks must be comma-separated whole numbers, not '2,x'"),
         (["compare", "--model", "tiny", "--ranks", "0"], "ranks must be at least 1"),
         (["compare", "--model", "tiny", "--examples", "3,4"], "--examples wants three numbers"),
         (["compare", "--model", "tiny", "--columns", "a"], "--columns wants two names"),

@@ -159,7 +159,7 @@ def test_a_killed_sweep_leaves_no_process_and_goes_on(small_model, tmp_path):
     command = [
         sys.executable, "-m", "llm", "compare", "--model", small_model, "--preset", "tiny",
         "--data", str(tmp_path / "data.jsonl"), "--examples", "40,10,10", "--methods", "lora,balora", "--ranks", "1,2",
-        "--learning-rates", "1e-3,1e-2", "--seeds", "3", "--extensions", "0", "--budget", "6", "--evaluations", "2",
+        "--learning-rates", "1e-3,1e-2", "--seeds", "3", "--extensions", "0", "--steps", "6", "--evaluations", "2",
         "--batch-size", "4", "--generate", "0", "--jobs", "2", "--out", str(tmp_path / "out"), "--quiet",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
