@@ -1,4 +1,4 @@
-"""Hypothesis strategies shared by all rooms: pairs with prescribed singular values, gaps and gauges."""
+"""Hypothesis strategies shared by all packages: pairs with prescribed singular values, gaps and gauges."""
 
 from dataclasses import dataclass
 

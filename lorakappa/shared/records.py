@@ -1,6 +1,6 @@
 """Results on disk: data with its provenance, written whole or not at all.
 
-Every room saves through this file, so that each result says by which command, seed and versions it came
+Every package saves through this file, so that each result says by which command, seed and versions it came
 about, and an interrupted run never leaves half a file.
 """
 
