@@ -10,13 +10,14 @@ WORKERS ?= 2
 .PHONY: help verify test test-slow lint format bench figures clean
 
 help:
-	@echo "make verify   examine every claim and print the verdicts"
-	@echo "make test     lint, types and tests"
-	@echo "make lint     ruff and mypy only"
-	@echo "make format   let ruff rewrite the code"
-	@echo "make bench    speed, as ratios against a named peer"
-	@echo "make figures  draw the figures of the README"
-	@echo "make clean    remove the environment and caches"
+	@echo "make verify     examine every claim and print the verdicts"
+	@echo "make test       lint, types and tests"
+	@echo "make test-slow  what takes longer: built and installed beside others, killed sweeps"
+	@echo "make lint       ruff and mypy only"
+	@echo "make format     let ruff rewrite the code"
+	@echo "make bench      speed, as ratios against a named peer"
+	@echo "make figures    draw the figures of the README"
+	@echo "make clean      remove the environment and caches"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
