@@ -27,12 +27,11 @@ def curvature(
     quiet: Quiet = False,
 ) -> None:
     """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
-    from lorakappa.llm.curvature.loading import load_adapted, validation_batch
-    from lorakappa.llm.data.sources import MATHEMATICS, load_splits
-
     from lorakappa.figures.drawing import draw_all, names_for
     from lorakappa.llm.curvature import spectra
+    from lorakappa.llm.curvature.loading import load_adapted, validation_batch
     from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
+    from lorakappa.llm.data.sources import MATHEMATICS, load_splits
     from lorakappa.shared.records import ensure_folder, provenance, write_json
 
     ensure_folder(out)
