@@ -16,7 +16,7 @@ help:
 	@echo "make lint       ruff and mypy only"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make bench      speed, as ratios against a named peer"
-	@echo "make figures    draw the figures of the README"
+	@echo "make figures    run every experiment and draw the gallery"
 	@echo "make clean      remove the environment and caches"
 
 $(READY): pyproject.toml constraints.txt

@@ -152,14 +152,14 @@ def test_the_face_costs_nothing():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_folder_run_under_its_bare_name_is_the_package_itself(package, tmp_path):
     code = f"""
-import collections, runpy, sys
+import collections, os, runpy, sys
 sys.argv = ["{package}", "--help"]
 try:
     runpy.run_module("{package}", run_name="__main__", alter_sys=True)
 except SystemExit as stop:
     assert not stop.code, stop
 modules = {{id(module): module for name, module in sys.modules.items() if name != "__main__"}}.values()
-files = collections.Counter(getattr(module, "__file__", None) or "" for module in modules)
+files = collections.Counter(os.path.realpath(module.__file__) for module in modules if getattr(module, "__file__", None))
 print([file for file, count in files.items() if count > 1 and file.startswith("{ROOT}") and "/.venv/" not in file])
 print(sys.modules["{package}"].__name__)"""
     assert python("-c", code).splitlines()[-2:] == ["[]", f"lorakappa.{package}"]

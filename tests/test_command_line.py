@@ -96,10 +96,10 @@ def test_an_old_spelling_is_answered_with_the_new_one(command, old, new, monkeyp
 @pytest.mark.parametrize(("command", "option"), ARGUMENTS.items())
 def test_a_folder_that_was_an_argument_is_an_option_now(command, option, monkeypatch, capsys):
     words = ["one", "two"] if command == "balance" else ["one"]
-    code, *_ = call(monkeypatch, capsys, "llm", command, *words, option, "out")
-    assert code == 2
-    code, *_ = call(monkeypatch, capsys, "llm", command, *words)
-    assert code == 2
+    for more in ([option, "out"], []):
+        code, _, err = call(monkeypatch, capsys, "llm", command, *words, *more)
+        assert code == 2
+        assert err.endswith(f"; the folder to write is named with {option} now\n")
 
 
 @pytest.mark.parametrize(

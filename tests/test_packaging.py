@@ -296,7 +296,9 @@ def test_what_needs_torch_says_which_extra_brings_it(base, name, tmp_path):
 
 
 @slow
-@pytest.mark.parametrize("arguments", [("audit", "adapter"), ("balance", "adapter", "balanced"), ("finetune",)])
+@pytest.mark.parametrize(
+    "arguments", [("audit", "adapter"), ("balance", "adapter", "--out", "balanced"), ("finetune",)]
+)
 def test_commands_that_need_torch_say_which_extra_brings_it(base, arguments, tmp_path):
     (tmp_path / "adapter").mkdir()
     error = base.module("llm", *arguments, cwd=tmp_path, fails=True)

@@ -30,7 +30,9 @@ def now_called(error: Any) -> str:
     command = getattr(getattr(getattr(error, "ctx", None), "command", None), "name", None) or ""
     option = getattr(error, "option_name", None)
     if option is None:
-        extra = "unexpected extra argument" in str(error) and command in ARGUMENTS
-        return f"; name the folder to write with {ARGUMENTS[command]}" if extra else ""
+        formerly = ARGUMENTS.get(command)
+        text = error.format_message() if hasattr(error, "format_message") else str(error)
+        concerned = formerly and (formerly in text or "unexpected extra argument" in text)
+        return f"; the folder to write is named with {formerly} now" if concerned else ""
     renamed = OPTIONS.get(option, {}).get(command)
     return f"; {option} is called {renamed} now" if renamed else ""
