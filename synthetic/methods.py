@@ -188,7 +188,7 @@ def _penalized(options: Options) -> Parts:
             strength=options["lambda"],
             factor=options.get("factor", 1.0),
             power=options.get("power", 0.0),
-            trained=options.get("ratio") == "trained",
+            trained=options.get("trained") == "yes",
         )
     }
 

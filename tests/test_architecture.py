@@ -159,7 +159,8 @@ try:
 except SystemExit as stop:
     assert not stop.code, stop
 modules = {{id(module): module for name, module in sys.modules.items() if name != "__main__"}}.values()
-files = collections.Counter(os.path.realpath(module.__file__) for module in modules if getattr(module, "__file__", None))
+paths = [os.path.realpath(module.__file__) for module in modules if getattr(module, "__file__", None)]
+files = collections.Counter(paths)
 print([file for file, count in files.items() if count > 1 and file.startswith("{ROOT}") and "/.venv/" not in file])
 print(sys.modules["{package}"].__name__)"""
     assert python("-c", code).splitlines()[-2:] == ["[]", f"lorakappa.{package}"]

@@ -61,7 +61,7 @@ def _regularize(options: Options, every: int) -> StepCallback:
         strength=options["lambda"],
         factor=options["factor"],
         power=options["power"],
-        trained=options["ratio"] == "trained",
+        trained=options["trained"] == "yes",
         every=every,
     )
 

@@ -50,7 +50,7 @@ PENALTY: Final = {
     **STRENGTH,
     "factor": Option(1.0, "multiple of the ratio: c = factor·(r/m)^power, m rows of A", formerly="scale"),
     "power": Option(1.0, "exponent of the ratio; with 0 and factor 1 it is that of balance", low=-inf),
-    "ratio": Option("fixed", "whether c stays as it is or is trained from there", words=("fixed", "trained")),
+    "trained": Option("no", "whether the ratio c is trained from there on", words=("no", "yes"), formerly="ratio"),
 }
 DAMPING: Final = {
     "damping": Option(

@@ -75,7 +75,7 @@ def test_descriptions():
                 assert option.read(str(option.default)) == option.default, key
                 assert option.summary
                 assert option.range
-    assert VOCABULARY["pilora"].show_options("llm") == "lambda=1, factor=1, power=1, ratio=fixed, damping=0.01"
+    assert VOCABULARY["pilora"].show_options("llm") == "lambda=1, factor=1, power=1, trained=no, damping=0.01"
     assert VOCABULARY["lora"].show_options("llm") == ""
 
 
@@ -126,7 +126,7 @@ def test_strengths_fill_an_open_lambda_only(package):
     (small,) = at_strengths("ilora:factor=2@5", (1e-3,), package)
     assert small == "ilora:factor=2,lambda=0.001@5"
     chosen = parse_method_name(small, package)
-    assert chosen.options == {"lambda": 1e-3, "factor": 2.0, "power": 1.0, "ratio": "fixed"}
+    assert chosen.options == {"lambda": 1e-3, "factor": 2.0, "power": 1.0, "trained": "no"}
     assert chosen.every == 5
 
 

@@ -40,7 +40,7 @@ def one_step(name, A, B, Z, gamma):
         "ilora:lambda=0.5,factor=2,power=0.5": (2 * (2 / 6) ** 0.5, 0.5),
         "ilora-balanced:lambda=0.2": (1.0, 0.2),
         "pilora:damping=0.3,lambda=0.7": (2 / 6, 0.7),
-        "ilora:ratio=trained,factor=3": (1.0, 1.0),
+        "ilora:trained=yes,factor=3": (1.0, 1.0),
     }.get(name, (None, None))
     if ratio is not None:
         return penalized(A, B, gamma * strength, ratio)
@@ -54,7 +54,7 @@ def one_step(name, A, B, Z, gamma):
         "balora",
         "ilora",
         "ilora:lambda=0.5,factor=2,power=0.5",
-        "ilora:ratio=trained,factor=3",
+        "ilora:trained=yes,factor=3",
         "ilora-balanced:lambda=0.2",
         "scaled-gd",
         "scaled-gd:damping=0.3",
@@ -108,7 +108,7 @@ def test_adam_is_fed_with_the_scaled_gradient():
 
 def test_a_trained_ratio_descends_on_the_penalty_in_log_c():
     problems = make_problems(SMALL)
-    name, gamma, strength = "ilora:lambda=0.4,ratio=trained", 0.02, 0.4
+    name, gamma, strength = "ilora:lambda=0.4,trained=yes", 0.02, 0.4
     run = simulate(problems.loss, problems.start, method=name, step_sizes=[gamma], steps=4)
     for i, Z in enumerate(problems.Z):
         A, B = (x[i] for x in problems.start)
@@ -131,7 +131,7 @@ def test_a_trained_ratio_descends_on_the_penalty_in_log_c():
 
 def test_a_method_can_be_run_twice_with_a_fresh_state():
     problems = make_problems(SMALL)
-    method = parse_method("ilora:ratio=trained")
+    method = parse_method("ilora:trained=yes")
     first, second = (simulate(problems.loss, problems.start, method=method, step_sizes=GAMMAS, steps=6) for _ in "ab")
     np.testing.assert_array_equal(first.excess, second.excess)
 
@@ -177,7 +177,7 @@ def test_torch_equals_numpy_and_batches_do_not_mix(name, optimizer):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", ["ilora:lambda=1e6", "ilora:lambda=1e300", "pilora:lambda=1e6", "ilora:ratio=trained"])
+@pytest.mark.parametrize("name", ["ilora:lambda=1e6", "ilora:lambda=1e300", "pilora:lambda=1e6", "ilora:trained=yes"])
 def test_an_exploding_penalty_is_divergence(name):
     problems = make_problems(SMALL)
     run = simulate(problems.loss, problems.start, method=name, step_sizes=[1e-9, 1.0, 1e60], steps=40)
@@ -185,7 +185,7 @@ def test_an_exploding_penalty_is_divergence(name):
     assert not np.isnan(run.excess).any()
     assert not np.isnan(run.imbalance).any()
     assert all(np.isfinite(x).all() for x in run.factors)
-    if name == "ilora:ratio=trained":
+    if name == "ilora:trained=yes":
         assert (run.diverged_at[0] == -1).all()
 
 
@@ -218,14 +218,14 @@ def test_projection_is_idle_under_scaled_gd_without_damping():
 def test_names_carry_options_and_periods():
     method = parse_method("ilora:lambda=0.1, factor=2@5")
     assert (method.name, method.every, method.faster) == ("ilora:lambda=0.1, factor=2@5", 5, 1.0)
-    assert method.options == {"lambda": 0.1, "factor": 2.0, "power": 1.0, "ratio": "fixed"}
+    assert method.options == {"lambda": 0.1, "factor": 2.0, "power": 1.0, "trained": "no"}
     assert parse_method("ilora").options["lambda"] == 1.0
     assert parse_method("scaled-gd:damping=0").options == {"damping": 0.0}
     assert parse_method("pilora").options == {
         "lambda": 1.0,
         "factor": 1.0,
         "power": 1.0,
-        "ratio": "fixed",
+        "trained": "no",
         "damping": 1e-6,
     }
     assert parse_method("ilora:power=-1.5").options["power"] == -1.5

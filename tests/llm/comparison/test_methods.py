@@ -31,13 +31,13 @@ FOREIGN = pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWa
         ("balora@10", "balora", {"moments": "keep"}, 10),
         ("balora:moments=reset@2", "balora", {"moments": "reset"}, 2),
         ("lora-plus:lr-ratio=4", "lora-plus", {"lr-ratio": 4.0}, 1),
-        ("ilora", "ilora", {"lambda": 1.0, "factor": 1.0, "power": 1.0, "ratio": "fixed"}, 1),
-        ("ilora:lambda=1e-3,power=-0.5", "ilora", {"lambda": 1e-3, "factor": 1.0, "power": -0.5, "ratio": "fixed"}, 1),
-        ("ilora:power=0", "ilora", {"lambda": 1.0, "factor": 1.0, "power": 0.0, "ratio": "fixed"}, 1),
+        ("ilora", "ilora", {"lambda": 1.0, "factor": 1.0, "power": 1.0, "trained": "no"}, 1),
+        ("ilora:lambda=1e-3,power=-0.5", "ilora", {"lambda": 1e-3, "factor": 1.0, "power": -0.5, "trained": "no"}, 1),
+        ("ilora:power=0", "ilora", {"lambda": 1.0, "factor": 1.0, "power": 0.0, "trained": "no"}, 1),
         (
             "pilora:factor=2",
             "pilora",
-            {"lambda": 1.0, "factor": 2.0, "power": 1.0, "ratio": "fixed", "damping": 0.01},
+            {"lambda": 1.0, "factor": 2.0, "power": 1.0, "trained": "no", "damping": 0.01},
             1,
         ),
         ("scaled-gd", "scaled-gd", {"damping": 0.01}, 1),
@@ -265,6 +265,6 @@ def test_options_reach_the_maps():
     assert {key: attach.keywords[key] for key in ("strength", "ratio", "every")} == {
         "strength": 2.0, "ratio": 1.0, "every": 4
     }  # fmt: skip
-    assert parse_method("pilora:ratio=trained").callback().attach.keywords["trained"] is True
+    assert parse_method("pilora:trained=yes").callback().attach.keywords["trained"] is True
     assert parse_method("lora").callback() is None
     assert parse_method("lora").optimizer(with_lora(), **ADAMW) is None
