@@ -63,7 +63,7 @@ def test_names(name, base, options, every):
         ("lora@2", "'lora@2': lora does nothing after a step that @2 could make rarer"),
         ("scaled-gd@3", "scaled-gd does nothing after a step that @3 could make rarer"),
         ("lora:lambda=1", "lora has no option 'lambda'; it has none"),
-        ("ilora:lamda=1", "ilora has no option 'lamda'; choose from lambda, factor, power, ratio"),
+        ("ilora:lamda=1", "ilora has no option 'lamda'; choose from lambda, factor, power, trained"),
         ("ilora:lambda=much", "lambda must be a number, not 'much'"),
         ("ilora:lambda", "'lambda' is not KEY=VALUE"),
         ("ilora:lambda=0", "lambda must be finite and > 0, but is 0"),
@@ -75,7 +75,7 @@ def test_names(name, base, options, every):
         ("ilora:power=inf", "power must be finite, but is inf"),
         ("balora:moments=flat", "moments must be keep or transport or reset, not 'flat'"),
         ("scaled-gd:damping=-1", "damping must be finite and ≥ 0, but is -1"),
-        ("ilora:ratio=half", "ratio must be fixed or trained, not 'half'"),
+        ("ilora:trained=half", "trained must be no or yes, not 'half'"),
     ],
 )
 def test_wrong_names(name, message):
