@@ -16,6 +16,9 @@ from .checks import (
 from .checks import (
     NotAMinimizerError as NotAMinimizerError,
 )
+from .checks import (
+    OutOfRangeError as OutOfRangeError,
+)
 from .factors import (
     change_gauge as change_gauge,
 )

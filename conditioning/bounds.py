@@ -9,13 +9,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lorakappa.conditioning.checks import as_matrix, as_pair
-from lorakappa.conditioning.spectra import Minimizer, analyse_minimizer
+from lorakappa.conditioning.checks import as_matrix, as_pair, check_rank
+from lorakappa.conditioning.minimizers import Minimizer, analyse_minimizer
+from lorakappa.conditioning.scaling import Wide, unit, wide_norm
 from lorakappa.conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
 
 
 class KappaBounds(NamedTuple):
-    """lower ≤ κ ≤ upper; an upper bound that says nothing is inf."""
+    """lower ≤ κ ≤ upper; an upper bound that says nothing, or more than float64 can, is inf."""
 
     lower: float
     upper: float
@@ -62,39 +63,48 @@ def kappa_bounds(
     Raises:
         NotAMinimizerError: if (A, B) is not a minimizer.
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
+        OutOfRangeError: if κ does not fit into float64; A, B and Z may be of any size.
         ValueError: on bad shapes, ranks, an unknown form or non-finite entries.
     """
     pair = analyse_minimizer(A, B, Z, singular_values=singular_values, rtol=rtol)
-    if form == "paper":
-        return _paper(pair)
-    if form == "corrected":
-        return _corrected(pair)
-    raise ValueError(f'form must be "paper" or "corrected", not {form!r}')
+    if form not in ("paper", "corrected"):
+        raise ValueError(f'form must be "paper" or "corrected", not {form!r}')
+    bounds = _paper(pair) if form == "paper" else _corrected(pair)
+    if bounds.upper == np.inf:
+        _ = pair.kappa  # inf says nothing of a κ that float64 holds, but hides no other
+    return bounds
 
 
 def _paper(pair: Minimizer) -> KappaBounds:
-    m = min(pair.sigma_A[-1], pair.sigma_B[-1]) ** 2
-    margin = m - (pair.s[pair.r] if pair.r < pair.k else 0.0)
-    return KappaBounds(float(pair.L / m), float(pair.L / margin) if margin > 0 else np.inf)
+    m = min(pair.sigma("A", -1), pair.sigma("B", -1)).squared()
+    margin = m - _singular_value(pair, pair.r) if pair.r < pair.k else m
+    upper = (pair.largest / margin).nearest if margin.value > 0 else np.inf
+    return KappaBounds((pair.largest / m).nearest, upper)
 
 
 def _corrected(pair: Minimizer) -> KappaBounds:
     if pair.r == pair.k:
-        return KappaBounds(pair.L / pair.mu, pair.L / pair.mu)
-    s_r, s_next = pair.s[pair.r - 1], pair.s[pair.r]
+        return KappaBounds(pair.kappa, pair.kappa)
+    s_r, s_next = (_singular_value(pair, i) for i in (pair.r - 1, pair.r))
     gap = s_r - s_next
     root = np.sqrt(pair.s[: pair.r])
-    Gt, G_inv = pair.AtU / root, pair.BV / root
-    test_vector = np.linalg.norm(Gt[:, -1]) ** 2 + np.linalg.norm(G_inv[:, -1]) ** 2
-    alpha, beta = pair.sigma_A[-1] ** 2, pair.sigma_B[-1] ** 2
-    lower = pair.L * max(1 / min(alpha, beta), test_vector / (2 * gap))
+    Gt, G_inv = pair.AtU / root, pair.BV / root  # in units of 2^{(p−q)/2} and 2^{(q−p)/2}
+    half = (pair.p - pair.q) // 2
+    test_vector = wide_norm(Gt[:, -1], half).squared() + wide_norm(G_inv[:, -1], -half).squared()
+    sigma_A, sigma_B = pair.sigma("A", -1), pair.sigma("B", -1)
+    alpha, beta = sigma_A.squared(), sigma_B.squared()
+    lower = pair.largest * max(Wide(1.0) / min(alpha, beta), test_vector / (Wide(2.0) * gap))
 
     # λ_min of the 2×2 matrix as det / λ_max, which does not cancel
-    largest = (alpha + beta + np.hypot(alpha - beta, 2 * s_next)) / 2
-    determinant = (pair.sigma_A[-1] * pair.sigma_B[-1] - s_next) * (pair.sigma_A[-1] * pair.sigma_B[-1] + s_next)
-    pencil = determinant / largest
-    ostrowski = gap / max(np.linalg.norm(Gt, 2), np.linalg.norm(G_inv, 2)) ** 2
-    return KappaBounds(float(lower), float(pair.L / max(pencil, ostrowski)))
+    largest = (alpha + beta + (alpha - beta).hypot(Wide(2.0) * s_next)) / Wide(2.0)
+    pencil = (sigma_A * sigma_B - s_next) * (sigma_A * sigma_B + s_next) / largest
+    ostrowski = gap / max(wide_norm(Gt, half, 2), wide_norm(G_inv, -half, 2)).squared()
+    return KappaBounds(lower.nearest, (pair.largest / max(pencil, ostrowski)).nearest)
+
+
+def _singular_value(pair: Minimizer, i: int) -> Wide:
+    """s_{i+1} of Z, of any size."""
+    return Wide.of(pair.s[i], pair.p + pair.q)
 
 
 def model2_kappa_bound(
@@ -117,13 +127,13 @@ def model2_kappa_bound(
         form: which bound.
 
     Returns:
-        The bound; inf where J has a kernel (on the tangent space for "tangent").
+        The bound; inf where J has a kernel (on the tangent space for "tangent"), or where float64 ends.
 
     Raises:
         ValueError: on bad shapes, rank-deficient factors, an unknown form or non-finite entries.
     """
-    left, right = as_pair(A, B)
-    outer = as_matrix("J", J)
+    (left, p), (right, q) = (unit(M) for M in as_pair(A, B))
+    outer, _ = unit(as_matrix("J", J))
     (a, r), b = left.shape, right.shape[1]
     if outer.shape[1] != a * b:
         raise ValueError(f"J has {outer.shape[1]} columns, but AB has {a * b} entries")
@@ -131,11 +141,12 @@ def model2_kappa_bound(
     for name, sigma in (("A", sigma_A), ("B", sigma_B)):
         if len(sigma) < r or sigma[-1] <= gap_rtol(r) * sigma[0]:
             raise ValueError(f"{name} has rank < r = {r}: the bound needs full-rank factors")
-    factor_ratio = (sigma_A[0] ** 2 + sigma_B[0] ** 2) / min(sigma_A[-1], sigma_B[-1]) ** 2
+    (top_A, low_A), (top_B, low_B) = ([Wide.of(s[i], e) for i in (0, -1)] for s, e in ((sigma_A, p), (sigma_B, q)))
+    factor_ratio = (top_A.squared() + top_B.squared()) / min(low_A, low_B).squared()
     if form == "tangent":
-        return float(_gram_condition(outer @ tangent_basis(left, right)) * factor_ratio)
+        return (Wide.of(_gram_condition(outer @ tangent_basis(left, right))) * factor_ratio).nearest
     if form in ("paper", "corrected"):
-        return float(_gram_condition(outer) ** (0.5 if form == "paper" else 1.0) * factor_ratio)
+        return (Wide.of(_gram_condition(outer) ** (0.5 if form == "paper" else 1.0)) * factor_ratio).nearest
     raise ValueError(f'form must be "paper", "corrected" or "tangent", not {form!r}')
 
 
@@ -152,8 +163,9 @@ def tangent_basis(A: ArrayLike, B: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: on bad shapes or non-finite entries.
     """
-    left, right = as_pair(A, B)
+    (left, _), (right, _) = (unit(M) for M in as_pair(A, B))
     r = left.shape[1]
+    check_rank(r, left.shape[0], right.shape[1])
     U, V = np.linalg.qr(left, mode="complete")[0], np.linalg.qr(right.T, mode="complete")[0]
     on_columns = np.kron(U[:, :r], V)  # u_i v_jᵀ with i ≤ r, all j
     on_rows = np.kron(U[:, r:], V[:, :r])

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lorakappa.conditioning.checks import Array, as_matrix, as_pair, as_problem, check_inner_dimension
+from lorakappa.conditioning.checks import (
+    Array,
+    as_array,
+    as_matrix,
+    as_pair,
+    as_problem,
+    check_inner_dimension,
+)
 from lorakappa.conditioning.factors import jacobian
+from lorakappa.conditioning.scaling import Wide, common_exponent, fit_array, layer_exponent, shifted, unit, unit_pair
 
 if TYPE_CHECKING:
     import torch
@@ -48,11 +56,15 @@ def hessian(A: ArrayLike, B: ArrayLike, Z: ArrayLike) -> Array:
         (d, d) symmetric float64 matrix, d = r(a + b), parameters (vec A, vec B) row-major.
 
     Raises:
+        OutOfRangeError: if its largest entry does not fit into float64.
         ValueError: on mismatched shapes or non-finite entries.
     """
     left, right, target = as_problem(A, B, Z)
+    e = layer_exponent(left, right, target)
+    left, right, target = shifted(left, -e), shifted(right, -e), shifted(target, -2 * e)
     M = jacobian(left, right)
-    return M.T @ M + product_curvature(left @ right - target, left.shape[1])
+    H = M.T @ M + product_curvature(left @ right - target, left.shape[1])
+    return fit_array("the Hessian", H, 2 * e)
 
 
 def two_layer_hessian(
@@ -83,21 +95,22 @@ def two_layer_hessian(
         (d, d) symmetric float64 matrix, parameters (vec A₁, vec B₁, vec A₂, vec B₂) row-major.
 
     Raises:
+        OutOfRangeError: if its largest entry does not fit into float64.
         ValueError: on mismatched shapes or non-finite entries.
     """
-    (A1, B1), (A2, B2) = as_pair(A1, B1), as_pair(A2, B2)
-    W1, W2, target = as_matrix("W1", W1), as_matrix("W2", W2), as_matrix("target", target)
-    for name, frozen, update in (("W1", W1, A1 @ B1), ("W2", W2, A2 @ B2)):
-        if frozen.shape != update.shape:
-            raise ValueError(f"{name} has shape {frozen.shape}, but its update AB has shape {update.shape}")
+    (A1, B1, W1, e1), (A2, B2, W2, e2) = _layer("W1", A1, B1, W1), _layer("W2", A2, B2, W2)
+    target, t = unit(as_matrix("target", target))
     P, Q = W1 + A1 @ B1, W2 + A2 @ B2
     check_inner_dimension(P, Q)
     if target.shape != (P.shape[0], Q.shape[1]):
         raise ValueError(f"target has shape {target.shape}, but the network computes {(P.shape[0], Q.shape[1])}")
-    E = P @ Q - target
-
     outer = jacobian(P, Q)
-    curvature = outer.T @ outer + product_curvature(E, P.shape[1])  # Hessian in (P, Q)
+    gauss_newton = outer.T @ outer
+    # PQ is in units of 2^{2(e1 + e2)}; a target that is 2^900 times larger is all there is to see of the Hessian
+    beyond = target.any() and t - 2 * (e1 + e2) > 900
+    e = t if beyond else 2 * (e1 + e2)
+    E = -target if beyond else P @ Q - shifted(target, t - e)
+    curvature = (0 if beyond else gauss_newton) + product_curvature(E, P.shape[1])  # Hessian in (P, Q)
     M1, M2 = jacobian(A1, B1), jacobian(A2, B2)
     M = np.zeros((P.size + Q.size, M1.shape[1] + M2.shape[1]))
     M[: P.size, : M1.shape[1]], M[P.size :, M1.shape[1] :] = M1, M2
@@ -105,7 +118,23 @@ def two_layer_hessian(
     d1 = M1.shape[1]
     H[:d1, :d1] += product_curvature(E @ Q.T, A1.shape[1])
     H[d1:, d1:] += product_curvature(P.T @ E, A2.shape[1])
+    size = Wide(0.0)
+    for one, other, units in ((0, 0, 2 * e2), (1, 1, 2 * e1), (0, 1, e1 + e2), (1, 0, e1 + e2)):
+        rows, columns = (slice(d1) if layer == 0 else slice(d1, None) for layer in (one, other))
+        size = max(size, Wide.of(np.abs(H[rows, columns]).max(), e + units))
+        H[rows, columns] = shifted(H[rows, columns], e + units)
+    size.fit("the largest entry of the Hessian")
     return H
+
+
+def _layer(name: str, A: ArrayLike, B: ArrayLike, W: ArrayLike) -> tuple[Array, Array, Array, int]:
+    """A, B and the frozen weights W of a layer, in units of 2^e, 2^e and 2^2e."""
+    (left, right), frozen = as_pair(A, B), as_matrix(name, W)
+    if frozen.shape != (left.shape[0], right.shape[1]):
+        update = (left.shape[0], right.shape[1])
+        raise ValueError(f"{name} has shape {frozen.shape}, but its update AB has shape {update}")
+    e = layer_exponent(left, right, frozen)
+    return shifted(left, -e), shifted(right, -e), shifted(frozen, -2 * e), e
 
 
 def model2_hessian(A: ArrayLike, B: ArrayLike, target: ArrayLike, h: "Callable[[torch.Tensor], torch.Tensor]") -> Array:
@@ -124,22 +153,32 @@ def model2_hessian(A: ArrayLike, B: ArrayLike, target: ArrayLike, h: "Callable[[
         (d, d) symmetric float64 matrix, parameters (vec A, vec B) row-major.
 
     Raises:
-        ValueError: on mismatched shapes or non-finite entries, also of h's output.
+        OutOfRangeError: if AB or the Hessian's largest entry does not fit into float64.
+        TypeError: if h does not return a real torch tensor.
+        ValueError: on mismatched shapes or non-finite entries, also of h's output and its derivatives.
     """
     import torch
 
     left, right = as_pair(A, B)
-    W = torch.from_numpy(left @ right)
-    z = torch.as_tensor(np.asarray(target, dtype=np.float64))
-    output = h(W).detach()
+    W = _adapted(left, right)
+    z = torch.as_tensor(as_array("target", target, what="an array of real numbers"))
+    output = _output(h, W)
     if output.shape != z.shape:
         raise ValueError(f"target has shape {tuple(z.shape)}, but h(AB) has shape {tuple(output.shape)}")
     residual = output - z
-    J = model2_jacobian(left, right, h)
-    inner = torch.func.hessian(lambda w: (residual * h(w)).sum())(W).reshape(W.numel(), W.numel())
+    J, j = unit(model2_jacobian(left, right, h))
+    hessians = torch.func.hessian(lambda w: (residual * h(w)).sum())(W).reshape(W.numel(), W.numel()).detach().numpy()
+    inner, i = unit(_finite("the second derivatives of h at AB", hessians))
+    left, right, e = unit_pair(left, right)
     M = jacobian(left, right)
-    gradient = (J.T @ residual.reshape(-1).numpy()).reshape(left.shape[0], right.shape[1])
-    return M.T @ (J.T @ J + inner.numpy()) @ M + product_curvature(gradient, left.shape[1])
+    rho, n = unit(residual.reshape(-1, 1).numpy())
+    gradient = (J.T @ rho).reshape(left.shape[0], right.shape[1])
+    # in units of 2^x, 2^{2e + x} and 2^{j + n}, until they are added
+    x = common_exponent((J, 2 * j), (inner, i))
+    outer = shifted(J.T @ J, 2 * j - x) + shifted(inner, i - x)
+    H, curvature = M.T @ outer @ M, product_curvature(gradient, left.shape[1])
+    top = common_exponent((H, 2 * e + x), (curvature, j + n))
+    return fit_array("the Hessian", shifted(H, 2 * e + x - top) + shifted(curvature, j + n - top), top)
 
 
 def model2_jacobian(A: ArrayLike, B: ArrayLike, h: "Callable[[torch.Tensor], torch.Tensor]") -> Array:
@@ -154,13 +193,41 @@ def model2_jacobian(A: ArrayLike, B: ArrayLike, h: "Callable[[torch.Tensor], tor
         (n, ab) float64 matrix.
 
     Raises:
+        OutOfRangeError: if AB does not fit into float64.
+        TypeError: if h does not return a real torch tensor.
         ValueError: on mismatched shapes, or if h's Jacobian is not finite.
     """
     import torch
 
-    left, right = as_pair(A, B)
-    W = torch.from_numpy(left @ right)
-    J: Array = torch.func.jacrev(h)(W).reshape(-1, W.numel()).detach().numpy()
-    if not np.isfinite(J).all():
-        raise ValueError("the Jacobian of h at AB contains NaN or infinity")
-    return J
+    W = _adapted(*as_pair(A, B))
+    _output(h, W)
+    J = torch.func.jacrev(h)(W).reshape(-1, W.numel()).detach().to(torch.float64).numpy()
+    return _finite("the Jacobian of h at AB", J)
+
+
+def _adapted(A: Array, B: Array) -> "torch.Tensor":
+    """AB."""
+    import torch
+
+    (left, p), (right, q) = unit(A), unit(B)
+    W = left @ right
+    return torch.from_numpy(fit_array("AB", W, p + q) if W.any() else W)
+
+
+def _output(h: "Callable[[torch.Tensor], torch.Tensor]", W: "torch.Tensor") -> "torch.Tensor":
+    """h(W) in float64, checked."""
+    import torch
+
+    output = h(W)
+    if not isinstance(output, torch.Tensor) or output.is_complex():
+        found = output.dtype if isinstance(output, torch.Tensor) else type(output).__name__
+        raise TypeError(f"h must return a torch tensor of real numbers, not {found}")
+    output = output.detach().to(torch.float64)
+    _finite("h(AB)", output.numpy())
+    return output
+
+
+def _finite(name: str, M: Array) -> Array:
+    if not np.isfinite(M).all():
+        raise ValueError(f"{name} contains NaN or infinity")
+    return M

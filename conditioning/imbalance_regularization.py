@@ -18,15 +18,18 @@ to first order unless ρ = 1, where A and B are scaled oppositely. (A penalty st
 ρ would have to leave ρ out of A's part.)
 
 All functions take NumPy arrays or torch tensors with any leading dimensions and calculate in their dtype, but at least
-in float32.
+in float32; torch differentiates through them. What does not fit into the dtype because it is too large is an error
+(`OutOfRangeError`), but in training with `trained_penalty_step`; what is too small is rounded, in the end to 0.
 """
 
 import math
 from typing import Any, TypeVar
 
 import array_api_compat
+import numpy as np
 
-from lorakappa.conditioning.checks import factor_namespace
+from lorakappa.conditioning.checks import OutOfRangeError, as_number, check_integer, factor_namespace
+from lorakappa.conditioning.scaling import exponents
 
 ArrayT = TypeVar("ArrayT", bound=Any)
 
@@ -43,11 +46,14 @@ def imbalance(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
         (…, r, r) symmetric, in the dtype of the factors.
 
     Raises:
+        OutOfRangeError: if an entry of D is too large for the dtype.
         TypeError: if A and B are of different libraries or dtypes, or not real floating point.
-        ValueError: on mismatched shapes, an empty array or a bad ratio.
+        ValueError: on mismatched shapes, an empty array, a bad ratio, NaN or infinity.
     """
-    xp = _check(A, B, ratio)
-    return xp.astype(_difference(*_upcast(xp, A, B), ratio), A.dtype)
+    xp, ratio = _check(A, B, ratio)
+    with np.errstate(over="ignore", invalid="ignore"):
+        D = xp.astype(_difference(*_upcast(xp, A, B), ratio), A.dtype)
+    return _fitting(xp, "the imbalance", (A, B), D)[0]
 
 
 def imbalance_penalty(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
@@ -58,9 +64,11 @@ def imbalance_penalty(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
     Returns:
         (…,) penalties, in the dtype of the factors.
     """
-    xp = _check(A, B, ratio)
-    difference = _difference(*_upcast(xp, A, B), ratio)
-    return xp.astype(xp.sum(difference * difference, axis=(-2, -1)), A.dtype)
+    xp, ratio = _check(A, B, ratio)
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = _difference(*_upcast(xp, A, B), ratio)
+        penalty = xp.astype(xp.sum(difference * difference, axis=(-2, -1)), A.dtype)
+    return _fitting(xp, "the penalty", (A, B), penalty)[0]
 
 
 def penalty_gradient(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> tuple[ArrayT, ArrayT]:
@@ -72,10 +80,16 @@ def penalty_gradient(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> tuple[ArrayT, 
     Returns:
         Gradients by A (…, a, r) and by B (…, r, b), in the dtype of the factors.
     """
-    xp = _check(A, B, ratio)
+    xp, ratio = _check(A, B, ratio)
     left, right = _upcast(xp, A, B)
-    difference = _difference(left, right, ratio)
-    return xp.astype(-4 * ratio * (left @ difference), A.dtype), xp.astype(4 * (difference @ right), B.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = _difference(left, right, ratio)
+        by_A = -4 * ratio * (left @ difference)
+        if not bool(xp.all(xp.isfinite(by_A))):  # AD may be too large where the gradient is not
+            by_A = (-4 * ratio * left) @ difference
+        gradient = xp.astype(by_A, A.dtype), xp.astype(4 * (difference @ right), B.dtype)
+    by_A, by_B = _fitting(xp, "the gradient of the penalty", (A, B), *gradient)
+    return by_A, by_B
 
 
 def penalty_step(A: ArrayT, B: ArrayT, *, step: Any, ratio: float = 1.0) -> tuple[ArrayT, ArrayT]:
@@ -97,14 +111,19 @@ def penalty_step(A: ArrayT, B: ArrayT, *, step: Any, ratio: float = 1.0) -> tupl
         TypeError: if A and B are of different libraries or dtypes, or not real floating point.
         ValueError: on mismatched shapes, an empty array, a bad ratio or step, or a result that is not finite.
     """
-    xp = _check(A, B, ratio)
+    xp, ratio = _check(A, B, ratio)
     left, right = _upcast(xp, A, B)
-    steps = xp.asarray(step, dtype=left.dtype, device=array_api_compat.device(left))[..., None, None]
-    if not bool(xp.all(xp.isfinite(steps) & (steps >= 0))):
-        raise ValueError(f"step = {step} must be finite and not negative")
-    difference = _difference(left, right, ratio)
-    new_A = xp.astype(left + ratio * steps * (left @ difference), A.dtype)
-    new_B = xp.astype(right - steps * (difference @ right), B.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = _steps(xp, step, left)
+        if not bool(xp.all(xp.isfinite(steps) & (steps >= 0))):
+            raise ValueError(f"step = {step} must be finite and not negative")
+        new_A, new_B = _moved(xp, left, right, steps, ratio)
+        # D may be too large, or AD too small, where the new pair is neither
+        long = bool(xp.any(steps > float(xp.finfo(steps.dtype).max) ** 0.5))
+        if long or not bool(xp.all(xp.isfinite(new_A))) or not bool(xp.all(xp.isfinite(new_B))):
+            unit = 2.0 ** xp.maximum(exponents(xp, left), exponents(xp, right))
+            new_A, new_B = (unit * M for M in _moved(xp, left / unit, right / unit, steps * unit * unit, ratio))
+        new_A, new_B = xp.astype(new_A, A.dtype), xp.astype(new_B, B.dtype)
     if not bool(xp.all(xp.isfinite(new_A))) or not bool(xp.all(xp.isfinite(new_B))):
         raise ValueError(
             "the penalty's step gave NaN or infinity: A or B was not finite, or the step is far beyond "
@@ -135,13 +154,15 @@ def trained_penalty_step(A: ArrayT, B: ArrayT, *, step: Any, log_ratio: Any) -> 
     """
     xp = factor_namespace(A, B)
     left, right = _upcast(xp, A, B)
-    ratio, size = xp.exp(log_ratio)[..., None, None], step[..., None, None]
-    gram = left.mT @ left
-    D = right @ right.mT - ratio * gram
-    slope = xp.sum(D * gram, axis=(-2, -1)) / 2
-    new_A = xp.astype(left + size * ratio * (left @ D), A.dtype)
-    new_B = xp.astype(right - size * (D @ right), B.dtype)
-    return new_A, new_B, log_ratio + step * ratio[..., 0, 0] * slope
+    step, log_ratio = (x if hasattr(x, "dtype") else _steps(xp, x, left)[..., 0, 0] for x in (step, log_ratio))
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio, size = xp.exp(log_ratio)[..., None, None], step[..., None, None]
+        gram = left.mT @ left
+        D = right @ right.mT - ratio * gram
+        slope = xp.sum(D * gram, axis=(-2, -1)) / 2
+        new_A = xp.astype(left + size * ratio * (left @ D), A.dtype)
+        new_B = xp.astype(right - size * (D @ right), B.dtype)
+        return new_A, new_B, log_ratio + step * ratio[..., 0, 0] * slope
 
 
 def stable_penalty_step(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
@@ -160,17 +181,24 @@ def stable_penalty_step(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
     Arguments and errors are those of `imbalance`; a pair that is not finite is refused, too.
 
     Returns:
-        (…,) steps, in at least float32; infinity at (0, 0).
+        (…,) steps, in at least float32; infinity at (0, 0), and the largest number where that is smaller than the step.
     """
-    xp = _check(A, B, ratio)
+    xp, ratio = _check(A, B, ratio)
     left, right = _upcast(xp, A, B)
     if not bool(xp.all(xp.isfinite(left))) or not bool(xp.all(xp.isfinite(right))):
         raise ValueError("A or B contains NaN or infinity; no step is stable there")
-    top_A, top_B = (xp.max(xp.linalg.svdvals(M), axis=-1) for M in (left, right))
-    largest = xp.maximum(top_B**2, ratio * top_A**2)
-    infinite = xp.full_like(largest, math.inf)
-    positive = xp.where(largest > 0, largest, xp.ones_like(largest))
-    return xp.where(largest > 0, 1 / (3 * max(1.0, ratio) * positive), infinite)
+    # √M = u·top with u a power of two, so that no square over- or underflows
+    u = 2.0 ** xp.maximum(exponents(xp, left), exponents(xp, right))
+    top_A, top_B = (xp.max(xp.linalg.svdvals(M / u), axis=-1) for M in (left, right))
+    u, limits = u[..., 0, 0], xp.finfo(left.dtype)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        top = xp.maximum(top_B, ratio**0.5 * top_A)
+        positive = xp.where(top > 0, top, xp.ones_like(top))
+        steps = 1 / (3 * max(1.0, ratio)) / positive / positive / u / u
+    if bool(xp.any(steps < float(limits.smallest_normal))):
+        raise OutOfRangeError(f"the stable step is too small for {left.dtype}: the pair is too large")
+    steps = xp.where(steps > float(limits.max), float(limits.max) * xp.ones_like(steps), steps)
+    return xp.where(top > 0, steps, xp.full_like(steps, math.inf))
 
 
 def paper_ratio(a: int, r: int, *, factor: float = 1.0, power: float = 1.0) -> float:
@@ -186,22 +214,54 @@ def paper_ratio(a: int, r: int, *, factor: float = 1.0, power: float = 1.0) -> f
         The ratio ρ > 0.
 
     Raises:
+        OutOfRangeError: if ρ does not fit into float64.
+        TypeError: if a or r is no integer, or factor or power no real number.
         ValueError: on a bad rank, factor or power.
     """
+    check_integer("a", a)
+    check_integer("rank r", r)
+    factor, power = as_number("factor", factor), as_number("power", power)
     if not 1 <= r <= a:
         raise ValueError(f"rank r = {r} must lie between 1 and a = {a}")
     if not 0 < factor < math.inf:
         raise ValueError(f"factor = {factor} must be positive and finite")
     if not math.isfinite(power):
         raise ValueError(f"power = {power} must be finite")
-    return float(factor * (r / a) ** power)
-
-
-def _check(A: Any, B: Any, ratio: float) -> Any:
-    """The arrays' namespace, after all checks that do not look at entries."""
+    try:
+        ratio = float(factor * (r / a) ** power)
+    except OverflowError:
+        ratio = math.inf
     if not 0 < ratio < math.inf:
-        raise ValueError(f"ratio ρ = {ratio} must be positive and finite")
-    return factor_namespace(A, B)
+        raise OutOfRangeError(f"ρ = {factor:g}·({r}/{a})^{power:g} does not fit into float64; choose a smaller power")
+    return ratio
+
+
+def _check(A: Any, B: Any, ratio: float) -> tuple[Any, float]:
+    """The arrays' namespace and the ratio, after all checks that do not look at entries."""
+    ratio = as_number("ratio ρ", ratio)
+    if not 0 < ratio < math.inf:
+        raise ValueError(f"ratio ρ = {ratio:g} must be positive and finite")
+    return factor_namespace(A, B), ratio
+
+
+def _fitting(xp: Any, name: str, factors: tuple[Any, Any], *results: Any) -> tuple[Any, ...]:
+    """The results, or an error if they are not finite, which tells whether the factors were."""
+    if not all(bool(xp.all(xp.isfinite(M))) for M in results):
+        if not all(bool(xp.all(xp.isfinite(M))) for M in factors):
+            raise ValueError(f"A or B contains NaN or infinity; {name} is not defined there")
+        raise OutOfRangeError(f"{name} is too large for {factors[0].dtype}; rescale A and B")
+    return results
+
+
+def _steps(xp: Any, step: Any, like: Any) -> Any:
+    """Step lengths as (…, 1, 1) array."""
+    return xp.asarray(step, dtype=like.dtype, device=array_api_compat.device(like))[..., None, None]
+
+
+def _moved(xp: Any, left: Any, right: Any, steps: Any, ratio: float) -> tuple[Any, Any]:
+    """The paper's update (module docstring)."""
+    difference = _difference(left, right, ratio)
+    return left + ratio * steps * (left @ difference), right - steps * (difference @ right)
 
 
 def _upcast(xp: Any, A: Any, B: Any) -> tuple[Any, Any]:
@@ -212,4 +272,7 @@ def _upcast(xp: Any, A: Any, B: Any) -> tuple[Any, Any]:
 
 def _difference(A: Any, B: Any, ratio: float) -> Any:
     """BBᵀ − ratio·AᵀA."""
+    e = math.frexp(ratio)[1] // 2
+    if abs(e) > 32:  # AᵀA may over- or underflow where ratio·AᵀA does not
+        A, ratio = A * 2.0**e, math.ldexp(ratio, -2 * e)
     return B @ B.mT - ratio * (A.mT @ A)

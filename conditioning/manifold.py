@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lorakappa.conditioning.checks import Array, as_pair
-from lorakappa.conditioning.tolerances import EPS, balance_rtol, gap_rtol
+from lorakappa.conditioning.checks import Array, as_matrix, as_number, as_pair, storage_eps
+from lorakappa.conditioning.scaling import Wide, fit_array, unit_pair
+from lorakappa.conditioning.tolerances import balance_rtol, gap_rtol
 
 
 def balancing_gap(A: ArrayLike, B: ArrayLike) -> float:
@@ -22,13 +23,16 @@ def balancing_gap(A: ArrayLike, B: ArrayLike) -> float:
         B: (r, b) factor.
 
     Returns:
-        The gap, in the units of ‖A‖².
+        The gap, in the units of ‖A‖², right to rounding on the scale of ‖A‖² + ‖B‖².
 
     Raises:
+        OutOfRangeError: if ‖A‖² + ‖B‖² or the gap does not fit into float64.
         ValueError: on mismatched shapes or non-finite entries.
     """
-    left, right = as_pair(A, B)
-    return float(np.linalg.norm(left.T @ left - right @ right.T))
+    left, right, e = unit_pair(*as_pair(A, B))
+    gap = Wide.of(_gap(left, right), 2 * e)
+    Wide.of(_size(left, right), 2 * e).fit("‖A‖² + ‖B‖²")
+    return gap.nearest
 
 
 def is_balanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -> bool:
@@ -46,8 +50,8 @@ def is_balanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -> boo
     Raises:
         ValueError: on mismatched shapes or non-finite entries.
     """
-    left, right = _scaled(A, B)
-    return balancing_gap(left, right) <= _relative_tolerance(A, B, rtol) * _size(left, right)
+    left, right, _ = unit_pair(*as_pair(A, B))
+    return bool(_gap(left, right) <= _relative_tolerance(A, B, rtol) * _size(left, right))
 
 
 def is_hyperbalanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -> bool:
@@ -55,7 +59,7 @@ def is_hyperbalanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -
 
     The order of the diagonal is free. Arguments and errors are those of `is_balanced`.
     """
-    left, right = _scaled(A, B)
+    left, right, _ = unit_pair(*as_pair(A, B))
     gram = left.T @ left
     off_diagonal = float(np.linalg.norm(gram - np.diag(np.diag(gram))))
     return off_diagonal <= _relative_tolerance(A, B, rtol) * _size(left, right) and is_balanced(A, B, rtol=rtol)
@@ -64,17 +68,16 @@ def is_hyperbalanced(A: ArrayLike, B: ArrayLike, *, rtol: float | None = None) -
 def _relative_tolerance(A: ArrayLike, B: ArrayLike, rtol: float | None) -> float:
     """The relative tolerance: as given, or what rounding in the arrays' dtype explains."""
     if rtol is None:
-        dtypes = [np.asarray(X).dtype for X in (A, B)]
-        storage_eps = max(float(np.finfo(t).eps) if t.kind == "f" else EPS for t in dtypes)
-        rtol = balance_rtol(storage_eps, np.shape(A)[-1])
+        return balance_rtol(max(storage_eps(A), storage_eps(B)), np.shape(A)[-1])
+    rtol = as_number("rtol", rtol)
+    if not rtol >= 0:
+        raise ValueError(f"rtol = {rtol} must be a number ≥ 0")
     return rtol
 
 
-def _scaled(A: ArrayLike, B: ArrayLike) -> tuple[Array, Array]:
-    """The pair divided by its largest entry, so that Gram matrices neither overflow nor underflow."""
-    left, right = as_pair(A, B)
-    largest = max(np.abs(left).max(), np.abs(right).max())
-    return (left, right) if largest == 0 else (left / largest, right / largest)
+def _gap(A: Array, B: Array) -> float:
+    """‖AᵀA − BBᵀ‖_F."""
+    return float(np.linalg.norm(A.T @ A - B @ B.T))
 
 
 def _size(A: Array, B: Array) -> float:
@@ -108,11 +111,12 @@ def tangent_projection(
         The projected direction.
 
     Raises:
+        OutOfRangeError: if it does not fit into float64.
         ValueError: on mismatched shapes, non-finite entries, a pair off the manifold, an unknown manifold,
             or a rank-deficient pair, at which the tangent space is not defined.
     """
-    left, right = as_pair(A, B)
-    move_left, move_right = as_pair(dA, dB)
+    left, right, _ = unit_pair(*as_pair(A, B))
+    move_left, move_right, moved = unit_pair(as_matrix("dA", dA), as_matrix("dB", dB))
     if move_left.shape != left.shape or move_right.shape != right.shape:
         raise ValueError(
             f"(dA, dB) has shapes {move_left.shape}, {move_right.shape}, but (A, B) has {left.shape}, {right.shape}"
@@ -132,13 +136,19 @@ def tangent_projection(
     if manifold == "balanced":
         # Λ of KΛ + ΛK = grow_A − grow_B, in the eigenbasis of K; then (dA − AΛ, dB + ΛB)
         multiplier = Q @ ((Q.T @ (grow_A - grow_B) @ Q) / (eigenvalues[:, None] + eigenvalues)) @ Q.T
-        return move_left - left @ multiplier, move_right + multiplier @ right
+        return _restored(move_left - left @ multiplier, move_right + multiplier @ right, moved)
     # off the diagonal each factor is corrected alone, on it both share one multiplier
     s = np.diag(K) / 2
     pair_sum = s[:, None] + s
     shared = np.diag(np.diag(grow_A - grow_B) / (4 * s))
     off = 1 - np.eye(len(s))
-    return (
+    return _restored(
         move_left - left @ (off * grow_A / pair_sum + shared),
         move_right - (off * grow_B / pair_sum - shared) @ right,
+        moved,
     )
+
+
+def _restored(dA: Array, dB: Array, e: int) -> tuple[Array, Array]:
+    """(dA, dB)·2^e; what vanishes beside the direction that was projected may vanish."""
+    return tuple(fit_array(name, M, e, size=Wide(1.0)) for name, M in (("dA", dA), ("dB", dB)))  # type: ignore[return-value]

@@ -24,10 +24,23 @@ import array_api_compat
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lorakappa.conditioning.checks import Array, as_problem, check_rank, eye_like, factor_namespace
-from lorakappa.conditioning.factors import jacobian
-from lorakappa.conditioning.spectra import ExtremeEigenvalues, leading_singular_values
+from lorakappa.conditioning.checks import (
+    Array,
+    OutOfRangeError,
+    as_number,
+    as_problem,
+    check_plain,
+    check_rank,
+    eye_like,
+    factor_namespace,
+)
+from lorakappa.conditioning.factors import jacobian, leading_singular_values
+from lorakappa.conditioning.scaling import Wide, common_exponent, exponents, fit_array, shifted, unit
+from lorakappa.conditioning.spectra import ExtremeEigenvalues
 from lorakappa.conditioning.tolerances import gap_rtol, gram_rtol
+
+SMALLEST_GRAM = 2.0**-400
+"""Gram matrices whose diagonal is no larger, or as large as its reciprocal, are formed from scaled factors."""
 
 ArrayT = TypeVar("ArrayT", bound=Any)
 
@@ -51,40 +64,75 @@ def scaled_gradient(A: ArrayT, B: ArrayT, g_A: ArrayT, g_B: ArrayT, *, damping: 
         New arrays of the gradients' shapes and dtype.
 
     Raises:
+        OutOfRangeError: if a finite gradient becomes one that does not fit into the dtype.
         TypeError: if the arrays are of different libraries or dtypes, or not real floating point.
         ValueError: on mismatched shapes, a bad damping, factors that are not finite, or a Gram matrix that is singular
-            to float64 with the damping given.
+            to float64 with the damping given. A gradient that is not finite is not refused; nor is what comes of it.
     """
     xp = factor_namespace(A, B)
     try:
         array_api_compat.array_namespace(A, g_A, g_B)
     except TypeError:
         raise TypeError("g_A and g_B must be arrays of the library that A and B are of") from None
+    check_plain("g_A", g_A)
+    check_plain("g_B", g_B)
+    damping = as_number("damping δ", damping)
     for name, gradient, factor in (("g_A", g_A, A), ("g_B", g_B, B)):
         if gradient.shape != factor.shape or gradient.dtype != factor.dtype:
             found, wanted = (f"{tuple(M.shape)} {M.dtype}" for M in (gradient, factor))
             raise ValueError(f"{name} is {found}, but its factor is {wanted}")
     if not 0 <= damping < math.inf:
         raise ValueError(f"damping δ = {damping} must be finite and not negative")
-    left, right = xp.astype(A, xp.float64), xp.astype(B, xp.float64)
-    for_A = _inverse(xp, "BBᵀ", right @ right.mT, damping)
-    for_B = _inverse(xp, "AᵀA", left.mT @ left, damping)
-    scaled_A = xp.astype(g_A, xp.float64) @ for_A
-    scaled_B = for_B @ xp.astype(g_B, xp.float64)
-    return xp.astype(scaled_A, A.dtype), xp.astype(scaled_B, B.dtype)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for_A, a = _inverse(xp, "BBᵀ", xp.astype(B, xp.float64), damping)
+        for_B, b = _inverse(xp, "AᵀA", xp.astype(A, xp.float64).mT, damping)
+        scaled_A = xp.astype(g_A, xp.float64) @ for_A
+        scaled_B = for_B @ xp.astype(g_B, xp.float64)
+        if a is not None:
+            scaled_A = scaled_A * a * a
+        if b is not None:
+            scaled_B = scaled_B * b * b
+        scaled = xp.astype(scaled_A, A.dtype), xp.astype(scaled_B, B.dtype)
+    for name, moved, gradient in (("g_A(BBᵀ + δI)⁻¹", scaled[0], g_A), ("(AᵀA + δI)⁻¹g_B", scaled[1], g_B)):
+        lost = ~xp.all(xp.isfinite(moved), axis=(-2, -1))
+        if bool(xp.any(lost)) and bool(xp.any(lost & xp.all(xp.isfinite(gradient), axis=(-2, -1)))):
+            raise OutOfRangeError(f"{name} does not fit into {A.dtype}; pass damping > 0, or more of it")
+    return scaled
 
 
-def _inverse(xp: Any, name: str, gram: Any, damping: float) -> Any:
-    """(gram + δI)⁻¹ of a (…, r, r) Gram matrix, or a ValueError that names it."""
-    if not bool(xp.all(xp.isfinite(gram))):
+def _inverse(xp: Any, name: str, factor: Any, damping: float) -> tuple[Any, Any]:
+    """(FFᵀ + δI)⁻¹ of a (…, r, n) factor F, or a ValueError that names FFᵀ.
+
+    Returns:
+        The inverse, to be multiplied by u² where u, (…, 1, 1) powers of two, is not None.
+    """
+    if not bool(xp.all(xp.isfinite(factor))):
         raise ValueError(f"{name} contains NaN or infinity; nothing was preconditioned")
-    eigenvalues, Q = xp.linalg.eigh(gram + damping * eye_like(xp, gram))
+    unit = None
+    gram = factor @ factor.mT
+    gram = gram + damping * eye_like(xp, gram)
+    largest = xp.max(xp.linalg.diagonal(gram), axis=-1)
+    if bool(xp.any(largest < SMALLEST_GRAM)) or bool(xp.any(largest > 1 / SMALLEST_GRAM)):
+        gram, unit = _scaled_gram(xp, factor, damping)
+    eigenvalues, Q = xp.linalg.eigh(gram)
     if bool(xp.any(eigenvalues[..., 0] <= gram_rtol(gram.shape[-1]) * eigenvalues[..., -1])):
         raise ValueError(
             f"{name} + δI is singular to working precision at δ = {damping:g}: the factor's r directions are dependent "
             "(at LoRA's start one factor is 0); pass damping > 0, in the units of the Gram matrix"
         )
-    return (Q / eigenvalues[..., None, :]) @ Q.mT
+    return (Q / eigenvalues[..., None, :]) @ Q.mT, unit
+
+
+def _scaled_gram(xp: Any, factor: Any, damping: float) -> tuple[Any, Any]:
+    """u²(FFᵀ + δI) with entries of order 1, and u."""
+    p = exponents(xp, factor)
+    reduced = factor * 2.0**-p
+    gram = reduced @ reduced.mT
+    if damping == 0:
+        return gram, 2.0**-p
+    mantissa, k = math.frexp(damping)
+    e = xp.maximum(2 * p, xp.full_like(p, k + k % 2))
+    return gram * 2.0 ** (2 * p - e) + mantissa * 2.0 ** (k - e) * eye_like(xp, gram), 2.0 ** (-e / 2)
 
 
 def preconditioned_hessian(A: ArrayLike, B: ArrayLike, Z: ArrayLike) -> Array:
@@ -103,9 +151,10 @@ def preconditioned_hessian(A: ArrayLike, B: ArrayLike, Z: ArrayLike) -> Array:
         (d, d) symmetric float64 matrix, parameters (vec X, vec Y) row-major.
 
     Raises:
+        OutOfRangeError: if its largest entry does not fit into float64; A, B and Z may be of any size.
         ValueError: on mismatched shapes, non-finite entries, or if AB has rank < r.
     """
-    left, right, target = as_problem(A, B, Z)
+    (left, p), (right, q), (target, z) = (unit(M) for M in as_problem(A, B, Z))
     (a, r), b = left.shape, right.shape[1]
     check_rank(r, a, b)
     (Q_A, R_A), (Q_B, R_B) = np.linalg.qr(left), np.linalg.qr(right.T)
@@ -115,7 +164,11 @@ def preconditioned_hessian(A: ArrayLike, B: ArrayLike, Z: ArrayLike) -> Array:
         raise ValueError("AB has rank < r to working precision: scaled gradients are not defined there")
     H = np.asarray((J := jacobian(Q_A, Q_B.T)).T @ J)  # ‖X·Q_Bᵀ + Q_A·Y‖²
     # ⟨E, X K Y⟩ with K = core⁻¹: the entry of (X_ij, Y_lm) is E_im K_jl
-    cross = np.einsum("im,jl->ijlm", left @ right - target, np.linalg.inv(core)).reshape(a * r, r * b)
+    product = left @ right
+    top = common_exponent((product, p + q), (target, z))  # of E; K⁻¹ is in units of 2^{p+q}
+    E = shifted(product, p + q - top) - shifted(target, z - top)
+    cross = np.einsum("im,jl->ijlm", E, np.linalg.inv(core)).reshape(a * r, r * b)
+    cross = fit_array("P^{-1/2}HP^{-1/2}", cross, top - p - q, size=Wide(1.0))
     H[: a * r, a * r :] += cross
     H[a * r :, : a * r] += cross.T
     return H
@@ -136,7 +189,7 @@ def preconditioned_spectrum(singular_values: ArrayLike, r: int, shape: tuple[int
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
         ValueError: on a bad rank, shape or list of singular values.
     """
-    s, (a, b) = leading_singular_values(singular_values, r, shape)
+    s, (a, b), _ = leading_singular_values(singular_values, r, shape)
     k = min(a, b)
     if len(s) < k:
         raise ValueError(f"{len(s)} singular values given, but the spectrum needs all {k}")
@@ -165,7 +218,7 @@ def preconditioned_extremes(
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
         ValueError: on a bad rank, shape or list of singular values.
     """
-    s, (a, b) = leading_singular_values(singular_values, r, shape)
+    s, (a, b), _ = leading_singular_values(singular_values, r, shape)
     if r == min(a, b):
         return ExtremeEigenvalues(mu=2.0 if a == b else 1.0, L=2.0)
     return ExtremeEigenvalues(mu=float((s[r - 1] - s[r]) / s[r - 1]), L=2.0)

@@ -15,9 +15,13 @@ of T spans the null space of τ and the rest of T⁻¹ the null space of tᵀ, n
 lost; what lies in the null directions cannot be balanced and is left unbalanced.
 """
 
+import math
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from lorakappa.conditioning.checks import eye_like, factor_namespace
+from lorakappa.conditioning.scaling import exponents
 from lorakappa.conditioning.tolerances import EPS, PRODUCT_RTOL, rank_rtol
 
 Gauge = Literal["hyperbalanced", "nearest", "symmetric"]
@@ -41,8 +45,13 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
 
     Singular values of AB below `tolerances.rank_rtol`·σ₁(A)σ₁(B) count as zero; their directions are carried
     over rather than balanced (module docstring), and a pair with AB = 0 is returned unchanged. So is a pair
-    where that cannot be done without moving AB by more than rounding (null directions and massive
-    cancellation in one pair).
+    where that cannot be done without moving AB by more than rounding: null directions and massive
+    cancellation in one pair, or entries that the dtype cannot hold to its precision (below its smallest normal
+    number, above its largest one).
+
+    torch tensors are differentiated through if they require grad (the SVD's derivative: where AB has r distinct
+    singular values > 0; huge where they nearly coincide). Where there is no derivative, the backward pass raises
+    ValueError rather than giving NaN.
 
     Args:
         A: (…, a, r) NumPy array or torch tensor of a real floating type, on any device.
@@ -54,20 +63,19 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
         evaluation of the product, ε the epsilon of the dtype.
 
     Raises:
-        TypeError: if A and B are of different libraries or dtypes, or not real floating point.
+        TypeError: if A and B are of different libraries or dtypes, not real floating point of at most 64 bits, or
+            without plain dense values (masked, sparse, on torch's meta device).
         ValueError: on mismatched shapes, an empty array, an unknown gauge, NaN or infinity.
     """
     if gauge not in GAUGES:
         raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
     xp = factor_namespace(A, B)
+    A, B = _with_checked_gradient(A), _with_checked_gradient(B)
 
     # to r×r: A = Q_A R_A and Bᵀ = Q_B R_B, so that AB = Q_A C Q_Bᵀ with C = R_A R_Bᵀ = U S Vᵀ
-    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, xp.astype(A, xp.float64)))
-    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, xp.astype(B, xp.float64).mT))
-    # a NaN or infinity anywhere in a column spoils its norm, hence R; R is small, A is not
-    if not bool(xp.all(xp.isfinite(R_A))) or not bool(xp.all(xp.isfinite(R_B))):
-        raise ValueError("A or B contains NaN or infinity; nothing was balanced")
-    R_A, R_B, weight_A, weight_B, size = _normalized(xp, R_A, R_B)
+    left, right, weight_A, weight_B, size = _normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
+    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, left))
+    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, right.mT))
     C = R_A @ R_B.mT
     U, S, Vt = xp.linalg.svd(C)
     storage_eps = float(xp.finfo(A.dtype).eps)
@@ -101,10 +109,12 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     given = norm(R_A) * norm(R_B)
     kept = norm(x @ y - C) <= PRODUCT_RTOL / 2 * max(storage_eps, EPS) * given
     grown = norm(x) * norm(y) > 2 * given
-    done = xp.any(live, axis=-1) & kept & ~grown
     # back to (a, r) and (r, b), to the scale of the input and to its dtype
-    X = xp.astype((Q_A @ x)[..., : A.shape[-2], :] * size, A.dtype)
-    Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]] * size, B.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        X = xp.astype((Q_A @ x)[..., : A.shape[-2], :] * size, A.dtype)
+        Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]] * size, B.dtype)
+    stored = _stored(xp, (X, norm(x)), (Y, norm(y)), size[..., 0, 0], PRODUCT_RTOL / 4 * max(storage_eps, EPS) * given)
+    done = xp.any(live, axis=-1) & kept & ~grown & stored
     if bool(xp.all(done)):
         return X, Y
     done = done[..., None, None]
@@ -117,23 +127,57 @@ def _pad_rows(xp: Any, A: Any) -> Any:
     return A if missing <= 0 else xp.concat([A] + [xp.zeros_like(A[..., :1, :])] * missing, axis=-2)
 
 
-def _normalized(xp: Any, R_A: Any, R_B: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """R_A and R_B scaled to entries of order 1 by powers of two, so that no product over- or underflows.
+def _with_checked_gradient(M: Any) -> Any:
+    """M; if a gradient flows back to it, it is refused where the SVD has no derivative."""
+    if not getattr(M, "requires_grad", False):
+        return M
+    view = M.view_as(M)
+    if view.requires_grad:  # not under torch.no_grad
+        view.register_hook(_refuse_undefined)
+    return view
+
+
+def _refuse_undefined(gradient: Any) -> None:
+    if gradient is not None and not bool(gradient.isfinite().all()):
+        raise ValueError(
+            "balance has no derivative at this pair: singular values of AB coincide or vanish, or the gradient was not "
+            "finite before; call it under torch.no_grad() or on A.detach(), B.detach()"
+        )
+
+
+def _normalized(xp: Any, A: Any, B: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """A and B scaled to entries of order 1 by powers of two, so that no product over- or underflows.
 
     Returns:
         Both scaled by 2^{-p}, 2^{-q}, with p + q even; the weights 2^{p − max(p, q)}, 2^{q − max(p, q)} of XᵀA and
         YBᵀ relative to each other; and the scale 2^{(p + q)/2} of the balanced pair. All (…, 1, 1), all exact.
     """
-
-    def exponent(R: Any) -> Any:
-        largest = xp.max(xp.abs(R), axis=(-2, -1), keepdims=True)
-        safe = xp.where(largest > 0, largest, xp.ones_like(largest))
-        return xp.clip(xp.round(xp.log2(safe)), -1000.0, 1000.0)
-
-    p, q = exponent(R_A), exponent(R_B)
+    p, q = exponents(xp, A), exponents(xp, B)
+    if not bool(xp.all(xp.isfinite(p + q))):
+        raise ValueError("A or B contains NaN or infinity; nothing was balanced")
     q = q + xp.remainder(p + q, 2.0 * xp.ones_like(q))
     top = xp.maximum(p, q)
-    return R_A * 2.0**-p, R_B * 2.0**-q, 2.0 ** (p - top), 2.0 ** (q - top), 2.0 ** ((p + q) / 2)
+    return A * 2.0**-p, B * 2.0**-q, 2.0 ** (p - top), 2.0 ** (q - top), 2.0 ** ((p + q) / 2)
+
+
+def _stored(xp: Any, X: tuple[Any, Any], Y: tuple[Any, Any], size: Any, allowed: Any) -> Any:
+    """(…) whether storing the balanced pair in its dtype moved XY by at most `allowed` past ordinary rounding.
+
+    Args:
+        xp: array namespace.
+        X: the stored factor and its (…) norm, in units of `size`.
+        Y: likewise.
+        size: (…) powers of two.
+        allowed: (…) change of the product, in units of `size`².
+    """
+    limits = xp.finfo(X[0].dtype)
+    smallest = float(limits.smallest_normal) * float(limits.eps)  # the spacing below the smallest normal number
+    error = [smallest / size / 2 * math.prod(M.shape[-2:]) ** 0.5 for M, _ in (X, Y)]
+    fits = error[0] * Y[1] + error[1] * X[1] <= allowed
+    if not bool(xp.all(xp.maximum(X[1], Y[1]) * size <= float(limits.max))):
+        for M, _ in (X, Y):
+            fits = fits & xp.all(xp.isfinite(M), axis=(-2, -1))
+    return fits
 
 
 def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tuple[Any, Any]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lorakappa.conditioning.checks import Array, as_matrix
+from lorakappa.conditioning.checks import Array, as_matrix, as_number, check_integer
+from lorakappa.conditioning.scaling import Wide, unit
 from lorakappa.conditioning.tolerances import psd_rtol
 
 ENUMERATION_LIMIT = 20
@@ -21,12 +22,13 @@ def gd_rate(kappa: float) -> float:
         kappa: condition number L/μ ≥ 1 on the complement of the kernel.
 
     Returns:
-        The rate, in [0, 1).
+        The rate, in [0, 1); what is nearest to 1 is rounded to 1.
 
     Raises:
-        ValueError: if κ is not a finite number ≥ 1.
+        TypeError: if κ is not a real number.
+        ValueError: if κ is not finite and at least 1.
     """
-    _check_kappa(kappa)
+    kappa = _check_kappa(kappa)
     return ((kappa - 1) / (kappa + 1)) ** 2
 
 
@@ -40,15 +42,17 @@ def sign_gd_rate(kappa: float, d: int) -> float:
         d: number of parameters, r(a + b).
 
     Returns:
-        The rate, in [0, 1).
+        The rate, in [0, 1); what is nearest to 1 is rounded to 1.
 
     Raises:
-        ValueError: if κ is not a finite number ≥ 1 or d < 1.
+        TypeError: if κ is not a real number or d no integer.
+        ValueError: if κ is not finite and at least 1, or d < 1.
     """
-    _check_kappa(kappa)
+    kappa = _check_kappa(kappa)
+    check_integer("d", d)
     if d < 1:
         raise ValueError(f"d = {d} parameters; at least 1 is needed")
-    return 1 - 1 / (d * kappa)
+    return 1 - 1 / (int(d) * kappa)
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,13 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
         The rate with its ingredients. L_∞ is exact for d ≤ 20, else the smaller of Σ|H_ij| and d·λ_max.
 
     Raises:
+        OutOfRangeError: if L_∞ or μ_∞ does not fit into float64; H may be of any size.
+        TypeError: if H is no real matrix or the kernel dimension no integer.
         ValueError: if H is not square, symmetric and positive semidefinite to rounding, or the kernel
             dimension does not lie in [0, d).
     """
-    matrix = as_matrix("H", H)
+    matrix, e = unit(as_matrix("H", H))
+    check_integer("kernel_dimension", kernel_dimension)
     d = matrix.shape[0]
     if matrix.shape != (d, d):
         raise ValueError(f"H must be square, but has shape {matrix.shape}")
@@ -112,8 +119,8 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
     L_inf = _max_over_signs(matrix) if d <= ENUMERATION_LIMIT else float(min(np.abs(matrix).sum(), d * eigenvalues[-1]))
     return SharpSignRate(
         rate=1 - mu_inf / L_inf,
-        L_inf=L_inf,
-        mu_inf=mu_inf,
+        L_inf=Wide.of(L_inf, e).fit("L_∞"),
+        mu_inf=Wide.of(mu_inf, e).fit("μ_∞"),
         L_inf_exact=d <= ENUMERATION_LIMIT,
         mu_inf_exact=kernel_dimension == 0,
     )
@@ -131,6 +138,8 @@ def _max_over_signs(H: Array) -> float:
     return best
 
 
-def _check_kappa(kappa: float) -> None:
+def _check_kappa(kappa: float) -> float:
+    kappa = as_number("κ", kappa)
     if not 1 <= kappa < np.inf:
         raise ValueError(f"κ = {kappa} is not a condition number: it must be finite and at least 1")
+    return kappa

@@ -23,6 +23,11 @@ MINIMIZER_RTOL: Final = EPS**0.5
 μ is a Lipschitz function of the pair, so a relative error δ in AB moves κ by about δ·κ; at √eps half of
 the digits of a moderate κ survive. Pass `rtol` to accept pairs that were trained in lower precision."""
 
+ILL_CONDITIONED: Final = EPS**0.5
+"""Size, against σ₁, up to which a singular value is taken from the inverse matrix where that is known.
+
+An SVD has absolute errors of about EPS·σ₁ in every singular value, that is, half of a float64's digits there."""
+
 
 def rank_rtol(storage_eps: float, r: int) -> float:
     """Relative size, against σ₁(A)σ₁(B), below which a singular value of AB is numerically zero.
