@@ -8,9 +8,7 @@ from .adapters.callbacks import RegularizeCallback as RegularizeCallback
 from .adapters.disk import balance_adapter as balance_adapter
 from .adapters.disk import read_adapter as read_adapter
 from .adapters.factors import CannotBalanceError as CannotBalanceError
-from .adapters.hooks import (
-    StepHandle as StepHandle,
-)
+from .adapters.handles import StepHandle as StepHandle
 from .adapters.hooks import (
     balance_after_step as balance_after_step,
 )

@@ -8,9 +8,7 @@ from .callbacks import RegularizeCallback as RegularizeCallback
 from .disk import balance_adapter as balance_adapter
 from .disk import read_adapter as read_adapter
 from .factors import CannotBalanceError as CannotBalanceError
-from .hooks import (
-    StepHandle as StepHandle,
-)
+from .handles import StepHandle as StepHandle
 from .hooks import (
     balance_after_step as balance_after_step,
 )

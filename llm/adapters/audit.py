@@ -1,14 +1,18 @@
 """How well conditioned an adapter's factors are, layer by layer, and what balancing would make of them."""
 
+import os
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lorakappa.conditioning.tolerances import rank_rtol
 from lorakappa.llm.adapters.disk import read_adapter
+from lorakappa.llm.adapters.products import exponent, shifted
+
+ORDINARY = 200
+"""Binary exponents up to which no fourth power of an entry leaves float64's range: nothing is scaled there."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class LayerAudit:
     """Measures of one pair (A, B).
 
     The κ bound is L/m = (σ₁(A)² + σ₁(B)²)/min(σ_r(A), σ_r(B))², the factor of the paper's bounds that depends on
-    the gauge; balanced, with s = σ(AB), it is 2s₁/s_r.
+    the gauge; balanced, with s = σ(AB), it is 2s₁/s_r. What exceeds float64's range is inf or 0; ratios are right all
+    the same.
 
     Attributes:
         name: of the layer.
@@ -64,33 +69,39 @@ def audit_pair(A: Tensor, B: Tensor, name: str = "") -> LayerAudit:
     """
     eps, dtype = torch.finfo(A.dtype).eps, str(A.dtype).removeprefix("torch.")
     r = A.shape[1]
-    R_A, R_B = torch.linalg.qr(A.double(), mode="r").R, torch.linalg.qr(B.double().mT, mode="r").R
-    if not bool(R_A.isfinite().all() and R_B.isfinite().all()):
+    if not bool(A.isfinite().all() and B.isfinite().all()):
         raise ValueError(f"{name or 'the pair'} contains NaN or infinity")
-    gram_A, gram_B = R_A.mT @ R_A, R_B.mT @ R_B
+    p, q = _powers(A, B)
+    R_A, R_B = (torch.linalg.qr(F, mode="r").R for F in (shifted(A, -p), shifted(B, -q).mT))
     s_A, s_B, s = (_singular_values(M, r) for M in (R_A, R_B, R_A @ R_B.mT))
     tolerance = rank_rtol(eps, r)
     rank = sum(value > tolerance * s_A[0] * s_B[0] for value in s)
-    smallest = min(s_A[-1] if s_A[-1] > tolerance * s_A[0] else 0.0, s_B[-1] if s_B[-1] > tolerance * s_B[0] else 0.0)
+    # both factors in one unit, that of the larger
+    top = max(p, q)
+    R_A, R_B = shifted(R_A, p - top), shifted(R_B, q - top)
+    gram_A, gram_B = R_A.mT @ R_A, R_B.mT @ R_B
     gap = float(torch.linalg.matrix_norm(gram_A - gram_B))
     size = float(gram_A.trace() + gram_B.trace())
+    t_A, t_B = _times(s_A, p - top), _times(s_B, q - top)
+    smallest = min(t_A[-1] if s_A[-1] > tolerance * s_A[0] else 0.0, t_B[-1] if s_B[-1] > tolerance * s_B[0] else 0.0)
+    largest = t_A[0] ** 2 + t_B[0] ** 2
     return LayerAudit(
         name=name,
         shape=(A.shape[0], B.shape[1]),
         r=r,
         dtype=dtype,
-        sigma_A=s_A,
-        sigma_B=s_B,
-        sigma_AB=s,
-        gap=gap,
+        sigma_A=_times(s_A, p),
+        sigma_B=_times(s_B, q),
+        sigma_AB=_times(s, p + q),
+        gap=_times((gap,), 2 * top)[0],
         relative_gap=gap / size if size else 0.0,
         rank=rank,
-        kappa_bound=(s_A[0] ** 2 + s_B[0] ** 2) / smallest**2 if smallest else inf,
+        kappa_bound=largest / smallest**2 if smallest**2 else inf,
         kappa_bound_balanced=2 * s[0] / s[-1] if rank == r else inf,
     )
 
 
-def audit_adapter(folder: Path) -> list[LayerAudit]:
+def audit_adapter(folder: str | os.PathLike[str]) -> list[LayerAudit]:
     """Measures every pair of an adapter on disk.
 
     Args:
@@ -102,6 +113,17 @@ def audit_adapter(folder: Path) -> list[LayerAudit]:
     adapter = read_adapter(folder)
     layers = [audit_pair(*adapter.factors(pair), pair.name) for pair in adapter.pairs]
     return sorted(layers, key=lambda layer: (-layer.kappa_bound, -layer.relative_gap))
+
+
+def _powers(A: Tensor, B: Tensor) -> tuple[int, int]:
+    """Powers of two to divide A and B by: 0 but for factors whose squares or product might leave float64's range."""
+    p, q = exponent(A), exponent(B)
+    return (0, 0) if max(abs(p), abs(q)) <= ORDINARY else (p, q)
+
+
+def _times(values: tuple[float, ...], power: int) -> tuple[float, ...]:
+    """The values times 2^power: infinity where that is beyond float64."""
+    return tuple(shifted(torch.tensor(values, dtype=torch.float64), power).tolist())
 
 
 def _singular_values(M: Tensor, r: int) -> tuple[float, ...]:

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from itertools import compress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lorakappa.conditioning.projection import Gauge, balance
 from lorakappa.llm.adapters.factors import NonFiniteError
+from lorakappa.llm.adapters.joining import AnyOptimizer, joined, unwrap_optimizers
 from lorakappa.llm.adapters.moments import Moments, check_moments, check_state, gauge_between, reset, transport
 from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs, stack_batches, storage
+from lorakappa.llm.adapters.products import is_representable
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class BalanceReport:
 
     Attributes:
         balanced: number of pairs whose entries changed.
-        unchanged: pairs left as they were: AB = 0, or balanced already to the last bit.
+        unchanged: pairs left as they were: AB = 0, balanced already to the last bit, or with balanced factors that are
+            too small or too large for the type they are stored in.
         frozen: number of pairs skipped because they do not train.
         batches: number of batched calls.
     """
@@ -34,7 +38,7 @@ def balance_model(
     *,
     gauge: Gauge = "hyperbalanced",
     adapter: str | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: Any = None,
     moments: Moments = "keep",
 ) -> BalanceReport:
     """Replaces every trainable LoRA pair of a model, in place, by its balanced equivalent.
@@ -47,19 +51,20 @@ def balance_model(
         model: a PEFT model, or anything that contains one.
         gauge: which balanced pair (`conditioning.balance`).
         adapter: name of one adapter; None means all that train.
-        optimizer: whose state to carry along; needed unless `moments` is "keep".
+        optimizer: whose state to carry along, or a list of them; needed unless `moments` is "keep".
         moments: what becomes of the optimizer's moments of these factors (`llm.adapters.moments`).
 
     Returns:
         What was done.
 
     Raises:
-        CannotBalanceError: for layers that `lora_pairs` refuses.
+        CannotBalanceError: for layers that `lora_pairs` refuses, and pairs of whose moments the optimizer has half.
         NonFiniteError: on NaN or infinity in a factor (it is named).
         ValueError: on an unknown gauge or moments, a missing optimizer,
             an optimizer state that cannot be transported, or no LoRA layer.
     """
-    return balance_pairs(lora_pairs(model, adapter), gauge=gauge, optimizer=optimizer, moments=moments)
+    whole = None if optimizer is None else joined(unwrap_optimizers(optimizer))
+    return balance_pairs(lora_pairs(model, adapter), gauge=gauge, optimizer=whole, moments=moments)
 
 
 @torch.no_grad()
@@ -67,7 +72,7 @@ def balance_pairs(
     pairs: list[LoraPair],
     *,
     gauge: Gauge = "hyperbalanced",
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: AnyOptimizer | None = None,
     moments: Moments = "keep",
 ) -> BalanceReport:
     """`balance_model` for pairs found already."""
@@ -93,9 +98,7 @@ def balance_pairs(
     return BalanceReport(done, tuple(unchanged), len(pairs) - len(trainable), len(batches))
 
 
-def _transport(
-    optimizer: torch.optim.Optimizer, batch: list[list[LoraPair]], gauges: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def _transport(optimizer: AnyOptimizer, batch: list[list[LoraPair]], gauges: tuple[Tensor, Tensor, Tensor]) -> None:
     """Transports the moments of every pair whose gauge is known, and of the parameters tied to it.
 
     A layer tied with exchanged factors, (Bᵀ, Aᵀ), changes gauge by T⁻ᵀ.
@@ -117,7 +120,7 @@ def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tens
     dtype = torch.promote_types(A.dtype, B.dtype)
     A, B = A.to(dtype), B.to(A.device, dtype)
     try:
-        return A, B, *balance(A, B, gauge=gauge)
+        X, Y = balance(A, B, gauge=gauge)
     except ValueError:
         finite = A.isfinite().flatten(1).all(1) & B.isfinite().flatten(1).all(1)
         bad = [pair.name for pair, ok in zip(batch, finite.tolist(), strict=True) if not ok]
@@ -126,3 +129,8 @@ def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tens
         raise NonFiniteError(
             f"{bad[0]} contains NaN or infinity ({len(bad)} such pairs); nothing was balanced"
         ) from None
+    stored = batch[0].left.dtype, batch[0].right.dtype
+    fits = is_representable(A, B, X, Y, *stored)
+    if not bool(fits.all()):
+        X, Y = (torch.where(fits[:, None, None], new, old) for new, old in ((X, A), (Y, B)))
+    return A, B, X, Y

@@ -8,9 +8,11 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lorakappa.conditioning.projection import Gauge
-from lorakappa.llm.adapters.hooks import StepHandle, balance_after_step
+from lorakappa.llm.adapters.arguments import check_count
+from lorakappa.llm.adapters.handles import StepHandle
+from lorakappa.llm.adapters.hooks import balance_after_step, check_balancing
 from lorakappa.llm.adapters.moments import Moments
-from lorakappa.llm.adapters.regularizing import regularize_after_step
+from lorakappa.llm.adapters.regularizing import check_penalty, regularize_after_step
 
 
 class StepCallback(TrainerCallback):
@@ -66,6 +68,7 @@ class BalanceCallback(StepCallback):
         adapter: str | None = None,
         moments: Moments = "keep",
     ) -> None:
+        check_balancing(every, gauge, moments)
         super().__init__(partial(balance_after_step, every=every, gauge=gauge, adapter=adapter, moments=moments))
 
 
@@ -93,6 +96,8 @@ class RegularizeCallback(StepCallback):
         every: int = 1,
         adapter: str | None = None,
     ) -> None:
+        check_count("every", every)
+        check_penalty(strength, ratio, factor, power)
         super().__init__(
             partial(
                 regularize_after_step,

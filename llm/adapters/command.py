@@ -55,5 +55,11 @@ def balance(
 
     changes = balance_adapter(adapter, out, gauge=gauge)  # type: ignore[arg-type]  # checked there
     name, largest = max(changes.items(), key=lambda entry: entry[1])
-    console.print(f"{len(changes)} pairs balanced; largest relative change of a product {largest:.2g} ({name})")
+    balanced = len(changes) - len(changes.left)
+    console.print(f"{balanced} pairs balanced; largest relative change of a product {largest:.2g} ({name})")
+    if changes.left:
+        console.print(
+            f"{len(changes.left)} pairs left as they were, since AB = 0 or no balanced factors can be stored in their "
+            "type: " + ", ".join(changes.left)
+        )
     console.print("saved", out)

@@ -1,28 +1,24 @@
 """PEFT adapters on disk, read, balanced and written without the base model."""
 
-import json
+import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from lorakappa.conditioning.manifold import is_balanced
 from lorakappa.conditioning.projection import GAUGES, Gauge, balance
-from lorakappa.llm.adapters.factors import PEFT_NAMES, REFUSED_VARIANTS, CannotBalanceError, check_shapes, fill, matrix
-
-WEIGHTS = "adapter_model.safetensors"
-PICKLED = "adapter_model.bin"
-CONFIG = "adapter_config.json"
-
-VARIANT_FIELDS = {"kasa_config": "kasa", "use_bdlora": "bdlora", "monteclora_config": "monteclora"}
-"""Fields of adapter_config.json that switch on a variant in `factors.REFUSED_VARIANTS`."""
+from lorakappa.conditioning.tolerances import PRODUCT_RTOL, balance_rtol
+from lorakappa.llm.adapters.config import CONFIG, AdapterConfig, read_config
+from lorakappa.llm.adapters.factors import PEFT_NAMES, CannotBalanceError, check_dtypes, check_shapes, fill, matrix
+from lorakappa.llm.adapters.folders import files_to_carry, final_folder, whole_folder
+from lorakappa.llm.adapters.products import is_representable, product_errors, storage_eps
+from lorakappa.llm.adapters.weights import INDEX, PICKLED, WEIGHTS, copy_weights, read_weights
 
 _FACTOR = re.compile(r"(?P<module>.+)\.(?P<factor>lora_(?:embedding_)?[AB])(?P<weight>\.weight)?")
 _OTHER_ADAPTER = re.compile(r".+\.lora_(?:embedding_)?[AB]\.[^.]+(\.weight)?")
@@ -80,7 +76,20 @@ class Adapter:
         return A.to(dtype), B.to(dtype)
 
 
-def read_adapter(folder: Path) -> Adapter:
+class Changes(dict[str, float]):
+    """‖A'B' − AB‖_F/‖AB‖_F by pair, as stored.
+
+    Attributes:
+        left: names of the pairs that stayed as they were although not balanced: their balanced factors are too small or
+            too large for the type they are stored in, or AB = 0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: list[str] = []
+
+
+def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
     """Reads a folder written by PEFT's `save_pretrained`.
 
     Args:
@@ -91,36 +100,31 @@ def read_adapter(folder: Path) -> Adapter:
 
     Raises:
         OSError: if files are missing or cannot be read.
-        CannotBalanceError: for layers that are not a free product AB.
+        CannotBalanceError: for layers that are not a free product AB, or whose type is too coarse (float8).
         ValueError: if the folder holds something else, is damaged or has half a pair.
     """
-    config = _read_config(folder)
-    path = folder / WEIGHTS
-    if not path.is_file() and (folder / PICKLED).is_file():
-        raise ValueError(
-            f"{folder} has only {PICKLED}, a pickle that can run code when read; where you trust it, load it with "
-            "PeftModel.from_pretrained and save it again with save_pretrained, which writes safetensors"
-        )
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no {WEIGHTS}; PEFT's save_pretrained writes it")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            keys = file.keys()
-            tensors = {key: file.get_tensor(key) for key in keys}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
+    folder = Path(folder)
+    content, config = read_config(folder)
+    tensors, metadata = read_weights(folder)
     pairs = list(_find_pairs(folder, config, tensors))
     if not pairs:
-        raise ValueError(f"{path} holds no LoRA factors")
-    return Adapter(folder, config, tensors, metadata, pairs)
+        raise ValueError(f"{folder / WEIGHTS} holds no LoRA factors")
+    if len({pair.name for pair in pairs}) < len(pairs):
+        raise ValueError(f"{folder / WEIGHTS} names the factors of a module twice")
+    return Adapter(folder, content, tensors, metadata, pairs)
 
 
 @torch.no_grad()
-def balance_adapter(source: Path, target: Path, *, gauge: Gauge = "hyperbalanced") -> dict[str, float]:
+def balance_adapter(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, gauge: Gauge = "hyperbalanced"
+) -> Changes:
     """Writes an adapter with the same products and balanced factors; all other files and tensors are copied.
 
-    The target appears whole or not at all. Folders inside the source (checkpoints, other adapters) are not copied.
+    The target appears whole or not at all. Folders inside the source (checkpoints, other adapters) are not copied, and
+    links are followed inside the source only, or to the blobs of its repository in the Hugging Face cache.
+
+    Each product is compared with the old one as stored: ‖A'B' − AB‖_F ≤ 16 ε ‖A‖_F‖B‖_F, ε the epsilon of the storage
+    type. A pair for which that cannot be kept, since its balanced factors leave the range of the type, stays as it is.
 
     Args:
         source: folder of the adapter.
@@ -128,67 +132,76 @@ def balance_adapter(source: Path, target: Path, *, gauge: Gauge = "hyperbalanced
         gauge: which balanced pair (`conditioning.balance`).
 
     Returns:
-        ‖A'B' − AB‖_F/‖AB‖_F by pair, as stored.
+        ‖A'B' − AB‖_F/‖AB‖_F by pair, as stored, and which pairs stayed as they were.
 
     Raises:
-        OSError: if files cannot be read or written, or the target is in use.
-        CannotBalanceError: for layers that are not a free product AB.
-        ValueError: for a source that is no readable adapter, NaN or infinity in a factor, or an unknown gauge.
+        OSError: if files cannot be read or written, the target is in use, or a link leads out of the source.
+        CannotBalanceError: for layers that are not a free product AB, or whose type is too coarse (float8).
+        ValueError: for a source that is no readable adapter, NaN or infinity in a factor, an unknown gauge, or factors
+            none of which can be stored balanced.
     """
     if gauge not in GAUGES:
         raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} exists and is not an empty folder; nothing was written")
+    source, target = Path(source), Path(target)
+    final = final_folder(target)
     adapter = read_adapter(source)
-    changes = {}
+    files = [file for file in files_to_carry(source) if file.name not in (WEIGHTS, PICKLED, INDEX)]
+    changes = Changes()
+    fits = []
     for pair in adapter.pairs:
-        A, B = (factor.clone() for factor in adapter.factors(pair))
-        X, Y = balance(A, B, gauge=gauge)
-        fill(adapter.tensors[pair.left], X, "A", pair.expert, pair.experts)
-        fill(adapter.tensors[pair.right], Y, "B", pair.expert, pair.experts)
-        changes[pair.name] = product_change(A, B, *adapter.factors(pair))
-    _write(adapter, target)
+        changes[pair.name], balanced, fit = _balance_pair(adapter, pair, gauge)
+        fits.append(fit)
+        if not balanced:
+            changes.left.append(pair.name)
+    if len(changes.left) == len(changes) and not all(fits):
+        raise ValueError(
+            f"no pair of {source} can be balanced: its factors would leave the range of the type they are stored in; "
+            "nothing was written"
+        )
+    with whole_folder(final) as folder:
+        for file in files:
+            shutil.copy2(file, folder / file.name)
+        keys = dict.fromkeys(key for pair in adapter.pairs for key in (pair.left, pair.right))
+        copy_weights(source / WEIGHTS, folder / WEIGHTS, adapter.tensors, keys)
     return changes
 
 
-def product_change(A: Tensor, B: Tensor, X: Tensor, Y: Tensor) -> float:
-    """‖XY − AB‖_F/‖AB‖_F in float64, through (a, 2r) and (2r, b) factors: neither product is formed."""
-    A, B, X, Y = (factor.double() for factor in (A, B, X, Y))
+def _balance_pair(adapter: Adapter, pair: DiskPair, gauge: Gauge) -> tuple[float, bool, bool]:
+    """Balances one pair in memory if its product stays what it was, as stored.
 
-    def norm(left: Tensor, right: Tensor) -> float:
-        R_left, R_right = torch.linalg.qr(left, mode="r").R, torch.linalg.qr(right.mT, mode="r").R
-        return float(torch.linalg.matrix_norm(R_left @ R_right.mT))
+    Returns:
+        The relative change of the product, whether the pair is balanced now, and whether its type can hold that.
+    """
+    tensors = adapter.tensors[pair.left], adapter.tensors[pair.right]
+    dtypes = tensors[0].dtype, tensors[1].dtype
+    eps = storage_eps(*dtypes)
+    A, B = (factor.clone() for factor in adapter.factors(pair))
+    X, Y = _balanced(A, B, gauge)
+    fits = bool(is_representable(A[None], B[None], X[None], Y[None], *dtypes))
+    if torch.equal(X, A) and torch.equal(Y, B):
+        already = is_balanced(A.double().numpy(), B.double().numpy(), rtol=balance_rtol(eps, A.shape[1]))
+        return 0.0, already, already or fits
+    change, error = product_errors(A, B, X.to(dtypes[0]).to(X.dtype), Y.to(dtypes[1]).to(Y.dtype))
+    if not (fits and error <= PRODUCT_RTOL * eps):
+        return 0.0, False, False
+    fill(tensors[0], X, "A", pair.expert, pair.experts)
+    fill(tensors[1], Y, "B", pair.expert, pair.experts)
+    return change, True, True
 
-    if torch.equal(A, X) and torch.equal(B, Y):
-        return 0.0
-    return norm(torch.cat([X, A], 1), torch.cat([Y, -B], 0)) / norm(A, B)
 
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json, refused where it says that the update is not a free product AB."""
-    path = folder / CONFIG
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder with a PEFT adapter")
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no {CONFIG}; name the folder that PEFT's save_pretrained wrote")
+def _balanced(A: Tensor, B: Tensor, gauge: Gauge) -> tuple[Tensor, Tensor]:
+    """The balanced pair, or infinity where finite factors have norms beyond float64."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != "LORA":
-        raise ValueError(f"{path} describes {kind or 'no adapter'}, not LORA: it has no pairs (A, B) to look at")
-    for field, variant in VARIANT_FIELDS.items():
-        if config.get(field):
-            raise CannotBalanceError(str(folder), REFUSED_VARIANTS[variant])
-    if config.get("init_lora_weights") == "mica":
-        raise CannotBalanceError(str(folder), REFUSED_VARIANTS["mica"])
-    return config
+        return balance(A, B, gauge=gauge)
+    except ValueError:
+        return torch.full_like(A, torch.inf), B
 
 
-def _find_pairs(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Iterator[DiskPair]:
+def _find_pairs(folder: Path, config: AdapterConfig, tensors: dict[str, Tensor]) -> Iterator[DiskPair]:
     matches = {key: match for key in tensors if (match := _FACTOR.fullmatch(key))}
     found = {(match["module"], match["factor"]): key for key, match in matches.items()}
+    if len(found) < len(matches):
+        raise ValueError(f"{folder / WEIGHTS} names the factors of a module twice")
     for key in tensors:
         if key not in matches and _OTHER_ADAPTER.fullmatch(key) and not key.endswith(".bias"):
             raise ValueError(f"{key} in {folder} names an adapter: a raw state dict; save it with save_pretrained")
@@ -201,42 +214,30 @@ def _find_pairs(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]
                 missing = left_name if left is None else right_name
                 raise ValueError(f"{folder} has no {missing} for {module}: the adapter is incomplete")
             shapes = tensors[left].shape, tensors[right].shape
-            if not (tensors[left].is_floating_point() and tensors[right].is_floating_point()):
-                raise ValueError(f"{module} in {folder} has factors that are not floating point")
+            check_dtypes(module, tensors[left].dtype, tensors[right].dtype)
             experts = _experts(module, config, shapes[1][0] if shapes[1] else 0)
             check_shapes(module, *shapes, experts)
+            if experts == 1 and config.ranks and shapes[1][0] not in config.ranks:
+                raise ValueError(
+                    f"{module} in {folder} has factors of rank {shapes[1][0]}, but {CONFIG} says r = {config.r}"
+                    + (f" (rank_pattern {sorted(set(config.rank_pattern.values()))})" if config.rank_pattern else "")
+                )
             for expert in range(experts):
                 yield DiskPair(module + (f" expert {expert}" if experts > 1 else ""), left, right, expert, experts)
 
 
-def _experts(module: str, config: dict[str, Any], rows: int) -> int:
+def _experts(module: str, config: AdapterConfig, rows: int) -> int:
     """Number of experts stacked in a module's factors; 1 for all but those adapted by `target_parameters`."""
-    parents = {name.rpartition(".")[0] for name in config.get("target_parameters") or ()}
-    path = re.sub(r"(\.base_layer)+$", "", module)
+    parents = {name.rpartition(".")[0] for name in config.target_parameters or ()}
+    path = module
+    while path.endswith(".base_layer"):
+        path = path.removesuffix(".base_layer")
     if not any(path == parent or path.endswith("." + parent) for parent in parents if parent):
         return 1
-    if config.get("rank_pattern"):
+    if config.rank_pattern:
         raise CannotBalanceError(
             module, "stacked experts with a rank_pattern: the number of experts is not in the file"
         )
-    rank = config.get("r")
-    if not isinstance(rank, int) or rank < 1 or rows % rank:
-        raise ValueError(f"{module} has {rows} rows, which the rank r = {rank} of {CONFIG} does not divide")
-    return rows // rank
-
-
-def _write(adapter: Adapter, target: Path) -> None:
-    """Everything into a temporary folder beside the target, then renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        for file in adapter.folder.iterdir():
-            if file.is_file() and file.name not in (WEIGHTS, PICKLED):
-                shutil.copy2(file, temporary / file.name)
-        save_file(adapter.tensors, temporary / WEIGHTS, metadata=adapter.metadata or None)
-        temporary.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    if config.r is None or rows % config.r:
+        raise ValueError(f"{module} has {rows} rows, which the rank r = {config.r} of {CONFIG} does not divide")
+    return rows // config.r

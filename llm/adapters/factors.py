@@ -25,6 +25,10 @@ REFUSED_VARIANTS: Final = {
 """LoRA variants of PEFT whose update is not a free product AB, with the reason."""
 
 
+STORED_DTYPES: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of factors. Others are no floating point, or too coarse to hold a balanced pair (float8)."""
+
+
 class CannotBalanceError(ValueError):
     """A LoRA layer that cannot be balanced or reached.
 
@@ -52,6 +56,8 @@ def check_shapes(module: str, left: torch.Size, right: torch.Size, experts: int 
         right: shape of the tensor that holds B (PEFT's `lora_A`).
         experts: number of pairs stacked in them.
     """
+    if experts > 1 and (len(left), len(right)) != (2, 2):
+        raise CannotBalanceError(module, f"stacked experts of shapes {tuple(left)} and {tuple(right)} are no matrices")
     if min(len(left), len(right)) < 2 or 0 in left or 0 in right:
         raise CannotBalanceError(
             module,
@@ -65,6 +71,27 @@ def check_shapes(module: str, left: torch.Size, right: torch.Size, experts: int 
         )
     if right[0] % experts:
         raise CannotBalanceError(module, f"{right[0]} rows do not divide into {experts} experts")
+
+
+def check_dtypes(module: str, left: torch.dtype, right: torch.dtype) -> None:
+    """Raises CannotBalanceError unless both factors are of `STORED_DTYPES`.
+
+    Args:
+        module: name for the message.
+        left: type of the tensor that holds A.
+        right: type of the tensor that holds B.
+    """
+    for dtype in (left, right):
+        if dtype not in STORED_DTYPES:
+            name = str(dtype).removeprefix("torch.")
+            what = "too coarse for balanced factors" if dtype.is_floating_point else "not floating point"
+            raise CannotBalanceError(module, f"its factors are {name}, which is {what}; convert them to bfloat16 first")
+
+
+def shown(value: object) -> str:
+    """What a message says of a value that somebody else made: short and on one line."""
+    text = value if isinstance(value, str) and value.isprintable() and value else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def matrix(tensor: Tensor, side: Side, expert: int = 0, experts: int = 1) -> Tensor:

@@ -1,19 +1,17 @@
 """Maps of the LoRA pairs after every real optimizer step, through torch's own step hooks; BaLoRA is one of them."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from lorakappa.conditioning.projection import GAUGES, Gauge
+from lorakappa.llm.adapters.arguments import check_count
 from lorakappa.llm.adapters.balancing import balance_pairs
-from lorakappa.llm.adapters.moments import Moments, check_moments
+from lorakappa.llm.adapters.handles import PairMap, StepHandle
+from lorakappa.llm.adapters.handles import synchronize as synchronize
+from lorakappa.llm.adapters.joining import AnyOptimizer, joined, owned_pairs, unwrap_optimizers
+from lorakappa.llm.adapters.moments import Moments, check_choice
 from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs
-
-PairMap = Callable[[list[LoraPair], torch.optim.Optimizer], Any]
-"""Changes the pairs of a model in place, given the optimizer that has just stepped; what it returns is a report."""
 
 
 def balance_after_step(
@@ -24,14 +22,14 @@ def balance_after_step(
     gauge: Gauge = "hyperbalanced",
     adapter: str | None = None,
     moments: Moments = "keep",
-) -> "StepHandle":
+) -> StepHandle:
     """Balances the model after every `every`-th step that the optimizer really makes (BaLoRA).
 
     See `map_after_step` for what counts as a step.
 
     Args:
-        optimizer: a torch optimizer, or accelerate's wrapper of one.
-        model: the PEFT model it trains.
+        optimizer: a torch optimizer or accelerate's wrapper of one; where several train the model, a list of them.
+        model: the PEFT model trained.
         every: number of steps between two balancings.
         gauge: which balanced pair (`conditioning.balance`).
         adapter: name of one adapter; None means all that train.
@@ -41,15 +39,13 @@ def balance_after_step(
         A handle: `remove()` ends it, `steps` counts real steps, `last` is the latest `BalanceReport`.
 
     Raises:
-        TypeError: if there is no torch optimizer in `optimizer`.
-        CannotBalanceError: for layers that `lora_pairs` refuses.
+        TypeError: if there is no torch optimizer in `optimizer`, or `every` is no integer.
+        CannotBalanceError: for layers that `lora_pairs` refuses, and pairs with one factor in other optimizers.
         ValueError: on `every` < 1, an unknown gauge or moments, or no LoRA layer that trains.
     """
-    if gauge not in GAUGES:
-        raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
-    check_moments(moments, unwrap_optimizer(optimizer))
+    check_balancing(every, gauge, moments)
 
-    def balance(pairs: list[LoraPair], optimizer: torch.optim.Optimizer) -> Any:
+    def balance(pairs: list[LoraPair], optimizer: AnyOptimizer) -> Any:
         return balance_pairs(pairs, gauge=gauge, optimizer=optimizer, moments=moments)
 
     return map_after_step(optimizer, model, balance, every=every, adapter=adapter)
@@ -57,16 +53,23 @@ def balance_after_step(
 
 def map_after_step(
     optimizer: Any, model: nn.Module, pair_map: PairMap, *, every: int = 1, adapter: str | None = None
-) -> "StepHandle":
+) -> StepHandle:
     """Applies a map to the LoRA pairs after every `every`-th step that the optimizer really makes.
 
     Micro-batches of an accumulation make no step, nor do steps that a GradScaler skips, and a subclass whose `step`
     calls its parent's (PEFT's Riemannian optimizer) makes one. The factors are looked up at each step, so wrapping
-    or sharding the model later (accelerate, FSDP2) is fine.
+    or sharding the model later (accelerate, FSDP2) is fine, and so are groups that the optimizer gets later.
+
+    Only pairs that the optimizer trains are mapped, A and B: those of others have gradients that belong to the factors
+    as they are, and those of none stay. Where several optimizers share the pairs, give all of them as a list; the map
+    then follows a step after which each has stepped and none has a gradient left to step on.
+
+    Hooks stay through `load_state_dict`, but a copy of the optimizer (`deepcopy`, pickle) has none, and says so. A copy
+    of the model (EMA, SWA) is never touched; averages of factors that move between gauges are no averages of products.
 
     Args:
-        optimizer: a torch optimizer, or accelerate's wrapper of one.
-        model: the PEFT model it trains.
+        optimizer: a torch optimizer or accelerate's wrapper of one; where several train the model, a list of them.
+        model: the PEFT model trained.
         pair_map: what to do with the pairs.
         every: number of steps between two applications.
         adapter: name of one adapter; None means all that train.
@@ -75,104 +78,27 @@ def map_after_step(
         A handle: `remove()` ends it, `steps` counts real steps, `last` is what the map returned last.
 
     Raises:
-        TypeError: if there is no torch optimizer in `optimizer`.
-        CannotBalanceError: for layers that `lora_pairs` refuses.
+        TypeError: if there is no torch optimizer in `optimizer`, or `every` is no integer.
+        CannotBalanceError: for layers that `lora_pairs` refuses, and pairs with one factor in other optimizers.
         ValueError: on `every` < 1, or no LoRA layer that trains.
     """
-    inner = unwrap_optimizer(optimizer)
-    if every < 1:
-        raise ValueError(f"every must be at least 1, not {every}")
-    if not any(pair.trainable for pair in lora_pairs(model, adapter)):
+    optimizers = unwrap_optimizers(optimizer)
+    check_count("every", every)
+    pairs = lora_pairs(model, adapter)
+    if not any(pair.trainable for pair in pairs):
         raise ValueError("no LoRA pair of this model trains; load the adapter with is_trainable=True")
-    return StepHandle(inner, model, pair_map, every, adapter)
+    owned_pairs(pairs, joined(optimizers))  # refuses split pairs now rather than at the first step
+    return StepHandle(optimizers, model, pair_map, every, adapter)
 
 
-def unwrap_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    """The torch optimizer inside accelerate's wrapper (which takes no hooks), or the optimizer itself.
+def check_balancing(every: int, gauge: str, moments: str) -> None:
+    """Refuses bad choices of BaLoRA before any training.
 
     Raises:
-        TypeError: if there is none, as with DeepSpeed's engine.
+        TypeError: if `every` is no integer.
+        ValueError: on `every` < 1, an unknown gauge or moments.
     """
-    inner = optimizer
-    while not (isinstance(inner, torch.optim.Optimizer) and hasattr(inner, "_optimizer_step_post_hooks")):
-        if not hasattr(inner, "optimizer"):
-            raise TypeError(f"{type(optimizer).__name__} holds no torch.optim.Optimizer that could be hooked")
-        inner = inner.optimizer
-    return inner
-
-
-class StepHandle:
-    """A running `map_after_step`.
-
-    Attributes:
-        steps: real optimizer steps seen so far; set it when resuming in the middle of a period of `every` steps.
-        last: what the map returned last.
-        seconds: wall time spent in the map so far, a GPU's queue being emptied before and after.
-    """
-
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        model: nn.Module,
-        pair_map: PairMap,
-        every: int,
-        adapter: str | None,
-    ) -> None:
-        self.steps = 0
-        self.last: Any = None
-        self.seconds = 0.0
-        self._model = model
-        self._map = pair_map
-        self._every = every
-        self._adapter = adapter
-        self._began = False
-        self._handles = [
-            optimizer.register_step_pre_hook(self._before),
-            optimizer.register_step_post_hook(self._after),
-        ]
-
-    def remove(self) -> None:
-        """Ends the mapping; the model stays as it is."""
-        for handle in self._handles:
-            handle.remove()
-
-    def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._began = True
-
-    def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Counts the step and applies the map, unless this is the outer hook of a nested step or nothing changed."""
-        began, self._began = self._began, False
-        if not began or _was_skipped(optimizer):
-            return
-        self.steps += 1
-        if self.steps % self._every:
-            return
-        pairs = lora_pairs(self._model, self._adapter)
-        _check_ownership(optimizer, pairs)
-        synchronize(pairs[0].left.device)
-        start = time.perf_counter()
-        self.last = self._map(pairs, optimizer)
-        synchronize(pairs[0].left.device)
-        self.seconds += time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits until a GPU has done what was asked of it, so that a clock can be read."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _was_skipped(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a fused optimizer, which fires its hooks regardless, was told by a GradScaler to change nothing."""
-    found = getattr(optimizer, "found_inf", None)
-    return isinstance(found, torch.Tensor) and bool((found > 0).any())
-
-
-def _check_ownership(optimizer: torch.optim.Optimizer, pairs: list[LoraPair]) -> None:
-    """Raises ValueError if the optimizer steps on other tensors (master copies): they would overwrite the pairs."""
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    if not any(id(pair.left) in held or id(pair.right) in held for pair in pairs if pair.trainable):
-        raise ValueError(
-            f"{type(optimizer).__name__} does not hold the model's LoRA factors: it belongs to another model, or "
-            "steps on master copies that would undo the balancing"
-        )
+    check_count("every", every)
+    if gauge not in GAUGES:
+        raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
+    check_choice(moments)

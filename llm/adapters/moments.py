@@ -17,13 +17,13 @@ tell the first two apart. At a third of that rate "transport" led, 2.60 ± 0.01 
 2.50 ± 0.05 without P). One tiny problem; try "transport" on yours.
 """
 
-from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lorakappa.llm.adapters.factors import Side, fill, matrix
+from lorakappa.llm.adapters.joining import AnyOptimizer, name_of, owned_pairs
 from lorakappa.llm.adapters.pairs import LoraPair
 
 Moments = Literal["keep", "transport", "reset"]
@@ -36,22 +36,39 @@ SECOND = ("exp_avg_sq", "max_exp_avg_sq")
 """State entries that are averages of squared gradients."""
 
 
-def check_moments(moments: str, optimizer: torch.optim.Optimizer | None) -> None:
-    """Raises ValueError on an unknown choice, or one that needs an optimizer that was not given."""
+def check_choice(moments: str) -> None:
+    """Raises ValueError on an unknown choice."""
     if moments not in MOMENTS:
         raise ValueError(f"moments must be one of {', '.join(MOMENTS)}, not {moments!r}")
+
+
+def check_moments(moments: str, optimizer: AnyOptimizer | None) -> None:
+    """Raises ValueError on an unknown choice, or one that needs an optimizer that was not given."""
+    check_choice(moments)
     if moments != "keep" and optimizer is None:
         raise ValueError(f'moments="{moments}" needs the optimizer whose moments it means')
 
 
-def check_state(optimizer: torch.optim.Optimizer, pairs: Iterable[LoraPair]) -> None:
-    """Raises ValueError if the state of some factor has entries that "transport" and "reset" do not know."""
+def check_state(optimizer: AnyOptimizer, pairs: list[LoraPair]) -> None:
+    """Refuses states that "transport" and "reset" do not know, or not all of: silence would lose moments.
+
+    Raises:
+        CannotBalanceError: for a pair of which the optimizer holds one factor.
+        ValueError: if it does not hold some pair, or the state of a factor has entries of unknown meaning.
+    """
+    owned = {id(pair) for pair in owned_pairs(pairs, optimizer)}
+    states = optimizer.state
     for pair in pairs:
+        if id(pair) not in owned:
+            raise ValueError(
+                f"{name_of(optimizer)} does not train {pair.name}, so its moments are elsewhere; give all optimizers "
+                'as a list, name one adapter, or use moments="keep"'
+            )
         for parameter in (pair.left, pair.right):
-            for key, value in optimizer.state.get(parameter, {}).items():
+            for key, value in states.get(parameter, {}).items():
                 if isinstance(value, Tensor) and value.ndim > 0 and key not in FIRST + SECOND:
                     raise ValueError(
-                        f"{type(optimizer).__name__} keeps {key!r} for {pair.name}, and how it changes with the "
+                        f"{name_of(optimizer)} keeps {key!r} for {pair.name}, and how it changes with the "
                         f'gauge is unknown; use moments="keep"'
                     )
 
@@ -78,13 +95,13 @@ def gauge_between(A: Tensor, B: Tensor, X: Tensor, Y: Tensor) -> tuple[Tensor, T
     return T, T_inv, error <= (r * eps) ** 0.5
 
 
-def transport(optimizer: torch.optim.Optimizer, pair: LoraPair, T: Tensor, T_inv: Tensor) -> None:
+def transport(optimizer: AnyOptimizer, pair: LoraPair, T: Tensor, T_inv: Tensor) -> None:
     """Rewrites the moments of one pair for A' = AT, B' = T⁻¹B (module docstring)."""
     _transform(optimizer, pair, "A", lambda entry, square: entry @ (T_inv.mT**2 if square else T_inv.mT))
     _transform(optimizer, pair, "B", lambda entry, square: (T.mT**2 if square else T.mT) @ entry)
 
 
-def reset(optimizer: torch.optim.Optimizer, pair: LoraPair) -> None:
+def reset(optimizer: AnyOptimizer, pair: LoraPair) -> None:
     """Makes the state of one pair's parameters that of a fresh optimizer."""
     for parameter in (pair.left, pair.right):
         state = optimizer.state.get(parameter, {})
@@ -95,7 +112,7 @@ def reset(optimizer: torch.optim.Optimizer, pair: LoraPair) -> None:
                 state[key] = 0
 
 
-def _transform(optimizer: torch.optim.Optimizer, pair: LoraPair, side: Side, rule: Any) -> None:
+def _transform(optimizer: AnyOptimizer, pair: LoraPair, side: Side, rule: Any) -> None:
     state = optimizer.state.get(pair.left if side == "A" else pair.right, {})
     for key in FIRST + SECOND:
         if isinstance(state.get(key), Tensor):

@@ -16,6 +16,7 @@ from lorakappa.llm.adapters.factors import (
     PEFT_NAMES,
     REFUSED_VARIANTS,
     CannotBalanceError,
+    check_dtypes,
     check_shapes,
     fill,
     is_sharded,
@@ -172,6 +173,7 @@ def _check_parameters(label: str, layer: Any, left: Tensor, right: Tensor, exper
             raise CannotBalanceError(label, "tensor parallelism without DTensor leaves only a shard of it here")
         if sharded and experts > 1:
             raise CannotBalanceError(label, "stacked experts in sharded tensors (DTensor) are not supported")
+    check_dtypes(label, left.dtype, right.dtype)
     check_shapes(label, left.shape, right.shape, experts)
     if left.requires_grad != right.requires_grad:
         raise CannotBalanceError(

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step, trained_penalty_step
+from lorakappa.llm.adapters.arguments import check_real
 from lorakappa.llm.adapters.factors import NonFiniteError
-from lorakappa.llm.adapters.hooks import StepHandle, map_after_step
-from lorakappa.llm.adapters.pairs import LoraPair, stack_batches
+from lorakappa.llm.adapters.handles import StepHandle
+from lorakappa.llm.adapters.hooks import map_after_step
+from lorakappa.llm.adapters.joining import AnyOptimizer
+from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs, stack_batches
 
 
 def regularize_after_step(
@@ -34,8 +37,8 @@ def regularize_after_step(
     See `llm.adapters.hooks.map_after_step` for what counts as a step. Unlike balancing this moves AB.
 
     Args:
-        optimizer: a torch optimizer, or accelerate's wrapper of one.
-        model: the PEFT model it trains.
+        optimizer: a torch optimizer or accelerate's wrapper of one; where several train the model, a list of them.
+        model: the PEFT model trained.
         strength: λ > 0.
         ratio: c, the same for all layers (1 is the classical balancing penalty); None means factor·(r/a)^power.
         factor: multiple of the paper's ratio.
@@ -49,20 +52,18 @@ def regularize_after_step(
         A handle, as of `map_after_step`.
 
     Raises:
-        TypeError: if there is no torch optimizer in `optimizer`.
-        CannotBalanceError: for layers that `lora_pairs` refuses.
+        TypeError: if there is no torch optimizer in `optimizer`, `every` is no integer or another option no number.
+        CannotBalanceError: for layers that `lora_pairs` refuses, and pairs with one factor in other optimizers.
         ValueError: if λ, c, the factor or the power is out of range, on `every` < 1, or no LoRA layer that trains.
             While training: NonFiniteError if the penalty step explodes.
     """
-    if not 0 < strength < float("inf"):
-        raise ValueError(f"the strength λ of the penalty must be positive and finite, not {strength}")
-    if ratio is not None and not 0 < ratio < float("inf"):
-        raise ValueError(f"the ratio c must be positive and finite, not {ratio}")
-    paper_ratio(1, 1, factor=factor, power=power)  # checks them before any training
-
+    check_penalty(strength, ratio, factor, power)
+    for pair in lora_pairs(model, adapter):
+        if pair.trainable:
+            _ratio(pair, ratio, factor, power)  # fails here rather than after the first step
     log_ratios: dict[str, Tensor] | None = {} if trained else None
 
-    def regularize(pairs: list[LoraPair], optimizer: torch.optim.Optimizer) -> int:
+    def regularize(pairs: list[LoraPair], optimizer: AnyOptimizer) -> int:
         return regularize_pairs(
             pairs, optimizer, strength=strength, ratio=ratio, factor=factor, power=power, log_ratios=log_ratios
         )
@@ -70,10 +71,42 @@ def regularize_after_step(
     return map_after_step(optimizer, model, regularize, every=every, adapter=adapter)
 
 
+def check_penalty(strength: float, ratio: float | None, factor: float, power: float) -> None:
+    """Refuses a bad λ, c, factor or power before any training.
+
+    Raises:
+        TypeError: if one is no number.
+        ValueError: if one is not finite or, but for the power, not positive.
+    """
+    check_real("the strength λ of the penalty", strength, positive=True)
+    if ratio is not None:
+        check_real("the ratio c", ratio, positive=True)
+    check_real("factor", factor, positive=True)
+    check_real("power", power)
+
+
+def _ratio(pair: LoraPair, ratio: float | None, factor: float, power: float) -> float:
+    """C of one pair.
+
+    Raises:
+        ValueError: if factor·(r/a)^power is none that float64 has, or r > a.
+    """
+    if ratio is not None:
+        return ratio
+    a, r = pair.A.shape
+    try:
+        found = paper_ratio(a, r, factor=factor, power=power)
+    except OverflowError:
+        found = math.inf
+    if not 0 < found < math.inf:
+        raise ValueError(f"factor·(r/a)^power = {factor:g}·({r}/{a})^{power:g} is {found:g} for {pair.name}")
+    return found
+
+
 @torch.no_grad()
 def regularize_pairs(
     pairs: list[LoraPair],
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     *,
     strength: float,
     ratio: float | None = None,
@@ -103,7 +136,7 @@ def regularize_pairs(
     for batch in stack_batches(stepped):
         first = [ties[0] for ties in batch]
         A, B = torch.stack([pair.A for pair in first]), torch.stack([pair.B for pair in first])
-        target = paper_ratio(A.shape[-2], A.shape[-1], factor=factor, power=power) if ratio is None else ratio
+        target = _ratio(first[0], ratio, factor, power)
         lengths = torch.tensor([rates[id(pair.left)] * strength for pair in first], device=A.device)
         if log_ratios is None:
             X, Y = _fixed(A, B, lengths, target)

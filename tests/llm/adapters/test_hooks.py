@@ -1,5 +1,6 @@
 """BaLoRA in real training loops: once per real step, safe under warm-up, removable, resumable."""
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -8,7 +9,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lorakappa.conditioning import is_balanced
-from lorakappa.llm import BalanceCallback, CannotBalanceError, balance_after_step, lora_pairs
+from lorakappa.llm import BalanceCallback, CannotBalanceError, balance_after_step, lora_pairs, map_after_step
 from tests.llm.models import PROJECTIONS, tiny_qwen, tokens, unbalance, with_lora
 
 
@@ -170,6 +171,36 @@ def test_wrong_use():
         balance_after_step(optimizer, with_lora(init_lora_weights="mica"))
 
 
+@pytest.mark.parametrize("every", [float("nan"), float("inf"), 1.5, 1.0, True, "1", None, 1j])
+def test_every_is_a_whole_number(every):
+    model = with_lora(target_modules=["q_proj"])
+    optimizer = adamw(model)
+    for refuse in (lambda: balance_after_step(optimizer, model, every=every),
+                   lambda: map_after_step(optimizer, model, print, every=every),
+                   lambda: BalanceCallback(every=every)):  # fmt: skip
+        with pytest.raises(TypeError, match="every must be a whole number, not"):
+            refuse()
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_numpy_counts_are_whole_numbers():
+    model = with_lora(target_modules=["q_proj"])
+    optimizer = adamw(model)
+    balance_after_step(optimizer, model, every=np.int64(2))
+    with pytest.raises(ValueError, match="every must be at least 1, not -3"):
+        balance_after_step(optimizer, model, every=np.int64(-3))
+
+
+def test_bad_choices_are_refused_before_the_trainer_starts():
+    for options, message in (
+        ({"every": 0}, "every must be"),
+        ({"gauge": "flat"}, "gauge"),
+        ({"moments": 1}, "moments"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            BalanceCallback(**options)
+
+
 def test_an_optimizer_of_copies_is_refused():
     model = with_lora()
     copies = [p.detach().clone().requires_grad_() for p in model.parameters() if p.requires_grad]
@@ -286,4 +317,62 @@ def test_parameters_replaced_after_registration_are_found():
         group["params"] = [replaced[parameter] for parameter in group["params"]]
     for _ in range(2):
         step(model, optimizer)
+    assert balanced(model)
+
+
+def test_closures_are_followed_by_one_balancing():
+    model = with_lora(target_modules=["q_proj", "v_proj"])
+    optimizer = torch.optim.LBFGS((p for p in model.parameters() if p.requires_grad), lr=0.1, max_iter=3)
+    handle = balance_after_step(optimizer, model)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(tokens(), labels=tokens()).loss
+        loss.backward()
+        return loss
+
+    losses = [float(optimizer.step(closure).detach()) for _ in range(3)]
+    assert handle.steps == 3
+    assert balanced(model)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("settings", [{"foreach": True}, {"foreach": False}, {"fused": True}])
+def test_every_implementation_of_the_step(settings):
+    model = with_lora(target_modules=["q_proj", "v_proj"])
+    optimizer = adamw(model, **settings)
+    handle = balance_after_step(optimizer, model)
+    for _ in range(2):
+        step(model, optimizer)
+    assert handle.steps == 2
+    assert balanced(model)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_step():
+    model = with_lora(target_modules=["q_proj"])
+    optimizer = adamw(model)
+    handle = balance_after_step(optimizer, model)
+    compiled = torch.compile(optimizer.step, backend="eager")
+    for seed in range(2):
+        optimizer.zero_grad()
+        model(tokens(seed=seed), labels=tokens(seed=seed)).loss.backward()
+        compiled()
+    assert handle.steps == 2
+    assert balanced(model)
+
+
+def test_groups_that_come_later_are_balanced_from_then_on():
+    model = unbalance(with_lora(target_modules=["q_proj"]))
+    first, second = lora_pairs(model)
+    optimizer = torch.optim.AdamW([first.left, first.right], lr=1e-2)
+    handle = balance_after_step(optimizer, model)
+    step(model, optimizer)
+    assert handle.last.balanced == 1
+    optimizer.add_param_group({"params": [second.left]})
+    with pytest.raises(CannotBalanceError, match="trains its factor A but not B"):
+        step(model, optimizer)
+    optimizer.add_param_group({"params": [second.right], "lr": 1e-3})
+    step(model, optimizer)
+    assert handle.last.balanced == 2
     assert balanced(model)

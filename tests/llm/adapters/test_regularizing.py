@@ -145,8 +145,12 @@ def test_an_explosion_is_one_clear_line():
         ),
         ({"strength": float("nan")}, "the strength λ of the penalty must be positive and finite, not nan"),
         *(({"ratio": x}, "the ratio c must be positive and finite") for x in (0.0, -1.0, float("inf"), float("nan"))),
-        ({"factor": 0.0}, "factor = 0.0 must be positive and finite"),
-        ({"power": float("inf")}, "power = inf must be finite"),
+        ({"factor": 0.0}, "factor must be positive and finite, not 0.0"),
+        ({"power": float("inf")}, "power must be finite, not inf"),
+        ({"power": float("nan")}, "power must be finite, not nan"),
+        ({"factor": 10**400}, "factor must be positive and finite"),
+        ({"power": -1e308}, r"factor·\(r/a\)\^power = 1·\(4/32\)\^-1e\+308 is inf for .*q_proj"),
+        ({"power": 1e308}, "is 0 for "),
         ({"every": 0}, "every must be at least 1, not 0"),
         ({"adapter": "other"}, "no adapter named 'other'"),
     ],
@@ -156,6 +160,18 @@ def test_wrong_use(options, message):
     optimizer = resting(model)
     with pytest.raises(ValueError, match=message):
         regularize_after_step(optimizer, model, **options)
+    assert not optimizer._optimizer_step_post_hooks
+
+
+@pytest.mark.parametrize("option", ["strength", "ratio", "factor", "power"])
+@pytest.mark.parametrize("value", [True, "1", 1j, [1.0]])
+def test_what_is_no_number_is_refused_at_once(option, value):
+    model = with_lora(target_modules=["q_proj"])
+    optimizer = resting(model)
+    for refuse in (lambda: regularize_after_step(optimizer, model, **{option: value}),
+                   lambda: RegularizeCallback(**{option: value})):  # fmt: skip
+        with pytest.raises(TypeError, match="must be a number, not"):
+            refuse()
     assert not optimizer._optimizer_step_post_hooks
 
 

@@ -1,0 +1,101 @@
+"""adapter_config.json as far as it is read here, checked before anything relies on it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lorakappa.llm.adapters.factors import REFUSED_VARIANTS, CannotBalanceError, shown
+
+CONFIG: Final = "adapter_config.json"
+
+LARGEST: Final = 16 * 2**20
+"""Bytes above which a file is no adapter_config.json; real ones have a few thousand."""
+
+VARIANT_FIELDS: Final = {"kasa_config": "kasa", "use_bdlora": "bdlora", "monteclora_config": "monteclora"}
+"""Fields of adapter_config.json that switch on a variant in `factors.REFUSED_VARIANTS`."""
+
+
+class AdapterConfig(BaseModel):
+    """What is read of PEFT's adapter_config.json; all else is carried along unread.
+
+    Attributes:
+        r: rank of all layers that `rank_pattern` does not name.
+        rank_pattern: rank by a pattern of module names.
+        target_parameters: names of the parameters adapted directly, such as stacked experts.
+        init_lora_weights: how the training began.
+        kasa_config: set for KaSA.
+        use_bdlora: set for BD-LoRA.
+        monteclora_config: set for MonteCLoRA.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    r: int | None = Field(default=None, ge=1, le=2**31)
+    rank_pattern: dict[str, int] | None = None
+    target_parameters: list[str] | None = None
+    init_lora_weights: bool | str | None = None
+    kasa_config: Any = None
+    use_bdlora: Any = None
+    monteclora_config: Any = None
+
+    @property
+    def ranks(self) -> set[int]:
+        """The ranks that its layers may have; empty where it does not say."""
+        return set() if self.r is None else {self.r, *(self.rank_pattern or {}).values()}
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], AdapterConfig]:
+    """adapter_config.json, refused where it says that the update is not a free product AB.
+
+    Args:
+        folder: of the adapter.
+
+    Returns:
+        Everything in it, and what is understood here.
+
+    Raises:
+        OSError: if it is missing or cannot be read.
+        CannotBalanceError: for variants of LoRA that are not a free product AB.
+        ValueError: if it is no configuration of a LoRA adapter.
+    """
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder with a PEFT adapter")
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {CONFIG}; name the folder that PEFT's save_pretrained wrote")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes: that is no configuration of an adapter")
+    content = _parse(path)
+    kind = content.get("peft_type") if isinstance(content, dict) else None
+    if kind != "LORA":
+        described = shown(kind) if kind else "no adapter"
+        raise ValueError(f"{path} describes {described}, not LORA: it has no pairs (A, B) to look at")
+    try:
+        config = AdapterConfig.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {'; '.join(_complaints(error))}") from None
+    for field, variant in VARIANT_FIELDS.items():
+        if getattr(config, field):
+            raise CannotBalanceError(str(folder), REFUSED_VARIANTS[variant])
+    if config.init_lora_weights == "mica":
+        raise CannotBalanceError(str(folder), REFUSED_VARIANTS["mica"])
+    return content, config
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply to be a configuration of an adapter") from None
+    except ValueError as error:  # no JSON, no UTF-8, numbers of thousands of digits
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    """The first three things that are wrong, each with where and what."""
+    for entry in error.errors(include_url=False)[:3]:
+        where = ".".join(shown(str(part)) for part in entry["loc"])
+        yield f"{where}: {entry['msg'][:1].lower()}{entry['msg'][1:]}, not {shown(entry['input'])}"
