@@ -11,6 +11,7 @@ from lorakappa.conditioning import (
     penalty_gradient,
     penalty_step,
     stable_penalty_step,
+    trained_penalty_step,
 )
 from tests.strategies import orthogonal
 
@@ -331,3 +332,21 @@ def test_the_ratio_of_the_paper():
 def test_bad_ratio_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         paper_ratio(**arguments)
+
+
+def test_a_trained_ratio_moves_down_the_penalty_in_its_logarithm():
+    """By differences of the penalty, for each pair of a stack with a ratio and a step of its own."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((2, 4, 2)), rng.standard_normal((2, 2, 3))
+    log_ratio, step = np.log([0.5, 2.0]), np.array([0.01, 0.03])
+    new_A, new_B, new_log = trained_penalty_step(A, B, step=step, log_ratio=log_ratio)
+    for i in range(2):
+        ratio = float(np.exp(log_ratio[i]))
+        expected = penalty_step(A[i], B[i], step=step[i], ratio=ratio)
+        np.testing.assert_allclose(new_A[i], expected[0])
+        np.testing.assert_allclose(new_B[i], expected[1])
+        t = 1e-6
+        slope = imbalance_penalty(A[i], B[i], ratio * np.exp(t)) - imbalance_penalty(A[i], B[i], ratio * np.exp(-t))
+        assert new_log[i] == pytest.approx(log_ratio[i] - step[i] * slope / (2 * t) / 4, rel=1e-6)
+    gradient = penalty_gradient(A[0], B[0], 0.5)
+    np.testing.assert_allclose(new_A[0], A[0] - 0.01 / 4 * gradient[0])

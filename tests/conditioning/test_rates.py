@@ -15,6 +15,8 @@ def test_values_by_hand():
     assert gd_rate(3.0) == 0.25
     assert gd_rate(1.0) == 0.0
     assert sign_gd_rate(2.0, 4) == 1 - 1 / 8
+    assert sign_gd_rate(1.0, 1) == 0.0
+    assert sharp_sign_gd_rate(np.array([[3.0]]), kernel_dimension=0).rate == 0.0
 
 
 def test_gd_rate_is_attained_by_the_extreme_modes():

@@ -266,3 +266,54 @@ def test_bad_input_is_one_line(monkeypatch, tmp_path, capsys, arguments, message
 def test_a_duel_of_no_steps_is_refused():
     with pytest.raises(ValueError, match="0 steps"):
         duel(ProblemSettings(), steps=0)
+
+
+def test_marks_of_cells_without_a_winner_are_those_in_saved_files():
+    assert (TIE, NOBODY) == (-1, -2)
+
+
+def test_edge_hits_are_counted_by_method_and_by_grid(monkeypatch):
+    """Made-up outcomes: method m's step size is at an edge in 1 + m cells, its λ in 3 − m."""
+    order = iter(("lora", "ilora"))
+
+    def fake(*_):
+        name = next(order)
+        m = ("lora", "ilora").index(name)
+        for cell in range(4):
+            if m == 1 and cell == 3:
+                yield None
+                continue
+            values = np.full(4, 10.0 * m + cell)
+            edges = (cell < 1 + m, cell < 3 - m)
+            yield {"final": values, "log10": -values, "best_step_size": cell, "best_lambda": -cell, "edges": edges}
+
+    monkeypatch.setattr("lorakappa.synthetic.experiments.duel.cells", fake)
+    result = duel(SMALL, methods=("lora", "ilora"), **{**TINY, "shapes": ((6, 4),)})
+    assert result.meta["at_edge_of_grid"] == [
+        {"method": "lora", "step_size": 1, "lambda": 3, "no_result": 0},
+        {"method": "ilora", "step_size": 2, "lambda": 2, "no_result": 1},
+    ]
+    # cells are counted decay by decay, start by start
+    np.testing.assert_array_equal(result.arrays["best_step_size"][:, 0, :, 0], [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(result.arrays["best_lambda"][:, 0, :, 1], [[0, -1], [-2, np.nan]])
+    np.testing.assert_array_equal(result.arrays["final"][1, 0, 0], [[2.0] * 4, [12.0] * 4])
+    assert result.meta["wins"] == {"lora": 1, "ilora": 3}
+    assert result.meta["ties"] == 0
+
+
+def test_the_winner_and_its_margin_are_over_the_runner_up():
+    noise = np.array([-0.4, -0.1, 0.0, 0.1, 0.4])
+    logs = np.zeros((1, 1, 1, 3, 5))
+    logs[0, 0, 0] = [np.zeros(5), -0.05 + noise, -1 + noise]
+    judged = _judge(logs, 3)
+    assert judged["winner"].item() == 2
+    median, low, high = judged["margin"][0, 0, 0]
+    assert median == pytest.approx(0.95)  # over the runner-up, not over the baseline
+    assert (low, high) == (pytest.approx(0.95), pytest.approx(0.95))
+    low, high = judged["interval"][0, 0, 0, 2]
+    assert judged["gain"][0, 0, 0, 2] == pytest.approx(1)
+    assert low < 1 < high
+    few = _judge(logs[..., :2], 3)  # two seeds give no interval: nobody is told apart
+    assert few["winner"].item() == TIE
+    assert np.isnan(few["interval"]).all()
+    assert np.isnan(few["margin"][..., 1:]).all()

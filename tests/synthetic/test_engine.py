@@ -178,3 +178,11 @@ def test_bad_arguments(change, message):
     arguments = {"step_sizes": [0.1], "steps": 1, **change}
     with pytest.raises(ValueError, match=message):
         simulate(problems.loss, problems.start, **arguments)
+
+
+def test_no_step_is_a_run_and_too_few_are_not():
+    problems = make_problems(SMALL)
+    run = simulate(problems.loss, problems.start, step_sizes=GAMMAS, steps=0, record_path=True)
+    assert run.steps == 0
+    assert run.path.shape == (0, 3, 3)
+    np.testing.assert_allclose(run.excess[0], np.tile(problems.loss.evaluate(problems.start)[0], (3, 1)))

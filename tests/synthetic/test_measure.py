@@ -46,6 +46,8 @@ def test_divergence_and_short_curves_are_inconclusive():
     m = measure(curve)
     assert (m.stopped, m.horizon, m.conclusive) == ("diverged", 59, False)
     assert not measure(0.9 ** np.arange(9)).conclusive
+    assert not measure(0.9 ** np.arange(16)).conclusive
+    assert measure(0.9 ** np.arange(17)).conclusive  # eight ratios in either half
     assert not measure(np.ones(100)).conclusive
 
 

@@ -6,7 +6,7 @@ import pytest
 from lorakappa.conditioning.projection import balance
 from lorakappa.shared.method_names import split_method_names
 from lorakappa.synthetic.engine import simulate
-from lorakappa.synthetic.methods import PARTS, parse_method
+from lorakappa.synthetic.methods import LARGEST_MOVE, PARTS, Penalty, Preconditioning, parse_method
 from lorakappa.synthetic.problems import make_problems
 from lorakappa.synthetic.settings import ProblemSettings
 
@@ -280,3 +280,44 @@ def test_lists_of_names():
     for text in ("factor=2,ilora", "ilora,factor=2", "ilora:lambda=1@5,factor=2"):
         with pytest.raises(ValueError, match="'factor=2' belongs to no method"):
             split_method_names(text)
+
+
+@pytest.mark.parametrize("r", [2, 3])
+def test_a_nearly_singular_pair_is_nan_and_leaves_the_others_alone(r):
+    """Gram matrices that are positive in floats, but beyond what can be inverted; in A or in B."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((3, 5, r)), rng.standard_normal((3, r, 4))
+    A[0, :, -1] = A[0, :, 0] * (1 + 1e-12)
+    B[2, -1] = 1e-12 * B[2, 0]
+    g_A, g_B = rng.standard_normal(A.shape), rng.standard_normal(B.shape)
+    moved = Preconditioning(0.0)((A, B), (g_A, g_B))
+    for i in (0, 2):
+        assert all(np.isnan(x[i]).all() for x in moved)
+    for mine, theirs in zip(moved, scaled(A[1], B[1], g_A[1], g_B[1], 0.0), strict=True):
+        np.testing.assert_allclose(mine[1], theirs, rtol=1e-9)
+    with pytest.raises(ValueError, match="damping"):
+        Preconditioning(0.0)((A[:1], B[:1]), (g_A[:1], g_B[:1]))
+
+
+def test_a_penalty_step_explodes_beyond_its_largest_move_only():
+    """γλ·max(ratio, 1)·(largest entry)³ against the limit; for other pairs of the stack nothing changes."""
+    large = 2.0**110
+    A, B = np.ones((4, 2, 1)), np.ones((4, 1, 2))
+    A[0, 0, 0] = B[1, 0, 1] = large
+    sizes = np.full(4, 0.25 * LARGEST_MOVE / large**3)
+    sizes[2:] = 0.1
+    for factor, explodes in ((1.0, False), (3.0, False), (5.0, True)):
+        penalty = Penalty(strength=1.0, factor=factor, power=0.0, trained=False)()
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = penalty((A, B), sizes)
+        for i in (0, 1):
+            assert (np.isinf(moved[0][i]) & (moved[0][i] > 0)).all() == explodes
+        expected = penalized(A[2], B[2], 0.1, factor)
+        np.testing.assert_allclose(moved[0][2], expected[0])
+        np.testing.assert_allclose(moved[1][3], expected[1])
+    penalty = Penalty(strength=8.0, factor=0.5, power=0.0, trained=False)()  # λ counts, a ratio below 1 does not
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert np.isinf(penalty((A, B), sizes)[0][:2]).all()
+    for strength, explodes in ((3.0, False), (5.0, True)):
+        penalty = Penalty(strength=strength, factor=0.5, power=0.0, trained=False)()
+        assert np.isinf(penalty((A, B), sizes)[0][0]).all() == explodes

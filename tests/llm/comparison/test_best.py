@@ -62,3 +62,31 @@ def test_cells_without_every_seed_are_never_chosen():
     np.testing.assert_array_equal(best.curve, [[1, 1, math.inf], [1, 1, 1]])
     assert best_cells(outcome_of(diverged)) == {}
     assert best_cells(outcome_of(lambda run: None)) == {}
+
+
+def test_seconds_a_step_are_those_of_the_whole_run():
+    """Steps of ½, 1 and 1½ s; the map takes a tenth of that in the second half of the run only."""
+
+    def make(run):
+        record = fake_record(run, (3.0, 2.0, curved(run)), seconds=0.5 * (run.seed + 1))
+        for metric, seconds in zip(record["train_info"]["metrics"], (0.0, 0.0, run.seed + 1.0), strict=True):
+            metric["method time"] = seconds
+        return record
+
+    best = only(outcome_of(make))
+    np.testing.assert_allclose(best.seconds_per_step, [0.5, 1.0, 1.5])
+    np.testing.assert_allclose(best.method_seconds_per_step, [1 / 20, 2 / 20, 3 / 20])
+    np.testing.assert_array_equal(best.values("peak_memory"), [1000] * 3)
+    assert np.isnan(best.values("not measured")).all()
+    np.testing.assert_array_equal(np.isnan(best.history("train loss")[0]), [True, False, False])
+
+
+def test_both_of_two_learning_rates_are_edges():
+    best = only(outcome_of(lambda run: fake_record(run, (3.0, curved(run))), rates=(1e-4, 1e-3)))
+    assert best.grid == (1e-4, 1e-3)
+    assert best.at_edge
+
+
+def test_histories_are_as_long_as_the_shortest():
+    best = only(outcome_of(lambda run: fake_record(run, (3.0, *[2.0] * run.seed, curved(run)))))
+    np.testing.assert_array_equal(best.history("valid loss"), [[3.0, 1.0], [3.0, 2.0], [3.0, 2.0]])

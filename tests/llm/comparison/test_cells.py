@@ -43,4 +43,5 @@ def test_of_equals_the_first_is_chosen():
 
 def test_the_loss_of_a_run_is_its_last():
     assert validation_loss(record(1e-3, 0, 1.5)) == pytest.approx(1.5)
+    assert validation_loss(fake_record(Run("lora", 4, 1.0, 1e-3, 0), (9.0, 7.0, 2.5))) == pytest.approx(2.5)
     assert validation_loss(diverged(Run("lora", 4, 1.0, 1e-3, 0))) == math.inf

@@ -1,6 +1,7 @@
 """The rules by which claims about fine-tuning are judged, on outcomes whose effects are known."""
 
 import math
+import re
 
 import pytest
 
@@ -246,3 +247,84 @@ def test_verdicts_are_those_whose_methods_are_there():
     }
     assert {verdict.claim.id for verdict in found} == wanted
     assert verdicts(outcome_of(fake_record, methods=("lora", "dora"))) == []
+
+
+def test_ids_are_ids_and_statements_are_sentences():
+    for claim in CLAIMS.values():
+        assert re.fullmatch(r"llm(-[a-z]+)+", claim.id)
+        assert claim.statement[-1] in ".?"
+        assert " " in claim.statement
+
+
+def test_the_short_comparisons_are_those_on_record():
+    """What the recorded verdicts rest on: a change here changes them."""
+    for plan in (BY_RANK, RIVALS):
+        assert plan.learning_rates == (0.0063, 0.01992, 0.063)
+        assert (plan.extensions, plan.scalings) == (1, (1.0,))
+        settings = plan.settings
+        assert (settings.steps, settings.batch_size, settings.evaluations, settings.generate) == (30, 8, 2, 0)
+        assert settings.targets == ("q_proj", "v_proj", "down_proj")
+    assert (BY_RANK.ranks, RIVALS.ranks, RIVALS.strengths) == ((2, 8), (8,), (10.0,))
+    for id, claim in CLAIMS.items():
+        assert claim.default_trials == (3 if id == "llm-balora-rank" else 4)
+        assert f"r = {'2, 8' if id == 'llm-balora-rank' else '8'}, 30 steps of 8" in claim.domain
+
+
+def test_examining_a_claim_judges_its_own_comparison(monkeypatch):
+    asked = []
+
+    def fake(plan, seeds, first):
+        asked.append((plan, seeds, first))
+        return gains({4: EFFECTS[0][0]})
+
+    monkeypatch.setattr("lorakappa.llm.comparison.claims.short_comparison", fake)
+    assert CLAIMS["llm-balora-loss"].examine(trials=3, seed=9).verdict == "holds"
+    assert CLAIMS["llm-balora-rank"].examine(trials=2, seed=5).verdict == "holds"
+    assert asked == [(RIVALS, 3, 9), (BY_RANK, 2, 5)]
+
+
+def test_the_note_of_a_cheap_step_is_of_the_methods_own_step():
+    """The baseline's step takes twice as long."""
+
+    def make(run):
+        slower = {} if run.method == "balora" else {"seconds": 1.0}
+        return fake_record(run, **({"method_seconds": 0.02 + 0.01 * run.seed} if run.method == "balora" else slower))
+
+    found = cheap_step(outcome_of(make, rates=(1e-3,)), "lora", "balora")
+    effect = found.evidence["effect"]
+    shares = [x / (0.5 - x) for x in (0.02, 0.03, 0.04)]
+    assert effect["estimate"] == pytest.approx(sum(shares) / 3)
+    assert found.evidence["seconds_per_step"] == pytest.approx(0.5)
+    low, high = 100 * effect["low"], 100 * effect["high"]
+    assert found.note.endswith(f": {100 * sum(shares) / 3:.0f} % [{low:.0f}, {high:.0f}] of a step of 500 ms")
+
+
+def test_the_notes_show_the_interval():
+    found = cheap_memory(costs((1010, 1020, 1060), "peak_memory"), "lora", "balora")
+    effect = found.evidence["effect"]
+    assert found.note.endswith(
+        f": peak memory +3.0 % [{100 * effect['low']:+.1f}, {100 * effect['high']:+.1f}]",
+    )
+    found = sooner(races([*FAST[:2], (3.0, 1.5, 0.5)], 0.5), "lora", "balora")
+    for name, unit in (("effect", "steps"), ("seconds", "seconds")):
+        effect = found.evidence[name]
+        ends = [f"{2 ** effect[key]:.2f}" for key in ("estimate", "low", "high")]
+        assert f"{ends[0]} [{ends[1]}, {ends[2]}] times as fast in {unit}" in found.note
+
+
+def test_one_rank_above_0_and_one_that_touches_it_are_inconclusive():
+    touching = gains({4: (0.2, 0.2), 8: (0.0, 0.0)})
+    assert lower_loss_at_every_rank(touching, "lora", "balora").verdict == "inconclusive"
+    nothing = gains({4: (0.0, 0.0)})
+    assert lower_loss(nothing, "lora", "balora").verdict == "inconclusive"
+    assert lower_loss_at_every_rank(nothing, "lora", "balora").verdict == "inconclusive"
+
+
+def test_windows_of_every_rank_are_counted():
+    def make(run):
+        slope = 0.005 if (run.method, run.rank) == ("balora", 8) else 0.02
+        return fake_record(run, (9.0, curved(run, slope=slope)))
+
+    found = wider_window(outcome_of(make, ranks=(4, 8)), "lora", "balora")
+    assert found.note.endswith("3 of 12 windows reach the edge of the grid")
+    assert found.evidence["effect"]["estimate"] == pytest.approx(0.5)  # 0 at one rank, 1 decade at the other

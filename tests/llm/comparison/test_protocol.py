@@ -268,3 +268,10 @@ def test_extended():
     both = records(GRID, -2.0, 1.0) + records(GRID, -3.0, 0.5)
     assert best_cell(by_cell(both), 1) == Cell("lora", 0.5, 1e-3)
     assert extended(list(GRID), both, 1) == list(GRID)
+
+
+def test_the_smallest_plan_and_the_defaults():
+    plan = Plan(("lora",), (1,), (1e-3,), seeds=(0,))
+    assert (plan.scalings, plan.strengths, plan.extensions) == ((1.0,), (1.0,), 4)
+    assert plan.runs("lora", 1, (1e-3,)) == [Run("lora", 1, 1.0, 1e-3, 0)]
+    assert Plan(("lora",), (1,), (1e-3,)).seeds == (0, 1, 2)

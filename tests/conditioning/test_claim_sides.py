@@ -1,0 +1,167 @@
+"""Both sides of every static claim, floating and exact, each on its own: neither may have to overrule the other."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lorakappa.conditioning.claims import (
+    CLAIMS,
+    ilora_proportion,
+    ilora_ratio,
+    ilora_update,
+    model1_optimality,
+    model1_spectrum,
+    nearest_balanced_pair,
+    preconditioning,
+    projected_training,
+    projection,
+)
+from lorakappa.conditioning.verification import Shape
+from lorakappa.conditioning.verification.algebraic import AlgebraicClaim
+
+ALGEBRAIC = {id: claim for id, claim in CLAIMS.items() if isinstance(claim, AlgebraicClaim)}
+TRUE = [id for id, claim in ALGEBRAIC.items() if claim.recorded == "holds"]
+REFUTED = [id for id, claim in ALGEBRAIC.items() if claim.recorded == "refuted"]
+
+
+def instances(claim, number, largest, seed=0):
+    """Valid shapes and parameters with d ≤ largest, round-robin over the shapes."""
+    rng = np.random.default_rng(seed)
+    shapes = [shape for shape in claim.family.shapes if shape.d <= largest]
+    for i in range(number):
+        shape = shapes[i % len(shapes)]
+        while not claim.family.valid(shape, parameters := claim.family.draw(shape, rng)):
+            pass
+        yield shape, parameters, rng
+
+
+@pytest.mark.parametrize("id", TRUE)
+def test_floats_alone_see_no_violation_of_a_true_claim(id):
+    claim = ALGEBRAIC[id]
+    for shape, parameters, rng in instances(claim, 60, 32):
+        found = claim.compare(claim.family.floating(shape, parameters, rng))
+        assert not found.suspicious, (shape, found)
+        assert found.tolerance < 0.02, "a tolerance that excuses everything"
+
+
+@pytest.mark.parametrize("id", [id for id in TRUE if ALGEBRAIC[id].compare_exactly is not None])
+def test_rationals_alone_see_no_violation_of_a_true_claim(id):
+    claim, compared = ALGEBRAIC[id], 0
+    for shape, parameters, _ in instances(claim, 24, 12, seed=1):
+        rationals = tuple(Fraction(round(8 * x), 8) for x in parameters.tolist())
+        if claim.family.valid(shape, rationals):
+            compared += 1
+            assert claim.compare_exactly(claim.family.exact(shape, rationals)).satisfied, (shape, rationals)
+    assert compared > 3
+
+
+def repeated(shape, rationals):
+    """Whether leading singular values agree: P, which is not unique there, may differ between the two arithmetics."""
+    return len(set(rationals[: shape.r])) < shape.r
+
+
+@pytest.mark.parametrize("id", REFUTED)
+def test_floats_and_rationals_agree_on_a_refuted_claim(id):
+    """Where either is sure, the other one agrees; and some of the instances are violations."""
+    claim, violated = ALGEBRAIC[id], 0
+    for shape, parameters, _ in instances(claim, 60, 24, seed=2):
+        rationals = tuple(Fraction(round(8 * x), 8) for x in parameters.tolist())
+        if not claim.family.valid(shape, rationals) or repeated(shape, rationals):
+            continue
+        floats = claim.compare(claim.family.floating(shape, np.array([float(x) for x in rationals])))
+        exactly = claim.compare_exactly(claim.family.exact(shape, rationals))
+        if exactly.certainly_false:
+            violated += 1
+        if abs(floats.margin) > floats.tolerance:
+            assert floats.suspicious == exactly.certainly_false, (shape, rationals)
+    assert violated or id in ("balanced-unique", "projection-nearest")  # those take a search
+
+
+def ordinary(claim):
+    """A well-conditioned instance of shape (4, 3, 2), whose further matrices are drawn."""
+    family, shape = claim.family, Shape(4, 3, 2)
+    if shape not in family.shapes:
+        shape = Shape(3, 3, 2)
+    gauge = [1.2] if family.scalar_gauge else [1.2, 0.3, -0.2, 0.9]
+    head = np.array([1.5, 1.0, *([] if family.exact_rank else [0.5]), *gauge])
+    drawn = family.draw(shape, np.random.default_rng(7))
+    parameters = np.concatenate([head, drawn[len(head) :]])
+    assert family.valid(shape, parameters)
+    return family.floating(shape, parameters)
+
+
+def scaled(position, by=1 + 1e-6):
+    """Turns a function into one that is wrong by a millionth in one of its results."""
+
+    def wrong(real):
+        def function(*arguments, **options):
+            found = real(*arguments, **options)
+            if not isinstance(found, tuple):
+                return found * by
+            return tuple(x * by if i == position else x for i, x in enumerate(found))
+
+        return function
+
+    return wrong
+
+
+def uneven(real):
+    """P, wrong by a millionth of the first factor times the size of its argument."""
+
+    def function(A, B, **options):
+        X, Y = real(A, B, **options)
+        return X * (1 + 1e-6 * np.linalg.norm(A) / (1 + np.linalg.norm(A))), Y
+
+    return function
+
+
+PLANTED = [
+    ("ilora-scaled-gd-trace", ilora_proportion, "scaled_gradient", scaled(1)),
+    ("ilora-scaled-gd-diagonal", ilora_proportion, "scaled_gradient", scaled(0)),
+    ("ilora-scaled-gd-defect", ilora_proportion, "scaled_gradient", scaled(1)),
+    ("ilora-gd-proportion", ilora_proportion, "_gram_changes", scaled(0)),
+    ("ilora-gradient-constant", ilora_update, "penalty_step", scaled(0)),
+    ("ilora-gradient-constant", ilora_update, "imbalance_penalty", scaled(0)),
+    ("ilora-product-change", ilora_update, "penalty_step", scaled(1)),
+    ("ilora-product-change", ilora_update, "imbalance", scaled(0)),
+    ("ilora-ratio-condition-number", ilora_ratio.closed_form, "imbalanced_condition_number", scaled(0)),
+    ("model1-exact-spectrum", model1_spectrum.closed_form, "spectrum", scaled(0)),
+    ("imbalanced-condition-number", model1_optimality.closed_form, "imbalanced_condition_number", scaled(0)),
+    ("scaled-gd-spectrum", preconditioning.closed_form, "preconditioned_spectrum", scaled(0)),
+    ("scaled-gd-condition-number", preconditioning.closed_form, "preconditioned_extremes", scaled(0)),
+    ("projection-preserves-product", projection, "balance", scaled(0)),
+    ("projection-hyperbalanced", projection, "balance", scaled(1)),
+    ("projection-idempotent", projection, "balance", scaled(0)),
+    ("projection-removes-invariance", projection, "balance", uneven),
+    ("intrinsic-gd", projected_training, "balance", scaled(0)),
+    ("projection-reachable-set", projected_training.manifold, "balancing_gap", lambda real: lambda *pair: 1e-6),
+    ("nearest-gauge-is-nearest", nearest_balanced_pair, "_rotation", lambda real: lambda K: polar_of_the_overlap()),
+]
+
+
+def polar_of_the_overlap():
+    """Slightly better than the nearest pair can be: not orthogonal."""
+    x = ordinary(ALGEBRAIC["nearest-gauge-is-nearest"])
+    X, Y = nearest_balanced_pair.balance(x.A, x.B)
+    U, _, Vt = np.linalg.svd(X.T @ x.A + Y @ x.B.T)
+    best = U @ Vt
+    towards = (X @ best - x.A, Y.T @ best - x.B.T)
+    slope = sum((part * (M @ best)).sum() for part, M in zip(towards, (X, Y.T), strict=True))
+    return best * (1 - 1e-6 * np.sign(slope))
+
+
+@pytest.mark.parametrize(
+    ("id", "module", "name", "wrong"), PLANTED, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_floats_notice_an_error_of_a_millionth(monkeypatch, id, module, name, wrong):
+    claim = ALGEBRAIC[id]
+    x = ordinary(claim)
+    assert not claim.compare(x).suspicious
+    monkeypatch.setattr(module, name, wrong(getattr(module, name)))
+    assert claim.compare(ordinary_again(x)).suspicious
+
+
+def ordinary_again(x):
+    """The same instance with nothing remembered."""
+    return type(x)(x.shape, x.q, x.tail, x.G, x.extras)
