@@ -3,7 +3,6 @@
 What computes is imported when a command runs, so that its help costs nothing.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorakappa.shared.command_line import console, errors
-from lorakappa.shared.options import Jobs, JsonFile, Quiet
+from lorakappa.shared.options import LARGEST, Jobs, JsonFile, Quiet
 from lorakappa.shared.packages import PACKAGES
 from lorakappa.shared.records import ensure_writable, provenance, write_json
 
@@ -24,8 +23,8 @@ DEFAULT_SEED = 0
 
 ClaimPackage = Annotated[str | None, typer.Option("--package", help="Only the claims of this package.")]
 Source = Annotated[str | None, typer.Option(help="Only claims whose source contains this, in any case.")]
-Trials = Annotated[int | None, typer.Option(min=1, help="Instances per claim; its own default.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws.")]
+Trials = Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Instances per claim; its own default.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of the draws.")]
 
 
 def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
@@ -59,13 +58,15 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
     ) -> int:
         """Examine claims; exit 0 if every verdict equals the recorded one, else 1."""
         from lorakappa.conditioning.verification import report
-        from lorakappa.conditioning.verification.examination import examine, known_claims, select
+        from lorakappa.conditioning.verification.examination import ensure_feasible, examine, known_claims, select
 
         chosen = select(known_claims(modules), ids or [], package=package, source=source)
         if json_file is not None:
             ensure_writable(json_file)
         chosen = _installed(chosen, needed=bool(ids or package))
-        verdicts = examine(chosen, trials=trials, seed=seed, jobs=jobs or os.cpu_count() or 1, quiet=quiet)
+        jobs = jobs or os.cpu_count() or 1
+        ensure_feasible(chosen, trials=trials, jobs=jobs)
+        verdicts = examine(chosen, trials=trials, seed=seed, jobs=jobs, quiet=quiet)
         if json_file is not None:
             made = zip(chosen, verdicts, strict=True)
             origin = {"provenance": provenance(seed=seed)}
@@ -89,27 +90,32 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
         seed: Seed = DEFAULT_SEED,
     ) -> int:
         """Print a claim with its counterexample (or tight case) and recompute both sides exactly."""
-        from fractions import Fraction
+        from lorakappa.conditioning.verification import AlgebraicClaim, report
+        from lorakappa.conditioning.verification.examination import ensure_feasible, known_claims, select
+        from lorakappa.conditioning.verification.saved_verdicts import parse_instance, saved_instance
 
-        from lorakappa.conditioning.verification import AlgebraicClaim, Shape, report
-        from lorakappa.conditioning.verification.examination import known_claims, select
-
-        claim = select(known_claims(modules), [id])[0].claim
+        known = select(known_claims(modules), [id])
+        claim = known[0].claim
         if not isinstance(claim, AlgebraicClaim):
             report.print_claim(console, claim)
             console.print(f"\nrests on measurements, not on an exact instance: run lorakappa verify {id}")
             return 0
-        found = _saved_instance(file, id) if file is not None else _search_again(claim, trials, seed)
+        if file is not None:
+            found = saved_instance(file, claim)
+        else:
+            ensure_feasible(known, trials=trials, jobs=1)
+            instance = _search_again(claim, trials, seed)
+            found = None if instance is None else parse_instance(claim, instance)
+        evaluated = None if found is None else claim.evaluate(*found)  # first, or a failure comes after half a page
         report.print_claim(console, claim)
-        if found is None:
+        if evaluated is None:
             console.print("\nno counterexample, and no case of equality on record: nothing to replay")
             return 0
-        shape, parameters = Shape(**found["shape"]), tuple(Fraction(x) for x in found["parameters"])
-        instance, comparison = claim.evaluate(shape, parameters)
+        shown, comparison = evaluated
         outcome = "equal to 2⁻¹⁰⁰" if comparison.indistinguishable else "undecided"
         if comparison.certainly_false or comparison.certainly_true:
             outcome = "violated" if comparison.certainly_false else "satisfied"
-        report.print_instance(console, claim, instance, f"left {comparison.relation} right: {outcome}")
+        report.print_instance(console, claim, shown, f"left {comparison.relation} right: {outcome}")
         return 0
 
 
@@ -139,7 +145,7 @@ def _installed(chosen: "Sequence[Known]", *, needed: bool) -> "list[Known]":
         if hint is not None and needed:
             raise ValueError(f"the claims of {name} need {hint}")
         if hint is not None:
-            errors.print(f"{len(entries)} claims of {name} are not examined: they need {hint}", markup=False)
+            errors.print(f"{len(entries)} claims of {name} are not examined: they need {hint}")
             skipped.append(name)
     return [entry for entry in chosen if entry.package not in skipped]
 
@@ -157,17 +163,3 @@ def _search_again(claim: "Claim", trials: int | None, seed: int) -> dict[str, An
     if verdict.counterexample is not None:
         return verdict.counterexample.as_json()
     return verdict.evidence.get("tight")
-
-
-def _saved_instance(file: Path, id: str) -> dict[str, Any] | None:
-    try:
-        entries = {
-            entry["id"]: entry["counterexample"] or entry["evidence"].get("tight")
-            for entry in json.loads(file.read_text(encoding="utf-8"))
-        }
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} is not a file written by verify --json ({error})") from None
-    if id not in entries:
-        raise ValueError(f"{file} has no verdict on {id}")
-    found: dict[str, Any] | None = entries[id]
-    return found

@@ -12,6 +12,15 @@ from lorakappa.shared.packages import CLAIMS, PACKAGES
 app = new_app(PACKAGES["conditioning"].summary)
 add_claim_commands(app, {"conditioning": CLAIMS["conditioning"]})
 
+COPIES = 3
+"""Matrices of Z's size that a singular value decomposition holds."""
+
+SECONDS_PER_PRODUCT = 2e-9
+"""Of a·b·min(a, b), for the six decompositions of Z that κ and its bounds take."""
+
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds up to which κ is computed."""
+
 
 @app.command()
 def kappa(
@@ -23,16 +32,17 @@ def kappa(
 
     from lorakappa import conditioning
     from lorakappa.conditioning.checks import as_matrix
-    from lorakappa.shared.records import read_npz
+    from lorakappa.shared.array_files import read_npz
+    from lorakappa.shared.forecasts import refuse_or_say
+    from lorakappa.shared.memory import ensure_fits
 
-    try:
-        arrays = read_npz(file)
-    except ValueError as error:
-        raise ValueError(f"{file} is not an .npz archive of arrays: {error}") from None
+    arrays = read_npz(file)
     missing = sorted({"A", "B", "Z"} - set(arrays))
     if missing:
         raise ValueError(f"{file} has no array named {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
     A, B, Z = (as_matrix(name, arrays[name]) for name in "ABZ")
+    ensure_fits(f"the singular values of {file}'s Z", COPIES * 8 * Z.size)
+    refuse_or_say("κ and its bounds", SECONDS_PER_PRODUCT * Z.size * min(Z.shape), LONGEST_WAIT)
     mu, L = conditioning.extreme_eigenvalues(A, B, Z, rtol=rtol)
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lorakappa.figures.catalogue import FIGURES, FORMATS
-from lorakappa.shared.command_line import console, new_app
+from lorakappa.shared.command_line import new_app, say
 from lorakappa.shared.options import RESULTS, Out, Quiet, names
 from lorakappa.shared.packages import PACKAGES
 
@@ -37,4 +37,4 @@ def figures(
             )
     for path in draw_all(wanted, source, out, [name.lower() for name in names(formats)]):
         if not quiet:
-            console.print(path, soft_wrap=True)
+            say(path)

@@ -20,6 +20,12 @@ MOST_RANKS = 3
 """Ranks shown by the figures that have a row of panels for each."""
 
 
+def ensure_runs(saved: Saved) -> None:
+    """Raises ValueError if a comparison has no run at all."""
+    if not saved.value("cells"):
+        raise ValueError("it has no run to show")
+
+
 def looks(saved: Saved) -> dict[str, Look]:
     """The look of every method, in the order of the comparison."""
     return method_looks(saved.value("methods"))

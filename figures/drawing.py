@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from lorakappa.figures.catalogue import FIGURES, FORMATS
 from lorakappa.figures.saved import Saved, load
 from lorakappa.figures.style import RC
+from lorakappa.shared.command_line import note
 from lorakappa.shared.records import ensure_writable, write_bytes
 
 
@@ -85,25 +87,67 @@ def draw_file(name: str, file: str | os.PathLike[str], formats: Sequence[str] = 
     kind, path = FIGURES[name], Path(file)
     if kind.arrays or path.suffix != ".json":
         raise ValueError(f"{name} cannot be drawn from {path.name} alone")
-    contents = render(kind.plot, load(path.stem, path.parent, arrays=False), formats)
-    return [write_bytes(path.with_suffix(f".{suffix}"), content) for suffix, content in contents.items()]
+    saved = load(path.stem, path.parent, arrays=False, data=kind.data)
+    contents = {path.with_suffix(f".{suffix}"): image for suffix, image in render(kind.plot, saved, formats).items()}
+    for target in contents:
+        ensure_writable(target)
+    return [write_bytes(target, image) for target, image in contents.items()]
+
+
+def draw_saved(data: str, folder: str | os.PathLike[str], file: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Draws what a command has just saved: what cannot be drawn is said on stderr, in a line, and left out.
+
+    The result is on disk, so that a figure decides neither whether the command succeeded nor what it says.
+
+    Args:
+        data: name of the result.
+        folder: where it is, and where the figures go.
+        file: the JSON file, if the result is JSON only and may have any name.
+
+    Returns:
+        The files written.
+    """
+    drawn = []
+    for name in names_for(data):
+        try:
+            drawn += draw(name, folder, folder) if file is None else draw_file(name, file)
+        except Exception as error:  # whatever it is, the result is saved
+            note(f"no figure {name}: {failure(error)}")
+    return drawn
 
 
 def render(plot: Callable[[Saved], Figure], saved: Saved, formats: Sequence[str]) -> dict[str, bytes]:
-    """Format → contents of the file, made with the project's style only."""
+    """Format → contents of the file, made with the project's style only.
+
+    Raises:
+        ValueError: if the data cannot be shown, whatever Matplotlib says of it.
+        MemoryError: if there is too little memory.
+    """
     contents = {}
-    with matplotlib.style.context(RC, after_reset=True):
+    with matplotlib.style.context(RC, after_reset=True), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         try:
             figure = plot(saved)
-        except (LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"the data of {saved.name} is not what its figure expects: {error}") from None
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # one layout for all formats
-        for suffix in formats:
-            stream = io.BytesIO()
-            figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
-            contents[suffix] = stream.getvalue()
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # one layout for all formats
+            for suffix in formats:
+                stream = io.BytesIO()
+                figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
+                contents[suffix] = stream.getvalue()
+        except MemoryError:
+            raise
+        except Exception as error:
+            message = f"the data of {saved.name} is not what its figure expects: {failure(error)}"
+            raise ValueError(message) from error
+    for warning in warned:  # of what was drawn; beside an error they would only be in the way
+        if not str(warning.message).startswith("Glyph "):  # names in letters that the font does not have
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return contents
+
+
+def failure(error: Exception) -> str:
+    """What to say of an exception, whose text alone may be a bare key."""
+    return str(error) if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
 
 
 def names_for(data: str) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lorakappa.figures import robustness
-from lorakappa.figures.comparison import best, cells, head, looks, losses, mean, some_ranks
+from lorakappa.figures.comparison import best, cells, ensure_runs, head, looks, losses, mean, some_ranks
 from lorakappa.figures.saved import Saved, numbers
 from lorakappa.figures.style import BLACK, DOUBLE, GREY, new_figure, number, plain_ticks
 
@@ -27,6 +27,7 @@ def plot(saved: Saved) -> Figure:
     """Draws the maps of `llm-compare`; with a single scaling there is nothing to map: then it is `robustness`."""
     if len(saved.value("scalings")) < 2:
         return robustness.plot(saved)
+    ensure_runs(saved)
     ranks, names = some_ranks(saved), list(looks(saved))
     columns = min(COLUMNS, len(names))
     rows = ceil(len(names) / columns)

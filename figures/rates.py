@@ -39,6 +39,8 @@ def plot(saved: Saved) -> Figure:
     with np.errstate(divide="ignore", invalid="ignore"):
         promised, speed = -np.log(bound), -np.log(measured)
     shown = np.isfinite(promised) & np.isfinite(speed) & (promised > 0) & (speed > 0)
+    if not shown.any():
+        raise ValueError("no run has a measured rate and a bound below 1; more steps or instances may have")
 
     figure = new_figure(DOUBLE, 3.5)
     left, right = figure.subplots(1, 2)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lorakappa.figures.comparison import best, cells, head, legend, looks, losses, mean
+from lorakappa.figures.comparison import best, cells, ensure_runs, head, legend, looks, losses, mean
 from lorakappa.figures.saved import Saved
 from lorakappa.figures.style import DOUBLE, log_y, new_figure, plain_ticks, title
 
@@ -19,6 +19,7 @@ RANGE = 10.0
 
 def plot(saved: Saved) -> Figure:
     """Draws the learning rates of `llm-compare`: a panel per rank, the windows in a strip below it."""
+    ensure_runs(saved)
     ranks, names = sorted(saved.value("ranks")), looks(saved)
     columns = min(COLUMNS, len(ranks))
     rows, strip = ceil(len(ranks) / columns), 0.13 * len(names) + 0.1

@@ -1,7 +1,5 @@
 """Reads what other packages saved: NAME.npz with the arrays, NAME.json with the description; some have no arrays."""
 
-import json
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorakappa.figures.catalogue import files
-from lorakappa.shared.records import read_npz
+from lorakappa.figures.schemas import DESCRIPTIONS, check_arrays
+from lorakappa.shared.array_files import read_npz
+from lorakappa.shared.schemas import read_json, validated
 
 
 @dataclass(frozen=True)
@@ -49,35 +49,52 @@ class Saved:
         return self.meta[key]
 
 
-def load(name: str, folder: Path, arrays: bool = True) -> Saved:
+def load(name: str, folder: Path, arrays: bool = True, data: str | None = None) -> Saved:
     """Reads a result.
 
     Args:
         name: of the result.
         folder: where it is.
         arrays: whether it has any; otherwise it is JSON only.
+        data: whose description it is; the default is its name.
 
     Returns:
-        The result.
+        The result, `$` escaped in all its texts: what they say is data, and no formula.
 
     Raises:
         OSError: if a file cannot be read.
-        ValueError: if a file is not what its name says.
+        ValueError: if a file is not what its name says, or not what figures need (`figures.schemas`).
+        MemoryError: if a file does not fit into memory, before it is read.
     """
+    kind = name if data is None else data
     *arrays_files, meta_file = files(name, folder, arrays)
-    data: dict[str, NDArray[Any]] = {}
+    found: dict[str, NDArray[Any]] = {}
     for path in arrays_files:
-        try:
-            data = read_npz(path)
-        except (ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{path} is not an .npz archive of arrays: {error}") from None
-    try:
-        meta = json.loads(meta_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{meta_file} is not JSON: {error}") from None
+        found = read_npz(path)
+        check_arrays(kind, str(path), found)
+    meta = read_json(meta_file)
     if not isinstance(meta, dict):
         raise ValueError(f"{meta_file} holds no description of a result")
-    return Saved(name, data, meta)
+    if kind in DESCRIPTIONS:
+        validated(meta, DESCRIPTIONS[kind], str(meta_file), what=f"a description of {kind} that figures can show")
+    return Saved(name, {key: _literal_array(values) for key, values in found.items()}, _literal(meta))
+
+
+def _literal(data: Any) -> Any:
+    """JSON with every text such that Matplotlib reads no formula in it."""
+    if isinstance(data, str):
+        return data.replace("$", r"\$")
+    if isinstance(data, list):
+        return [_literal(entry) for entry in data]
+    if isinstance(data, dict):
+        return {_literal(key): _literal(entry) for key, entry in data.items()}
+    return data
+
+
+def _literal_array(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    return np.char.replace(values, "$", r"\$") if values.dtype.kind == "U" else values
 
 
 def numbers(values: Iterable[Any]) -> NDArray[np.float64]:

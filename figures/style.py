@@ -15,6 +15,9 @@ from lorakappa.shared.methods import VOCABULARY
 SINGLE, DOUBLE = 3.4, 7.0
 """Widths in inches: one column, two columns."""
 
+TALLEST = 60.0
+"""Height in inches up to which a figure is drawn."""
+
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
     "#000000",
     "#E69F00",
@@ -134,7 +137,13 @@ def _label(name: str) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches whose parts make room for each other."""
+    """An empty figure of that size in inches whose parts make room for each other.
+
+    Raises:
+        ValueError: if it would be higher than `TALLEST`.
+    """
+    if not height <= TALLEST:
+        raise ValueError(f"it would be {height:.0f} inches high, more than {TALLEST:g}: there is too much to show")
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04)  # type: ignore[union-attr, call-arg]
     return figure

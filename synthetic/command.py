@@ -8,7 +8,7 @@ import typer
 
 from lorakappa.conditioning.claim_commands import add_claim_commands
 from lorakappa.shared import methods as vocabulary
-from lorakappa.shared.command_line import console, new_app
+from lorakappa.shared.command_line import console, new_app, say
 from lorakappa.shared.method_names import SYNTAX, split_method_names
 from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, Seeds, Steps, listed, names, numbers, shapes
 from lorakappa.shared.packages import CLAIMS, PACKAGES
@@ -313,10 +313,10 @@ def manifold(out: Out = RESULTS, quiet: Quiet = False) -> None:
 
 def _finish(result: "Result", out: Path, table: "Callable[[Result], Table]", quiet: bool) -> None:
     """Saves a result, draws its figures and prints its table: the one place that every command passes."""
-    from lorakappa.figures import draw_all, names_for
+    from lorakappa.figures import draw_saved
     from lorakappa.synthetic.results import save
 
-    paths = [*save(result, out), *draw_all(names_for(result.name), out, out)]
+    paths = [*save(result, out), *draw_saved(result.name, out)]
     if not quiet:
         console.print(table(result))
-        console.print("saved", *paths)
+        say("saved", *paths)

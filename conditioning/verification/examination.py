@@ -1,6 +1,7 @@
 """Claims found by package, chosen, and examined several at a time in processes of their own."""
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
@@ -10,8 +11,16 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lorakappa.conditioning.verification.algebraic import DEFAULT_TRIALS
 from lorakappa.conditioning.verification.claim import Claim, Verdict
 from lorakappa.shared.command_line import errors
+from lorakappa.shared.forecasts import refuse_or_say
+
+SECONDS = 1.0
+"""About what a claim takes at its own number of instances."""
+
+LONGEST_WAIT = 30 * 24 * 3600.0
+"""Seconds up to which an examination is begun."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,31 @@ def select(
     return found
 
 
+def ensure_feasible(known: Iterable[Known], *, trials: int | None, jobs: int) -> None:
+    """Says how long an examination with so many instances may take, and refuses what nobody can wait for.
+
+    Args:
+        known: claims.
+        trials: as for `Claim.examine`; nothing is said of the claims' own numbers.
+        jobs: number of processes.
+
+    Raises:
+        ValueError: if it would take more than `LONGEST_WAIT`, with the time that it would take.
+    """
+    if trials is None:
+        return
+    chosen = list(known)
+    groups = len(_examined_together([entry.claim for entry in chosen]))
+    shares = [SECONDS / usual_trials(entry.claim) for entry in chosen]
+    seconds = trials * sum(shares) / max(1, min(jobs, groups, os.cpu_count() or 1))
+    refuse_or_say(f"{trials} instances of {len(chosen)} claim{'s' * (len(chosen) > 1)}", seconds, LONGEST_WAIT)
+
+
+def usual_trials(claim: Claim) -> int:
+    """The instances that a claim is examined at by default, which takes about `SECONDS`."""
+    return int(getattr(claim, "default_trials", DEFAULT_TRIALS))
+
+
 def examine(known: Iterable[Known], *, trials: int | None, seed: int, jobs: int, quiet: bool = False) -> list[Verdict]:
     """Examines claims, package after package, `jobs` at a time, under a progress bar on stderr.
 
@@ -92,7 +126,7 @@ def examine(known: Iterable[Known], *, trials: int | None, seed: int, jobs: int,
     """
     chosen = list(known)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

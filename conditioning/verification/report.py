@@ -1,11 +1,14 @@
-"""How verdicts are shown: one table on one screen, and exact replays of counterexamples."""
+"""How verdicts are shown: one table on one screen, and exact replays of counterexamples.
+
+What is styled is `rich.text.Text`; everything else is printed as it is, on consoles that read no markup.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lorakappa.conditioning.verification.claim import Claim, Verdict
 from lorakappa.conditioning.verification.measured import MeasuredClaim
@@ -20,9 +23,9 @@ def claims_table(claims: Iterable[Claim]) -> Table:
     table.add_column("recorded", no_wrap=True)
     table.add_column("statement")
     for claim in claims:
-        style = STYLES[claim.recorded]
+        recorded = Text(claim.recorded, style=STYLES[claim.recorded])
         prefix = f"({claim.kind}) " if claim.kind != "claim" else ""
-        table.add_row(claim.id, f"[{style}]{claim.recorded}[/]", escape(prefix + claim.statement))
+        table.add_row(claim.id, recorded, prefix + claim.statement)
     return table
 
 
@@ -35,14 +38,14 @@ def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> T
     table.add_column("margin", justify="right", no_wrap=True)
     table.add_column("counterexample, or what it rests on")
     for verdict in verdicts:
-        surprise = "" if verdict.as_recorded else "[bold red] ![/]"
+        surprise = ("", "") if verdict.as_recorded else (" !", "bold red")
         margin = "–" if verdict.worst_margin is None else f"{verdict.worst_margin:+.1e}"
         table.add_row(
             verdict.claim.id,
-            f"[{STYLES[verdict.verdict]}]{verdict.verdict}[/]{surprise}",
+            Text.assemble((verdict.verdict, STYLES[verdict.verdict]), surprise),
             str(verdict.trials),
             margin,
-            escape(summary(verdict)),
+            summary(verdict),
         )
     return table
 
@@ -80,11 +83,11 @@ def markdown_table(verdicts: Sequence[Verdict]) -> str:
 
 def print_claim(console: Console, claim: Claim) -> None:
     """The claim in full."""
-    console.print(f"[bold]{claim.id}[/]  ({claim.kind}; recorded: {claim.recorded})")
-    console.print(escape(claim.statement))
-    console.print(f"source: {escape(claim.source)}\ndomain: {escape(claim.domain)}", soft_wrap=True)
+    console.print(Text.assemble((claim.id, "bold"), f"  ({claim.kind}; recorded: {claim.recorded})"))
+    console.print(claim.statement)
+    console.print(f"source: {claim.source}\ndomain: {claim.domain}", soft_wrap=True)
     if claim.argument:
-        console.print(escape(claim.argument))
+        console.print(claim.argument)
 
 
 def print_instance(console: Console, claim: Claim, instance: Any, relation: str) -> None:
@@ -94,10 +97,10 @@ def print_instance(console: Console, claim: Claim, instance: Any, relation: str)
     for name, value in instance.values.items():
         if name == "parameters":
             continue
-        console.print(f"  {name} = {_matrix_text(value)}", soft_wrap=True, markup=False)
-    console.print(f"\n  {claim.sides[0]} = {instance.left}", soft_wrap=True, markup=False)
-    console.print(f"  {claim.sides[1]} = {instance.right}", soft_wrap=True, markup=False)
-    console.print(f"  {relation}", soft_wrap=True, markup=False)
+        console.print(f"  {name} = {_matrix_text(value)}", soft_wrap=True)
+    console.print(f"\n  {claim.sides[0]} = {instance.left}", soft_wrap=True)
+    console.print(f"  {claim.sides[1]} = {instance.right}", soft_wrap=True)
+    console.print(f"  {relation}", soft_wrap=True)
 
 
 def _matrix_text(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorakappa.shared.command_line import console
+from lorakappa.shared.command_line import console, say
 from lorakappa.shared.options import JsonFile
 
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder written by PEFT's save_pretrained.")]
@@ -36,11 +36,11 @@ def audit(adapter: AdapterFolder, json_file: JsonFile = None) -> None:
     console.print(table)
     console.print("gap: ‖AᵀA − BBᵀ‖/(‖A‖² + ‖B‖²). κ bound: (σ₁(A)² + σ₁(B)²)/min σ_r², balanced 2s₁/s_r.")
     if json_file is not None:
-        from lorakappa.figures.drawing import draw_file
+        from lorakappa.figures.drawing import draw_saved
 
         file = write_json(json_file, {**provenance(), "layers": [asdict(layer) for layer in layers]})
-        drawn = draw_file("audit", file) if file.suffix == ".json" else []
-        console.print("saved", file, *drawn)
+        drawn = draw_saved("audit", file.parent, file) if file.suffix == ".json" else []
+        say("saved", file, *drawn)
 
 
 def balance(
@@ -56,10 +56,10 @@ def balance(
     changes = balance_adapter(adapter, out, gauge=gauge)  # type: ignore[arg-type]  # checked there
     name, largest = max(changes.items(), key=lambda entry: entry[1])
     balanced = len(changes) - len(changes.left)
-    console.print(f"{balanced} pairs balanced; largest relative change of a product {largest:.2g} ({name})")
+    say(f"{balanced} pairs balanced; largest relative change of a product {largest:.2g} ({name})")
     if changes.left:
-        console.print(
+        say(
             f"{len(changes.left)} pairs left as they were, since AB = 0 or no balanced factors can be stored in their "
             "type: " + ", ".join(changes.left)
         )
-    console.print("saved", out)
+    say("saved", out)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorakappa.llm.data.options import Columns, Data, Dtype, Model, Modules, chosen_data
-from lorakappa.shared.command_line import console
+from lorakappa.shared.command_line import console, say
 from lorakappa.shared.options import RESULTS, Jobs, Out, Quiet, Seed, integers, names
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def compare(
     """Compare methods, each at its own best learning rate; the same command goes on where it was stopped."""
     from functools import partial
 
-    from lorakappa.figures.drawing import draw_all, names_for
+    from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.comparison import protocol
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.summary import save
@@ -132,10 +132,12 @@ def compare(
     if not quiet:
         _print_comparison(outcome)
     for failure in outcome.failures:
-        console.print("failed:", failure)
-    drawn = draw_all(names_for("llm-compare"), out, out)
+        say("failed:", failure)
+    drawn = draw_saved("llm-compare", out)
     if not quiet:
-        console.print("saved", *files, *drawn)
+        say("saved", *files, *drawn)
+    if outcome.failures and not any(outcome.records.values()):
+        raise ValueError(f"every run failed: {outcome.failures[0]}")
 
 
 def finetune(
@@ -203,7 +205,7 @@ def finetune(
         raise ValueError(f"the training diverged: {record['run_info']['error_msg']}; try a lower --learning-rate")
     last = found["metrics"][-1]
     console.print(f"validation loss {last['valid loss']:.4g}, test loss {found['test_loss']:.4g} nats per answer token")
-    console.print("saved", out, write_json(out / "record.json", record))
+    say("saved", out, write_json(out / "record.json", record))
 
 
 def methods() -> None:
@@ -219,7 +221,7 @@ def methods() -> None:
         method = VOCABULARY[name]
         table.add_row(name, method.summary, method.source, method.show_options("llm"))
     console.print(table)
-    console.print(f"\n{SYNTAX}, e.g. ilora:lambda=0.1,factor=2 or balora@10, its map every 10 steps", markup=False)
+    console.print(f"\n{SYNTAX}, e.g. ilora:lambda=0.1,factor=2 or balora@10, its map every 10 steps")
     console.print("Beside the simulator (synthetic):", *(f"- {sentence}" for sentence in differences()), sep="\n")
 
 

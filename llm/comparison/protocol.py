@@ -134,7 +134,7 @@ def compare(
     """
     grids = {(method, rank): list(plan.learning_rates) for method in plan.methods for rank in plan.ranks}
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

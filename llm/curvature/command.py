@@ -6,7 +6,7 @@ import typer
 
 from lorakappa.llm.adapters.command import AdapterFolder
 from lorakappa.llm.data.options import Columns, Data, Dtype, Modules, chosen_data
-from lorakappa.shared.command_line import console
+from lorakappa.shared.command_line import console, say
 from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, names
 
 
@@ -27,7 +27,7 @@ def curvature(
     quiet: Quiet = False,
 ) -> None:
     """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
-    from lorakappa.figures.drawing import draw_all, names_for
+    from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.curvature import spectra
     from lorakappa.llm.curvature.loading import load_adapted, validation_batch
     from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
@@ -53,10 +53,10 @@ def curvature(
         "provenance": provenance(seed=seed),
     }
     file = write_json(out / "curvature.json", content)
-    drawn = draw_all(names_for("curvature"), out, out)
+    drawn = draw_saved("curvature", out)
     if not quiet:
         for table in curvature_tables(report):
             console.print(table)
         for note in curvature_notes(report):
             console.print(note)
-        console.print("saved", file, *drawn)
+        say("saved", file, *drawn)

@@ -108,7 +108,7 @@ def curvature(
     if double is None:
         double = sum(parameter.numel() for parameter in model.parameters()) <= DOUBLE_LIMIT
     reports = []
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with differentiable(model), Progress(*columns, console=errors, transient=True, disable=not progress) as bar:
         weights = {
             name: parameter.detach().double() if double and parameter.is_floating_point() else parameter.detach()

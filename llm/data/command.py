@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorakappa.shared.command_line import console
+from lorakappa.shared.command_line import say
 
 
 def pretrain(
@@ -15,4 +15,4 @@ def pretrain(
     """Reproduce the tiny model that comes with the package (about 5 minutes on two cores)."""
     from lorakappa.llm.data import pretraining
 
-    console.print("saved", pretraining.pretrain(out) if steps is None else pretraining.pretrain(out, steps=steps))
+    say("saved", pretraining.pretrain(out) if steps is None else pretraining.pretrain(out, steps=steps))

@@ -11,13 +11,22 @@ T = TypeVar("T")
 RESULTS = Path("results")
 """Where results go unless --out says otherwise."""
 
+LARGEST = 2**63 - 1
+"""Of whole numbers: what arrays, and generators of random numbers, take."""
+
+MOST_SEEDS = 10**6
+"""Paired runs; a loop over them is made in memory."""
+
+MOST_JOBS = 4096
+"""Processes that one may ask for; no more are started than there is work for."""
+
 Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all of it to this JSON file, too.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no table.")]
-Seed = Annotated[int, typer.Option(min=0, help="Root seed, or the first of several.")]
-Seeds = Annotated[int, typer.Option(min=1, help="Number of paired seeds.")]
-Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps of every run.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; one per core (or GPU) by default.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST, help="Root seed, or the first of several.")]
+Seeds = Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Number of paired seeds.")]
+Steps = Annotated[int, typer.Option(min=1, max=LARGEST, help="Optimizer steps of every run.")]
+Jobs = Annotated[int | None, typer.Option(min=1, max=MOST_JOBS, help="Processes; one per core (or GPU) by default.")]
 
 
 def names(text: str) -> list[str]:

@@ -10,13 +10,17 @@ import math
 import os
 import platform
 import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorakappa.shared.array_files import read_npz as read_npz
+from lorakappa.shared.whole_files import ensure_folder as ensure_folder
+from lorakappa.shared.whole_files import ensure_writable as ensure_writable
+from lorakappa.shared.whole_files import write_whole
+
 if TYPE_CHECKING:  # NumPy is imported where arrays come, since every command line imports this file
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 VERSIONS_OF = ("lorakappa", "numpy", "scipy", "torch", "python-flint")
 
@@ -47,44 +51,6 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
     }
 
 
-def ensure_writable(path: str | os.PathLike[str]) -> None:
-    """Checks that a file can be written: before long work, not after it.
-
-    Args:
-        path: the file to be written later.
-
-    Raises:
-        OSError: if the folder cannot be created or written, or the path is a folder.
-    """
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder; name a file to write")
-    ensure_folder(target.parent)
-
-
-def ensure_folder(folder: str | os.PathLike[str]) -> None:
-    """Checks that files can be written into a folder, creating it for the check only: before long work, not after.
-
-    Args:
-        folder: the folder for files to be written later; it need not exist, and is left as it was.
-
-    Raises:
-        OSError: if it cannot be created or written.
-    """
-    path = Path(folder)
-    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise type(error)(f"cannot write into {path}: {error.strerror}") from None
-    finally:
-        for created in missing:
-            if created.is_dir():
-                created.rmdir()
-
-
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Writes JSON (UTF-8, indented, NumPy scalars and arrays as numbers and lists) in one piece.
 
@@ -102,7 +68,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
         TypeError: if the data has entries that JSON cannot carry.
     """
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return _write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    # a name that is not UTF-8 holds surrogates, whose escapes are JSON's own
+    content = text.encode("utf-8", errors="backslashreplace")
+    return write_whole(path, lambda stream: stream.write(content))
 
 
 def write_npz(path: str | os.PathLike[str], arrays: "Mapping[str, ArrayLike]") -> Path:
@@ -120,12 +88,8 @@ def write_npz(path: str | os.PathLike[str], arrays: "Mapping[str, ArrayLike]") -
     """
     import numpy as np
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
-            np.savez_compressed(stream, **plain)
-
-    return _write_whole(path, write)
+    plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+    return write_whole(path, lambda stream: np.savez_compressed(stream, **plain))
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -141,48 +105,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     Raises:
         OSError: if the folder cannot be created or written.
     """
-    return _write_whole(path, lambda temporary: temporary.write_bytes(content))
-
-
-def read_npz(path: str | os.PathLike[str]) -> "dict[str, NDArray[Any]]":
-    """Reads every array of an .npz file (pickled objects are refused).
-
-    Args:
-        path: file written by `write_npz`.
-
-    Returns:
-        Name to array.
-
-    Raises:
-        OSError: if the file cannot be read.
-        ValueError: if it is no .npz archive of plain arrays.
-    """
-    import numpy as np
-
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except EOFError:
-        raise ValueError(f"{path} is empty") from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} holds a single array, not an archive of named ones")
-    with archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def _write_whole(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
-    """Writes to a temporary name in the same folder, then renames over the target."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+    return write_whole(path, lambda stream: stream.write(content))
 
 
 def _plain(value: Any) -> Any:

@@ -95,7 +95,7 @@ def test_one_missing_figure_stops_the_others_too(call, data, tmp_path):
         ("npz", None, "rates.npz has no array 'kappa'"),
         ("json", b"{", "rates.json is not JSON"),
         ("json", b"[]", "rates.json holds no description"),
-        ("json", b"{}", "rates.json has no entry 'settings'"),
+        ("json", b"{}", "rates.json is not a description of rates that figures can show: settings: field required"),
     ],
 )
 def test_broken_data_is_one_line(call, tmp_path, suffix, content, message):

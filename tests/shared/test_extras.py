@@ -20,6 +20,7 @@ BASE = {
     "lazy_loader": "lazy-loader",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
+    "pydantic": "pydantic",
     "rich": "rich",
     "scipy": "scipy",
     "typer": "typer",

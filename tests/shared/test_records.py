@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lorakappa.shared import records
+from lorakappa.shared.whole_files import write_whole
 
 
 def test_json_round_trip_with_numpy_and_infinities(tmp_path):
@@ -35,7 +36,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     with pytest.raises(TypeError):
         records.write_json(path, [object()])
     with pytest.raises(RuntimeError):
-        records._write_whole(path, lambda temporary: (_ for _ in ()).throw(RuntimeError("disk full")))
+        write_whole(path, lambda stream: (_ for _ in ()).throw(RuntimeError("stopped")))
     assert json.loads(path.read_text()) == [1]
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,0 +1,359 @@
+"""What the figures need of the results they are drawn from: a schema of each description, the axes of each array.
+
+Descriptions and arrays are checked when they are read, so that what is wrong with a file is said of that file.
+"""
+
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+
+from lorakappa.shared.schemas import Part
+
+NON_FINITE = {"inf": np.inf, "-inf": -np.inf, "nan": np.nan}
+"""How `shared.records.write_json` writes what JSON has no numbers for."""
+
+
+def _number(value: Any) -> Any:
+    return NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _different(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{names[0]} is compared with itself")
+    return names
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Known = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
+Names = Annotated[list[str], Field(min_length=1)]
+Pair = Annotated[list[Known], Field(min_length=2, max_length=2)]
+
+
+class Checked(Part):
+    """Base of the schemas: a text is no number, and a number is no text."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class Settings(Checked):
+    """Of a problem; what is not there is left out of titles."""
+
+    shape: Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None
+    rank: Size | None = None
+    target: str | None = None
+
+
+class Problem(Checked):
+    """A description that only names its problem."""
+
+    settings: Settings
+
+
+class ManifoldSettings(Checked):
+    """Settings of `manifold`."""
+
+    singular_values: Pair
+
+
+class Manifold(Checked):
+    """manifold.json."""
+
+    settings: ManifoldSettings
+    kappa_balanced: Number
+
+
+class KappaHistogram(Problem):
+    """kappa-histogram.json."""
+
+    kappa_balanced: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    not_converged: Count
+
+
+class LossSettings(Settings):
+    """Settings with the name of a loss."""
+
+    loss: str
+
+
+class BestStep(Checked):
+    """A method's line of the summary of `convergence`."""
+
+    step_size: Annotated[list[Known], Field(min_length=1)]
+    diverged_at_best: Count
+
+
+class Convergence(Checked):
+    """convergence.json."""
+
+    settings: LossSettings
+    optimizer: str
+    methods: Names
+    steps: Count
+    summary: list[BestStep]
+
+
+class MapSettings(Checked):
+    """Settings of `phase`."""
+
+    shape: Annotated[list[Size], Field(min_length=2, max_length=2)]
+    rank: Size
+    seeds: Size
+
+
+class Phase(Checked):
+    """phase.json."""
+
+    settings: MapSettings
+    spectrum: str
+    optimizer: str
+    methods: Annotated[list[str], Field(min_length=2, max_length=2), AfterValidator(_different)]
+    steps: Count
+
+
+class Gain(Checked):
+    """A paired gain."""
+
+    median: Number
+    interval: Annotated[list[Number], Field(min_length=2, max_length=2)] | None
+    wins: Count
+    n: Count
+
+
+class Settle(Problem):
+    """settle.json."""
+
+    rescale_runs: Names
+    log10_gain: dict[str, Gain]
+
+
+class DuelSettings(Checked):
+    """Settings of `duel`."""
+
+    rank: Size
+    init_std: Known
+    seeds: Size
+
+
+class Duel(Checked):
+    """duel.json."""
+
+    settings: DuelSettings
+    methods: Names
+    starts: Annotated[list[str], Field(min_length=1, max_length=8)]
+    spectrum: str
+    optimizer: str
+    steps: Count
+
+
+class RatioSettings(Checked):
+    """Settings of `ratios`."""
+
+    rank: Size
+    target: str
+
+
+class Ratios(Checked):
+    """ratios.json."""
+
+    settings: RatioSettings
+    method: str
+    optimizer: str
+    steps: Count
+
+
+class AuditedLayer(Checked):
+    """A layer of an audited adapter."""
+
+    name: str
+    r: Size
+    relative_gap: Number | None
+    kappa_bound: Number | None
+    kappa_bound_balanced: Number | None
+
+
+class Audit(Checked):
+    """audit.json."""
+
+    layers: Annotated[list[AuditedLayer], Field(min_length=1)]
+
+
+class Matrix(Checked):
+    """The spectrum of a GGN or Hessian."""
+
+    leading: list[Number]
+    lambda_max: Number
+    trace: Number
+    kappa: dict[str, Number]
+
+
+class Point(Checked):
+    """A place on a gauge path."""
+
+    t: Known
+    kappa_bound: Number
+    smoothness: Number
+    ggn: Matrix
+    hessian: Matrix
+
+
+class CurvedLayer(Checked):
+    """A layer whose curvature was measured."""
+
+    name: str
+    p: dict[str, int]
+    path: Annotated[list[Point], Field(min_length=1)]
+
+
+class Curvature(Checked):
+    """curvature.json."""
+
+    layers: Annotated[list[CurvedLayer], Field(min_length=1)]
+    tokens: Count
+    loss: Number
+
+
+class Cell(Checked):
+    """The runs of a method at one rank, scaling and learning rate."""
+
+    method: str
+    rank: Size
+    scaling: Known
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    validation_loss: list[Number | None]
+    status: list[str]
+
+
+class BestCell(Checked):
+    """A method's best cell at a rank."""
+
+    method: str
+    rank: Size
+    scaling: Known
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    at_edge: bool
+    validation_loss: list[Number | None]
+    test_loss: list[Number | None]
+    exact_match: list[Number | None]
+    window: Annotated[list[Number], Field(min_length=2, max_length=2)] | None
+    decades: Number | None
+    window_censored: bool
+    seconds_per_step: list[Number | None]
+    method_seconds_per_step: list[Number | None]
+    peak_memory_bytes: list[Number | None]
+
+
+class Effect(Checked):
+    """A paired difference to the baseline."""
+
+    method: str
+    rank: Size
+    quantity: str
+    estimate: Number | None
+    low: Number | None
+    high: Number | None
+
+
+class Comparison(Checked):
+    """llm-compare.json."""
+
+    model: str
+    data: str
+    baseline: str
+    methods: Names
+    ranks: Annotated[list[Size], Field(min_length=1)]
+    scalings: Annotated[list[Known], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    steps: Count
+    cells: list[Cell]
+    best: list[BestCell]
+    comparisons: list[Effect]
+
+
+DESCRIPTIONS: dict[str, type[Checked]] = {
+    "manifold": Manifold,
+    "kappa-histogram": KappaHistogram,
+    "convergence": Convergence,
+    "rates": Problem,
+    "phase": Phase,
+    "settle": Settle,
+    "duel": Duel,
+    "ratios": Ratios,
+    "audit": Audit,
+    "curvature": Curvature,
+    "llm-compare": Comparison,
+}
+"""Schema of NAME.json."""
+
+AXES: dict[str, dict[str, str]] = {
+    "manifold": {
+        "x": "X",
+        "y": "Y",
+        "excess": "YX",
+        "minimizers": "BN2",
+        "kappa": "BN",
+        "balanced": "M2",
+        "starts": "S2",
+        "paths": "ST2",
+    },
+    "kappa-histogram": {
+        **dict.fromkeys(("kappa", "lower", "upper", "lower_corrected", "upper_corrected"), "N"),
+        "kappa_limit": "L",
+    },
+    "convergence": {"excess": "TMGN", "step_sizes": "G", "best": "MN", "curves": "TMN"},
+    "rates": {
+        "rule": "N",
+        **dict.fromkeys(("kappa", "bound", "limsup", "log_ratio", "uncertainty", "conclusive"), "N"),
+    },
+    "phase": {"gain": "DI", "interval": "DI2", "decays": "D", "init_stds": "I"},
+    "settle": {
+        "gammas": "G",
+        **dict.fromkeys(("deviation", "imbalance_from_balanced", "drift_one_step", "drift_fixed_time"), "GN"),
+        "rescale_curves": "TRN",
+    },
+    "duel": {"gain": "DHKM", "winner": "DHK", "margin": "DHK3", "decays": "D", "shapes": "H2"},
+    "ratios": {"log10": "HVN", "factors": "F", "powers": "P", "shapes": "H2"},
+    "llm-compare": {
+        "eval_steps": "T",
+        **dict.fromkeys(("validation_loss", "seconds", "gap", "kappa_bound"), "BNT"),
+    },
+}
+"""Axes of the arrays in NAME.npz that are always drawn: a letter stands for a length, the same for all arrays."""
+
+TEXTS = {"rule"}
+"""Arrays of texts; all others are numbers."""
+
+
+def check_arrays(data: str, where: str, arrays: dict[str, NDArray[Any]]) -> None:
+    """Checks the arrays of a result.
+
+    Args:
+        data: name of the result.
+        where: they come from, for messages.
+        arrays: by name.
+
+    Raises:
+        ValueError: if one is missing, has other entries or axes than it should, or does not fit the others.
+    """
+    lengths: dict[str, tuple[int, str]] = {}
+    for name, axes in AXES.get(data, {}).items():
+        if name not in arrays:
+            raise ValueError(f"{where} has no array {name!r}: it was made by another version or cut short")
+        values = arrays[name]
+        if (values.dtype.kind in "US") != (name in TEXTS) or values.dtype.kind == "c":
+            raise ValueError(f"{where}: {name} holds {values.dtype} entries, not {_kind(name)}")
+        if values.size == 0 and data == "llm-compare":  # no run finished: nothing to stack
+            continue
+        if values.ndim != len(axes):
+            raise ValueError(f"{where}: {name} has the shape {values.shape}, but should have {len(axes)} axes")
+        for length, letter in zip(values.shape, axes, strict=True):
+            wanted, other = (int(letter), "it") if letter.isdigit() else lengths.setdefault(letter, (length, name))
+            if length != wanted:
+                raise ValueError(f"{where}: {name} has the shape {values.shape}, where {other} needs {wanted}")
+
+
+def _kind(name: str) -> str:
+    return "texts" if name in TEXTS else "real numbers"
