@@ -6,12 +6,14 @@ READY := $(VENV)/.ready
 # tiny matrices: threads inside BLAS cost more than they give
 export OMP_NUM_THREADS ?= 1
 WORKERS ?= 2
+CASES ?= 20000
 
-.PHONY: help verify test test-slow lint format bench figures clean
+.PHONY: help verify test fuzz test-slow lint format bench figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
 	@echo "make test       lint, types and tests"
+	@echo "make fuzz       $(CASES) hostile command lines and files; a table in results/fuzz.json"
 	@echo "make test-slow  what takes longer: built and installed beside others, killed sweeps"
 	@echo "make lint       ruff and mypy only"
 	@echo "make format     let ruff rewrite the code"
@@ -30,6 +32,9 @@ verify: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
+
+fuzz: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) tests/fuzz --fuzz $(CASES) --fuzz-report results/fuzz.json
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow

@@ -84,7 +84,7 @@ def convergence(
         step_sizes=step_sizes,
         select=select,
         tune=tune,
-        strengths=numbers("lambdas", lambdas),
+        strengths=_strengths(lambdas, split_method_names(methods)),
         device=device,
         quiet=quiet,
     )
@@ -226,7 +226,7 @@ def duel(
         optimizer=optimizer,
         steps=steps,
         step_sizes=step_sizes,
-        strengths=numbers("lambdas", lambdas),
+        strengths=_strengths(lambdas, split_method_names(methods)),
         select=select,
         quiet=quiet,
     )
@@ -270,7 +270,7 @@ def ratios(
         optimizer=optimizer,
         steps=steps,
         step_sizes=step_sizes,
-        strengths=numbers("lambdas", lambdas),
+        strengths=_strengths(lambdas, [method]),
         quiet=quiet,
     )
     _finish(result, out, ratios_table, quiet)
@@ -309,6 +309,13 @@ def manifold(out: Out = RESULTS, quiet: Quiet = False) -> None:
 
     ensure_folder(out)
     _finish(experiment(), out, manifold_table, quiet)
+
+
+def _strengths(lambdas: str, chosen: list[str]) -> list[float]:
+    """The λ; those that were asked for must be of use to a method."""
+    if lambdas != listed(defaults.STRENGTHS):
+        vocabulary.check_strengths_used(chosen, "synthetic")
+    return numbers("lambdas", lambdas)
 
 
 def _finish(result: "Result", out: Path, table: "Callable[[Result], Table]", quiet: bool) -> None:

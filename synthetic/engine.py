@@ -1,7 +1,6 @@
 """One simulator: stacked trajectories over step sizes × seeds advance together, step by step."""
 
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +8,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
-from rich.progress import Progress
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.shared.command_line import errors
+from lorakappa.shared.forecast import FLOPS, PATIENCE_SECONDS, announce, check_duration, check_memory, tracked
 from lorakappa.synthetic.losses import Loss, Params, move
 from lorakappa.synthetic.methods import Method, parse_method
 from lorakappa.synthetic.optimizers import Optimizer, make_optimizer
@@ -20,11 +18,11 @@ from lorakappa.synthetic.optimizers import Optimizer, make_optimizer
 DIVERGENCE_FACTOR = 1e6
 """A trajectory has diverged once f − f* exceeds this multiple of its starting value, or is not finite."""
 
+LEAST_STEP_SECONDS = 1e-5
+"""No step of any stack is faster."""
+
 LARGEST_ENTRY = 1e75
 """Entries beyond this have diverged before any loss is evaluated: their fourth powers would overflow."""
-
-PATIENCE_SECONDS = 5.0
-"""A progress bar appears only when a simulation takes longer than this."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,8 @@ def simulate(
         The recorded trajectories.
 
     Raises:
-        ValueError: on unknown names, empty, non-finite or non-positive step sizes, or a negative `steps`.
+        ValueError: on unknown names, empty, non-finite or non-positive step sizes, a negative `steps`, or more than
+            memory holds or a year suffices for.
     """
     gammas = np.asarray(step_sizes, dtype=np.float64)
     gammas = gammas[:, None] if gammas.ndim == 1 else gammas
@@ -98,6 +97,7 @@ def simulate(
         raise ValueError(f"the number of steps must not be negative, but is {steps}")
     method = parse_method(method) if isinstance(method, str) else method
     optimizer = make_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
+    foresee(gammas.shape[0], start, steps, method.name, record_path=record_path, quiet=quiet)
 
     began = time.perf_counter()
     convert, context = _backend(device)
@@ -151,7 +151,7 @@ def _run(
     post_step = method.new_map() if method.new_map is not None else None
     excesses, imbalances, path = [excess], [_imbalance(factors)], []
 
-    for t in _track(steps, method.name, quiet):
+    for t in tracked(steps, method.name, quiet=quiet):
         # the optimizer's step from θ, the same for all methods but for what it is given and A's multiple of γ
         given = gradient if method.transform is None else method.transform(factors, gradient)
         moved = optimizer.direction(factors, given)
@@ -189,6 +189,37 @@ def _run(
             break
     lengths = xp.stack(path) if path else xp.zeros((0, *batch))
     return xp.stack(excesses), xp.stack(imbalances), lengths, diverged_at, factors
+
+
+def foresee(grid: int, start: Params, steps: int, label: str, *, record_path: bool = False, quiet: bool = True) -> None:
+    """Refuses what cannot fit; says how long it takes where a single step is long (`tracked` measures the others).
+
+    Args:
+        grid: number of step sizes.
+        start: as for `simulate`.
+        steps: likewise.
+        label: of the run, for the messages.
+        record_path: likewise.
+        quiet: never say how long it takes.
+
+    Raises:
+        ValueError: if it does not fit into memory or takes longer than a year.
+    """
+    trajectories = grid * start[0].shape[0]
+    pairs = list(zip(start[::2], start[1::2], strict=True))
+    products = sum(A.shape[-2] * B.shape[-1] for A, B in pairs)
+    # each curve once as it grows and once stacked; θ, candidate, direction and gradients; AB and the error of it
+    recorded = 2 * (3 if record_path else 2) * (steps + 1)
+    state = 6 * sum(x.shape[-2] * x.shape[-1] for x in start) + 2 * products
+    check_memory(
+        8 * trajectories * (recorded + state),
+        f"{trajectories} trajectories (step sizes × seeds) of {steps} steps",
+        "ask for fewer steps, seeds or step sizes, or a smaller shape",
+    )
+    step = trajectories * sum(12 * A.shape[-2] * A.shape[-1] * B.shape[-1] for A, B in pairs) / FLOPS
+    check_duration(steps * max(step, LEAST_STEP_SECONDS), f"{label} ({steps} steps)", "ask for fewer steps")
+    if step > PATIENCE_SECONDS:
+        announce(steps * step, label, quiet=quiet)
 
 
 def _select(xp: Any, condition: Any, yes: Params, no: Params) -> Params:
@@ -230,21 +261,3 @@ def _backend(device: str | None) -> tuple[Any, AbstractContextManager[Any]]:
 
 def _to_numpy(x: Any) -> NDArray[Any]:
     return np.asarray(x.cpu() if hasattr(x, "cpu") else x)
-
-
-def _track(steps: int, label: str, quiet: bool) -> Iterator[int]:
-    """range(steps), with a progress bar on stderr from `PATIENCE_SECONDS` on."""
-    began = time.perf_counter()
-    bar: Progress | None = None
-    try:
-        for t in range(steps):
-            if bar is None and not quiet and time.perf_counter() - began > PATIENCE_SECONDS:
-                bar = Progress(console=errors, transient=True)
-                bar.start()
-                task = bar.add_task(label, total=steps)
-            if bar is not None:
-                bar.update(task, completed=t)
-            yield t
-    finally:
-        if bar is not None:
-            bar.stop()

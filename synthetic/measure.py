@@ -14,6 +14,7 @@ from lorakappa.conditioning.checks import Array, as_problem
 from lorakappa.conditioning.factors import check_target
 from lorakappa.conditioning.hessians import hessian
 from lorakappa.conditioning.tolerances import EPS
+from lorakappa.shared.forecast import FLOPS, announce, check_duration, check_memory
 
 Stop = Literal["floor", "horizon", "diverged"]
 
@@ -146,6 +147,26 @@ def _tail_ratios(f: Array, horizon: int) -> Array:
 
 def _geometric_mean(ratios: Array) -> float:
     return float(np.exp(np.log(ratios).mean())) if ratios.size else float("nan")
+
+
+def check_hessian(shape: tuple[int, int], r: int, *, count: int = 1, quiet: bool = True) -> None:
+    """Refuses Hessians that cannot be computed, and says how long others take.
+
+    Args:
+        shape: (a, b) of AB.
+        r: rank; the Hessian is d×d, d = r(a + b).
+        count: how many of them, one at a time.
+        quiet: never say so.
+
+    Raises:
+        ValueError: if one does not fit into memory, or all of them take longer than a year.
+    """
+    d = r * sum(shape)
+    what = f"{count} Hessian{'s' if count > 1 else ''} of {d}×{d}"
+    check_memory(4 * 8 * d * d, f"a Hessian of {d}×{d}", "choose a smaller shape or rank")
+    seconds = count * 10 * d**3 / FLOPS
+    check_duration(seconds, what, "choose a smaller shape or rank")
+    announce(seconds, what, quiet=quiet)
 
 
 def perturbation(

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorakappa.conditioning.checks import Array, check_rank
-from lorakappa.shared.grids import parse_grid
+from lorakappa.shared.forecast import FLOPS, announce, check_duration, check_memory
+from lorakappa.shared.grids import MOST_POINTS, parse_grid
 from lorakappa.synthetic.choices import LOSSES
 from lorakappa.synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
 from lorakappa.synthetic.settings import ProblemSettings
-from lorakappa.synthetic.targets import generators, low_rank, starts, targets
+from lorakappa.synthetic.targets import check_start_name, check_target_name, generators, low_rank, starts, targets
 
 GRID_POINTS = 50
 
@@ -35,12 +36,15 @@ class Problems:
     parameters: int
 
 
-def make_problems(settings: ProblemSettings) -> Problems:
-    """Draws the problems; the same settings give the same problems.
+GENERATOR_BYTES = 3000
+"""Three random generators of one seed, and what else Python keeps of it."""
+
+
+def check_settings(settings: ProblemSettings) -> None:
+    """Checks what `make_problems` is asked for, cheaply and before anything is drawn.
 
     Raises:
-        ValueError: on an unknown name, rank > min(a, b), or bad numbers.
-        DegenerateTargetError: if a target does not determine its minimizers.
+        ValueError: as `make_problems`, or if the problems do not fit into memory or take longer than a year to draw.
         OSError: if a target file cannot be read.
     """
     if settings.loss not in LOSSES:
@@ -49,6 +53,42 @@ def make_problems(settings: ProblemSettings) -> Problems:
     check_rank(r, a, b)
     if settings.scaling != 1 and settings.loss != "one-layer":
         raise ValueError("the scaling α/r belongs to the one-layer loss")
+    if not 1e-50 < settings.scaling < 1e50:
+        raise ValueError(f"the scaling α/r must be positive and finite, but is {settings.scaling}")
+    if settings.seeds < 1:
+        raise ValueError(f"{settings.seeds} seeds given; at least 1 is needed")
+    check_start_name(settings.start, settings.init_std)
+    frozen = {"one-layer": 0, "two-layer": a * b + 3 * b * b, "mlp": a * a + 3 * b * b}[settings.loss]
+    check_memory(
+        settings.seeds * (8 * (4 * a * b + 2 * r * (a + b) + frozen) + GENERATOR_BYTES),
+        f"{settings.seeds} problems of shape {a}×{b}",
+        "ask for fewer seeds or a smaller shape",
+    )
+    check_duration(_drawing_seconds(settings), f"drawing {settings.seeds} problems of shape {a}×{b}")
+    check_target_name(settings.target, settings.shape)
+
+
+def _drawing_seconds(settings: ProblemSettings) -> float:
+    """Time for the singular value decompositions."""
+    sizes = [settings.shape, *([(settings.shape[1],) * 2] if settings.loss != "one-layer" else [])]
+    return settings.seeds * sum(20 * a * b * min(a, b) for a, b in sizes) / FLOPS
+
+
+def make_problems(settings: ProblemSettings, *, quiet: bool = True) -> Problems:
+    """Draws the problems; the same settings give the same problems.
+
+    Args:
+        settings: which.
+        quiet: never say how long it takes.
+
+    Raises:
+        ValueError: on an unknown name, rank > min(a, b), bad numbers, or more than fits.
+        DegenerateTargetError: if a target does not determine its minimizers.
+        OSError: if a target file cannot be read.
+    """
+    check_settings(settings)
+    (a, b), r = settings.shape, settings.rank
+    announce(_drawing_seconds(settings), f"drawing {settings.seeds} problems of shape {a}×{b}", quiet=quiet)
     for_targets, for_starts, for_frozen = generators(settings.seed, settings.seeds, 3)
     Z = targets(settings.target, (a, b), for_targets)
     start: Params = starts(settings.start, (a, b), r, for_starts, init_std=settings.init_std)
@@ -94,16 +134,38 @@ def step_size_grid(spec: str, problems: Problems, optimizer: str, *, preconditio
     Raises:
         ValueError: on a malformed, empty or non-positive grid.
     """
+    points = _auto_points(spec)
+    if points is None:
+        return _given_step_sizes(spec)
+    L = float(np.median(problems.loss.smoothness))
+    unit, low, high = {
+        "gd": (1 / L, -2, 1.5),
+        "sign-gd": (1 / (problems.parameters * L), -1, 2),
+    }.get(optimizer, (problems.entry, -3, 0.5))
+    shift = float(np.log10(problems.gram)) if preconditioned and optimizer in ("gd", "sign-gd") else 0.0
+    count = round(points * (1 + abs(shift) / (high - low)))
+    return np.asarray(unit * np.logspace(low + min(shift, 0), high + max(shift, 0), count), dtype=np.float64)
+
+
+def check_step_sizes(spec: str) -> None:
+    """Raises ValueError for what `step_size_grid` cannot make a grid of, before there are problems for it."""
+    if _auto_points(spec) is None:
+        _given_step_sizes(spec)
+
+
+def _auto_points(spec: str) -> int | None:
+    """N of "auto:N"; None for anything but "auto" and "auto:N"."""
     name, _, points = spec.partition(":")
-    if name == "auto" and (spec == name or (points.isdecimal() and int(points) > 0)):
-        L = float(np.median(problems.loss.smoothness))
-        unit, low, high = {
-            "gd": (1 / L, -2, 1.5),
-            "sign-gd": (1 / (problems.parameters * L), -1, 2),
-        }.get(optimizer, (problems.entry, -3, 0.5))
-        shift = float(np.log10(problems.gram)) if preconditioned and optimizer in ("gd", "sign-gd") else 0.0
-        count = round(int(points or GRID_POINTS) * (1 + abs(shift) / (high - low)))
-        return np.asarray(unit * np.logspace(low + min(shift, 0), high + max(shift, 0), count), dtype=np.float64)
+    if spec == "auto":
+        return GRID_POINTS
+    if name != "auto" or not (points.isdecimal() and points.isascii()) or not points.strip("0"):
+        return None
+    if len(points) > 7 or int(points) > MOST_POINTS:
+        raise ValueError(f"{spec!r}: at most {MOST_POINTS} step sizes can be asked for")
+    return int(points)
+
+
+def _given_step_sizes(spec: str) -> Array:
     try:
         grid = np.asarray(parse_grid(spec), dtype=np.float64)
     except ValueError as error:

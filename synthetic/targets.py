@@ -5,14 +5,20 @@ one `SeedSequence`, so they do not depend on the method, the step sizes or how m
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array, as_matrix, as_singular_values, check_rank
 from lorakappa.conditioning.projection import balance
 from lorakappa.synthetic.choices import STARTS, TARGETS
+from lorakappa.synthetic.target_files import is_target_file, read_target
+
+SMALLEST, LARGEST = 1e-50, 1e50
+"""Ends of what multiplies starting entries: fourth powers of what lies between them are numbers."""
+
+
+LARGEST_SPREAD = 20.0
+"""Of gauges: e^(20·g) is a number for every normal draw g, though no κ is left to tell at such a gauge."""
 
 
 def generators(seed: int, count: int, streams: int = 2) -> list[list[np.random.Generator]]:
@@ -127,33 +133,37 @@ def targets(spec: str, shape: tuple[int, int], rngs: Sequence[np.random.Generato
         ValueError: on an unknown name, a wrong shape or non-finite entries in the file.
         OSError: if the file cannot be read.
     """
-    if min(shape) < 1:
-        raise ValueError(f"the shape must be positive, but is {shape[0]}×{shape[1]}")
+    check_shape(shape)
     if spec == "gaussian":
         return np.stack([rng.standard_normal(shape) for rng in rngs])
-    if Path(spec).suffix not in (".npy", ".npz", ".txt"):
+    if not is_target_file(spec):
         s = spectrum_from_name(spec, min(shape))
         return np.stack([random_matrix(s, shape, rng) for rng in rngs])
-    content = _read_array(Path(spec))
+    content = read_target(spec, shape)
     if content.ndim == 2:
-        Z = as_matrix("the target", content)
-        if Z.shape != shape:
-            raise ValueError(f"{spec} holds a matrix of shape {Z.shape}, but the shape asked for is {shape}")
-        return np.stack([Z] * len(rngs))
+        return np.stack([as_matrix("the target", content)] * len(rngs))
     s = as_singular_values(content)
     return np.stack([random_matrix(s, shape, rng) for rng in rngs])
 
 
-def _read_array(path: Path) -> NDArray[np.float64]:
-    if path.suffix == ".txt":
-        return np.loadtxt(path, dtype=np.float64)
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded:
-            if len(loaded.files) != 1:
-                raise ValueError(f"{path} holds {len(loaded.files)} arrays; a target file needs exactly one")
-            loaded = loaded[loaded.files[0]]
-    return np.asarray(loaded, dtype=np.float64)
+def check_shape(shape: tuple[int, int]) -> None:
+    """Raises ValueError unless both sizes are positive."""
+    if min(shape) < 1:
+        raise ValueError(f"the shape must be positive, but is {shape[0]}×{shape[1]}")
+
+
+def check_target_name(spec: str, shape: tuple[int, int]) -> None:
+    """Checks what `targets` is asked for, without drawing or reading much.
+
+    Raises:
+        ValueError: on an unknown name, a parameter out of range, or a file that holds no target of that shape.
+        OSError: if the file cannot be read.
+    """
+    check_shape(shape)
+    if is_target_file(spec):
+        read_target(spec, shape)
+    elif spec != "gaussian":
+        spectrum_from_name(spec, 1)
 
 
 def low_rank(Z: Array, r: int) -> Array:
@@ -183,12 +193,7 @@ def starts(
         ValueError: on an unknown name, r > min(a, b), or an init_std or ratio that is not positive.
     """
     check_rank(r, *shape)
-    if not 0 < init_std < np.inf:
-        raise ValueError(f"the init std must be positive and finite, but is {init_std}")
-    name, ratio = split_parameter(spec)
-    plain = name in ("lora", "gaussian", "balanced") and ratio is None
-    if not plain and name != "imbalanced":
-        raise ValueError(f"unknown start {spec!r}; choose one of {', '.join(STARTS)}")
+    name, ratio = check_start_name(spec, init_std)
     A = init_std * np.stack([rng.standard_normal((shape[0], r)) for rng in rngs])
     B = init_std * np.stack([rng.standard_normal((r, shape[1])) for rng in rngs])
     if name == "lora":
@@ -198,10 +203,28 @@ def starts(
     A, B = balance(A, B)
     if name == "balanced":
         return A, B
+    return ratio * A, B / ratio
+
+
+def check_start_name(spec: str, init_std: float) -> tuple[str, float]:
+    """Checks what `starts` is asked for.
+
+    Returns:
+        The name and the ratio, which only "imbalanced" uses.
+
+    Raises:
+        ValueError: on an unknown name, or an init_std or ratio that is not positive.
+    """
+    if not SMALLEST < init_std < LARGEST:
+        raise ValueError(f"the init std must lie between {SMALLEST:g} and {LARGEST:g}, but is {init_std:g}")
+    name, ratio = split_parameter(spec)
+    plain = name in ("lora", "gaussian", "balanced") and ratio is None
+    if not plain and name != "imbalanced":
+        raise ValueError(f"unknown start {spec!r}; choose one of {', '.join(STARTS)}")
     t = 4.0 if ratio is None else ratio
-    if t <= 0:
-        raise ValueError(f"{spec!r}: the ratio must be positive")
-    return t * A, B / t
+    if not SMALLEST < t < LARGEST:
+        raise ValueError(f"{spec!r}: the ratio must lie between {SMALLEST:g} and {LARGEST:g}")
+    return name, t
 
 
 def random_gauge(r: int, spread: float, rng: np.random.Generator) -> Array:

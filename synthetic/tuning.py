@@ -10,10 +10,26 @@ from numpy.typing import NDArray
 from lorakappa.conditioning.checks import Array
 from lorakappa.shared.methods import at_strengths
 from lorakappa.synthetic import defaults
-from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, Trajectories, simulate
+from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, Trajectories, foresee, simulate
 from lorakappa.synthetic.losses import Loss, Params
 from lorakappa.synthetic.methods import Method, parse_method
 from lorakappa.synthetic.selection import best_step, floored_log10, score
+
+
+def check_strengths(methods: Sequence[str], strengths: Sequence[float]) -> None:
+    """Checks the λ that methods are to be tried at.
+
+    Args:
+        methods: their names.
+        strengths: the λ.
+
+    Raises:
+        ValueError: for a λ that no method can have, or λ that are listed twice.
+    """
+    if len(set(strengths)) != len(strengths):
+        raise ValueError("each λ can be asked for once (--lambdas)")
+    for name in methods:
+        at_strengths(name, strengths, "synthetic")
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,7 @@ def sweep(
     Raises:
         ValueError: on bad settings.
     """
+    foresee(len(step_sizes), start, steps, method.name)
     variants = tuple(parse_method(name) for name in at_strengths(method.name, strengths, "synthetic"))
 
     def run(variant: Method, gammas: Array, steps: int) -> Trajectories:

@@ -1,10 +1,12 @@
 """The adapter that a run trains, put on its base model by PEFT as the method wants it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lorakappa.llm.comparison.methods import ChosenMethod
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.data.models import default_target_modules
+from lorakappa.shared.forecast import check_memory
 
 
 def with_adapter(
@@ -24,10 +26,11 @@ def with_adapter(
         The PEFT model.
 
     Raises:
-        ValueError: if the model has none of the targets.
+        ValueError: if the model lacks one of the targets, or the adapter does not fit into memory.
     """
     from peft import LoraConfig, get_peft_model
 
+    check_adapter(model, run.rank, settings.targets)
     arguments: dict[str, Any] = dict(method.method.config)
     if arguments.get("init_lora_weights") == "lora_ga":
         from peft import LoraGAConfig
@@ -46,6 +49,38 @@ def with_adapter(
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = settings.model  # "tiny" rather than where it lies
     return adapted
+
+
+def check_adapter(model: Any, rank: int, targets: Sequence[str]) -> None:
+    """Checks that a model has what is to be adapted, and that the adapter fits beside it.
+
+    Args:
+        model: causal language model.
+        rank: r.
+        targets: names of modules, each the last parts of a dotted name; empty for the default.
+
+    Raises:
+        ValueError: naming every target without a module and what there is, or with the memory that is needed.
+    """
+    from torch import nn
+
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    names = [name for name, _ in model.named_modules()]
+    missing = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in names)]
+    if missing:
+        there = sorted({name.rpartition(".")[2] for name in linear})
+        raise ValueError(
+            f"--targets: the model has no module called {', '.join(missing)}; its linear ones are {', '.join(there)}"
+        )
+    wanted = targets or default_target_modules(model)
+    chosen = [
+        module
+        for name, module in linear.items()
+        if isinstance(wanted, str) or any(name == t or name.endswith(f".{t}") for t in wanted)
+    ]
+    parameters = rank * sum(module.in_features + module.out_features for module in chosen)
+    if model.device.type == "cpu":  # parameter, gradient and Adam's two moments, in float32
+        check_memory(16 * parameters, f"an adapter of rank {rank}", "choose a smaller --rank")
 
 
 def _estimate_gradient(model: Any, config: Any, examples: list[dict[str, Any]], tokenizer: Any) -> None:

@@ -14,6 +14,7 @@ from lorakappa.shared.options import RESULTS, Jobs, Out, Quiet, Seed, integers, 
 if TYPE_CHECKING:
     from lorakappa.llm.comparison.presets import Preset
     from lorakappa.llm.comparison.protocol import Outcome
+    from lorakappa.llm.comparison.workers import Execute
 
 PresetName = Annotated[str | None, typer.Option("--preset", help="Settings to start from (`presets` lists them).")]
 Examples = Annotated[str | None, typer.Option(help="TRAIN,VALIDATION,TEST numbers of examples.")]
@@ -71,17 +72,15 @@ def compare(
     save_adapters: Annotated[bool, typer.Option("--save-adapters", help="Keep the adapter of every run.")] = False,
     out: Out = RESULTS,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """Compare methods, each at its own best learning rate; the same command goes on where it was stopped."""
-    from functools import partial
-
     from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.comparison import protocol
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.summary import save
-    from lorakappa.llm.comparison.workers import submit_runs
     from lorakappa.llm.data.sources import load_splits
     from lorakappa.shared.method_names import split_method_names
+    from lorakappa.shared.methods import check_strengths_used
     from lorakappa.shared.records import ensure_folder
 
     ensure_folder(out)
@@ -111,14 +110,16 @@ def compare(
         learning_rates=None if learning_rates is None else protocol.parse_grid(learning_rates),
         scalings=None if scalings is None else protocol.parse_grid(scalings),
         strengths=None if lambdas is None else protocol.parse_grid(lambdas),
-        seeds=tuple(range(seed, seed + (len(chosen.plan.seeds) if seeds is None else seeds))),
+        seeds=_paired_seeds(seed, len(chosen.plan.seeds) if seeds is None else seeds),
         extensions=extensions,
         settings=settings,
     )
+    if lambdas is not None:
+        check_strengths_used(plan.methods, "llm")
+    if extensions and len(plan.learning_rates) == 1:
+        raise ValueError("--extensions has no effect on a single learning rate, which is no grid")
+    execute = _executor(cluster, cluster_options, jobs)
     splits = load_splits(data or chosen.data, **_data_options(chosen, data, modules, columns, examples), seed=0)
-    execute = None
-    if cluster is not None:
-        execute = partial(submit_runs, cluster=cluster, parameters=_key_values(cluster_options))
     outcome = protocol.compare(
         plan,
         splits,
@@ -128,16 +129,20 @@ def compare(
         execute=execute,
         quiet=quiet,
     )
+    _check_trained(outcome)
     files = save(outcome, out)
     if not quiet:
         _print_comparison(outcome)
     for failure in outcome.failures:
         say("failed:", failure)
+    if save_adapters and (without := _without_adapter(outcome, out / "llm-compare")):
+        say(f"{without} runs were made before without --save-adapters: delete their records to repeat them")
     drawn = draw_saved("llm-compare", out)
     if not quiet:
         say("saved", *files, *drawn)
     if outcome.failures and not any(outcome.records.values()):
         raise ValueError(f"every run failed: {outcome.failures[0]}")
+    return int(bool(outcome.failures))
 
 
 def finetune(
@@ -168,10 +173,12 @@ def finetune(
     import shutil
 
     from lorakappa.llm.comparison.finetuning import finetune as train
+    from lorakappa.llm.comparison.leftovers import nothing_left
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.runs import Task
     from lorakappa.llm.comparison.settings import Run
     from lorakappa.llm.data.sources import load_splits
+    from lorakappa.shared.methods import parse_method_name
     from lorakappa.shared.records import ensure_folder, write_json
 
     if "LOCAL_RANK" not in os.environ:
@@ -192,11 +199,13 @@ def finetune(
         generate=generate,
         evaluations=_evaluations(chosen, None, steps),
     )
-    splits = load_splits(data or chosen.data, **_data_options(chosen, data, modules, columns, examples), seed=0)
     run = Run(method, rank, scaling, learning_rate, seed)
+    parse_method_name(method, "llm")
+    splits = load_splits(data or chosen.data, **_data_options(chosen, data, modules, columns, examples), seed=0)
     key = Task(run, settings, out, splits.digest, out).key  # other settings do not resume from here
     work = out.with_name(f"{out.name}-checkpoints-{key[-12:]}")
-    record = train(run, settings, splits, work=work, adapter=out)
+    with nothing_left(work):
+        record = train(run, settings, splits, work=work, adapter=out, quiet=False)
     if int(os.environ.get("RANK", "0")) != 0:
         return
     shutil.rmtree(work, ignore_errors=True)  # or the next run would go on from its end
@@ -244,7 +253,9 @@ def _changed(base: Any, **values: Any) -> Any:
 
 def _evaluations(preset: "Preset", evaluations: int | None, steps: int | None) -> int | None:
     """The number asked for; else the preset's, unless that is more than there are steps."""
-    return evaluations or (None if steps is None else max(1, min(preset.plan.settings.evaluations, steps)))
+    if evaluations is not None or steps is None:
+        return evaluations
+    return max(1, min(preset.plan.settings.evaluations, steps))
 
 
 def _data_options(
@@ -262,6 +273,63 @@ def _data_options(
         "resplit": preset.resplit and data is None,
         **dict(zip(("train", "validation", "test"), sizes, strict=True)),
     }
+
+
+MOST_SEEDS = 10_000
+"""Of one comparison."""
+
+
+def _paired_seeds(first: int, count: int) -> tuple[int, ...]:
+    """The seeds from the first one on."""
+    if count > MOST_SEEDS:
+        raise ValueError(f"--seeds must be at most {MOST_SEEDS}, not {count}")
+    return tuple(range(first, first + count))
+
+
+def _executor(cluster: str | None, options: str, jobs: int | None) -> "Execute | None":
+    """What makes the runs; None for processes of this machine.
+
+    Raises:
+        ValueError: for options that go with the other way.
+    """
+    from functools import partial
+
+    from lorakappa.llm.comparison.workers import submit_runs
+
+    if cluster is None:
+        if options.strip():
+            raise ValueError("--cluster-options has no effect without --cluster")
+        return None
+    if jobs is not None:
+        raise ValueError("--jobs has no effect with --cluster: slurm_array_parallelism=N among --cluster-options has")
+    return partial(submit_runs, cluster=cluster, parameters=_key_values(options))
+
+
+def _without_adapter(outcome: "Outcome", folder: Path) -> int:
+    """Number of trained runs of a comparison whose adapter was not kept."""
+    trained = [
+        record for group in outcome.records.values() for record in group if record["train_info"]["status"] == "success"
+    ]
+    kept = len(list((folder / "adapters").glob("*/adapter_config.json")))
+    return max(0, len(trained) - kept)
+
+
+def _check_trained(outcome: "Outcome") -> None:
+    """Tells a comparison without a single trained run as what it is, with the first reason.
+
+    Raises:
+        ValueError: if no run has trained to its end; results of earlier comparisons are left as they are.
+    """
+    records = [record for group in outcome.records.values() for record in group]
+    if any(record["train_info"]["status"] == "success" for record in records):
+        return
+    if outcome.failures:
+        others = f" and {len(records)} diverged" if records else ""
+        raise ValueError(
+            f"no run has trained: {len(outcome.failures)} failed{others}; the first: {outcome.failures[0]}"
+        )
+    reason = records[0]["run_info"]["error_msg"] if records else "there are none"
+    raise ValueError(f"all {len(records)} runs diverged; try lower --learning-rates (the first: {reason})")
 
 
 def _key_values(text: str) -> dict[str, Any]:

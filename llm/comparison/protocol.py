@@ -6,23 +6,36 @@ at what was chosen; same data order, schedule, weight decay, clipping and target
 """
 
 import math
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from lorakappa.llm.comparison.cells import best_cell, by_cell
 from lorakappa.llm.comparison.runs import Record, Task, exclusive
-from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.comparison.settings import LARGEST_SEED, Run, TrainingSettings
 from lorakappa.llm.comparison.workers import Execute, Workers
 from lorakappa.llm.data.splits import Splits, read_splits, save_splits
 from lorakappa.shared.command_line import errors
+from lorakappa.shared.forecast import announce
 from lorakappa.shared.grids import parse_grid as parse_exactly
 from lorakappa.shared.grids import rounded
 from lorakappa.shared.methods import at_strengths, parse_method_name
+
+MOST_RUNS = 100_000
+"""Of one comparison; nobody has waited for more."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,12 @@ class Plan:
         for name in ("learning_rates", "scalings", "strengths"):
             if not all(0 < value < math.inf for value in getattr(self, name)):
                 raise ValueError(f"{name.replace('_', ' ')} must be positive and finite")
-        if min(self.seeds) < 0:
-            raise ValueError("seeds must not be negative")
+        if min(self.seeds) < 0 or max(self.seeds) > LARGEST_SEED:
+            raise ValueError(f"seeds must not be negative, nor above {LARGEST_SEED}")
+        variants = sum(len(at_strengths(method, self.strengths, "llm")) for method in self.methods)
+        cells = variants * len(self.ranks) * len(self.scalings) * len(self.learning_rates)
+        if cells * len(self.seeds) > MOST_RUNS:
+            raise ValueError(f"these are {cells * len(self.seeds)} runs; at most {MOST_RUNS} can be compared")
 
     def runs(self, method: str, rank: int, learning_rates: Sequence[float]) -> list[Run]:
         """The runs of one method and rank."""
@@ -159,11 +176,9 @@ def compare(
                 for cell, learning_rates in grids.items()
             }
             flat = list({task.key: task for group in tasks.values() for task in group}.values())
-            progress.update(bar, total=len(flat), completed=sum(task.record() is not None for task in flat))
-            failures = execute(
-                flat,
-                done=lambda task, status: progress.update(bar, advance=1, description=f"{task.run.method} {status}"),
-            )
+            pending = sum(task.record() is None for task in flat)
+            progress.update(bar, total=len(flat), completed=len(flat) - pending)
+            failures = execute(flat, done=_Told(progress, bar, pending, quiet))
             found = {cell: [task.record() for task in group] for cell, group in tasks.items()}
             records = {cell: [record for record in group if record is not None] for cell, group in found.items()}
             longer = {cell: extended(grids[cell], records[cell], len(plan.seeds)) for cell in grids}
@@ -171,6 +186,21 @@ def compare(
                 break
             grids = longer
     return Outcome(plan, splits.source, records, failures)
+
+
+class _Told:
+    """Shows each finished run; where there is no terminal, says after the first how long all of them will take."""
+
+    def __init__(self, progress: Progress, bar: TaskID, pending: int, quiet: bool) -> None:
+        self._progress, self._bar, self._pending = progress, bar, pending
+        self._quiet, self._finished, self._began = quiet or errors.is_terminal, 0, time.perf_counter()
+
+    def __call__(self, task: Task, status: str) -> None:
+        self._finished += 1
+        if self._finished == 1:
+            expected = (time.perf_counter() - self._began) * self._pending
+            announce(expected, f"{self._pending} runs, one after the other", quiet=self._quiet)
+        self._progress.update(self._bar, advance=1, description=f"{task.run.method} {status}")
 
 
 def extended(grid: list[float], records: list[Record], seeds: int) -> list[float]:

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakappa.llm.comparison.leftovers import nothing_left
+from lorakappa.llm.comparison.record_schema import record_problem
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.data.splits import read_splits
 from lorakappa.shared.records import write_json
@@ -64,14 +66,18 @@ class Task:
         """
         try:
             record: Record = json.loads(self.file.read_text(encoding="utf-8"), object_hook=_restore_floats)
-            status = record["train_info"]["status"]
+            problem = None if _failed_before(record) else record_problem(record)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{self.file} is not a record of a run ({error}); delete it to make the run again"
-            ) from None
-        return None if status == "failed" else record
+        except (ValueError, RecursionError) as error:
+            problem = str(error)
+        if problem is None and _failed_before(record):
+            return None
+        if problem is None and any(record["run"][name] != value for name, value in asdict(self.run).items()):
+            problem = f"but of another one, {record['run']}"
+        if problem is not None:
+            raise ValueError(f"{self.file} is not a record of a run ({problem}); delete it to make the run again")
+        return record
 
 
 def make_run(task: Task) -> Record:
@@ -81,7 +87,8 @@ def make_run(task: Task) -> Record:
     work = task.folder / "work" / task.key
     adapter = task.folder / "adapters" / task.key if task.keep_adapter else None
     try:
-        record = finetune(task.run, task.settings, read_splits(task.data), work=work, adapter=adapter)
+        with nothing_left(work):
+            record = finetune(task.run, task.settings, read_splits(task.data), work=work, adapter=adapter)
     except Exception as error:
         write_json(task.file, _failed(task, error))
         raise
@@ -110,6 +117,12 @@ def exclusive(folder: Path) -> Iterator[None]:
 def one_line(error: Exception) -> str:
     """Type and message of an error."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _failed_before(record: Any) -> bool:
+    """Whether JSON data is what `make_run` leaves of a run that fails."""
+    info = record.get("train_info") if isinstance(record, dict) else None
+    return isinstance(info, dict) and info.get("status") == "failed"
 
 
 def _failed(task: Task, error: Exception) -> Record:

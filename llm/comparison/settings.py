@@ -1,8 +1,22 @@
 """What a fine-tune is told: the settings that all runs of a comparison share, and what one run has of its own."""
 
 from dataclasses import dataclass
+from math import inf
+
+from lorakappa.llm.data.models import DTYPES
+from lorakappa.shared.forecast import check_duration
 
 SCHEDULES = ("constant", "linear", "cosine")
+
+
+LARGEST = 10**9
+"""Of what is counted: steps, examples, tokens."""
+
+LARGEST_SEED = 2**32 - 1
+"""Of NumPy's and torch's generators."""
+
+LEAST_STEP_SECONDS = 1e-3
+"""No model trains faster."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +27,7 @@ class TrainingSettings:
         model: "tiny", a hub id or a local folder.
         dtype: of the base model; the adapter trains in float32.
         steps: optimizer steps.
-        batch_size: examples per micro-batch.
+        batch_size: examples per micro-batch; all there are, if they are fewer.
         accumulation: micro-batches per step.
         max_length: tokens; longer examples are dropped.
         schedule: of the learning rate: "constant", "linear" or "cosine" (to 0).
@@ -26,7 +40,7 @@ class TrainingSettings:
         epsilon: of AdamW.
         targets: names of the adapted modules; empty for all linear projections of the blocks.
         evaluations: how often the validation loss is measured, beside the start.
-        generate: test examples whose answers are generated for the exact match.
+        generate: test examples whose answers are generated for the exact match; all there are, if they are fewer.
         gradient_checkpointing: whether to trade time for memory.
         checkpoint_every: steps between checkpoints that a killed run resumes from; 0 for none.
     """
@@ -60,6 +74,20 @@ class TrainingSettings:
         for name in ("steps", "batch_size", "accumulation", "max_length", "evaluations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}")
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulation",
+            "max_length",
+            "evaluations",
+            "generate",
+            "checkpoint_every",
+        ):
+            if getattr(self, name) > LARGEST:
+                raise ValueError(f"{name.replace('_', ' ')} must be at most {LARGEST}, not {getattr(self, name)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
+        check_duration(self.steps * self.accumulation * LEAST_STEP_SECONDS, f"{self.steps} steps", "ask for fewer")
         for name in ("weight_decay", "clip", "generate", "checkpoint_every"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name.replace('_', ' ')} must be finite and at least 0, not {getattr(self, name)}")
@@ -89,3 +117,17 @@ class Run:
     scaling: float
     learning_rate: float
     seed: int
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ValueError: if one is out of range.
+        """
+        if self.rank < 1:
+            raise ValueError(f"the rank must be at least 1, not {self.rank}")
+        for name in ("scaling", "learning_rate"):
+            if not 0 < getattr(self, name) < inf:
+                raise ValueError(f"the {name.replace('_', ' ')} must be positive and finite, not {getattr(self, name)}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"the seed must lie between 0 and {LARGEST_SEED}, but is {self.seed}")

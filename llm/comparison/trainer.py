@@ -1,6 +1,7 @@
 """The Hugging Face Trainer of one run: its arguments, optimizer and callbacks, and the checkpoint it goes on from."""
 
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from lorakappa.llm.comparison.methods import ChosenMethod
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.shared.forecast import PATIENCE_SECONDS, announce, check_duration
 
 
 def new_trainer(
@@ -42,8 +44,8 @@ def new_trainer(
     arguments = TrainingArguments(
         output_dir=str(work or tempfile.gettempdir()),  # nothing is written there without checkpoints
         max_steps=settings.steps,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=max(settings.batch_size, 32),
+        per_device_train_batch_size=min(settings.batch_size, len(data["train"])),
+        per_device_eval_batch_size=max(min(settings.batch_size, len(data["train"])), 32),
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=run.learning_rate,
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
@@ -90,6 +92,27 @@ def new_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+class Foretelling(TrainerCallback):
+    """Says after the first seconds of a training how long it will take, if that is long."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._said = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Starts the clock."""
+        self._began, self._first = time.perf_counter(), state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Looks at the clock, once."""
+        passed = time.perf_counter() - self._began
+        if not self._said and passed > PATIENCE_SECONDS:
+            self._said = True
+            expected = passed * (state.max_steps - self._first) / (state.global_step - self._first)
+            check_duration(expected, f"{state.max_steps} steps", "ask for fewer --steps")
+            announce(expected, f"{state.max_steps} steps", quiet=self._quiet)
 
 
 def last_checkpoint(work: Path | None, settings: TrainingSettings) -> str | None:

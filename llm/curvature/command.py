@@ -28,21 +28,28 @@ def curvature(
 ) -> None:
     """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
     from lorakappa.figures.drawing import draw_saved
+    from lorakappa.llm.adapters.disk import read_adapter
     from lorakappa.llm.curvature import spectra
     from lorakappa.llm.curvature.loading import load_adapted, validation_batch
+    from lorakappa.llm.curvature.solvers import SOLVERS
     from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
     from lorakappa.llm.data.sources import MATHEMATICS, load_splits
     from lorakappa.shared.records import ensure_folder, provenance, write_json
 
     ensure_folder(out)
+    if solver not in SOLVERS:
+        raise ValueError(f"--solver must be one of {', '.join(SOLVERS)}, not {solver!r}")
+    if layers is not None and not names(layers):
+        raise ValueError("--layers names no layer")
     chosen = chosen_data(modules, columns)
-    adapted, tokenizer = load_adapted(adapter, model, dtype or "auto")
+    read_adapter(adapter)  # before data is generated for one that is not there
     splits = load_splits(data or MATHEMATICS, **chosen, train=1, validation=examples, test=1, seed=seed)
+    adapted, tokenizer = load_adapted(adapter, model, dtype or "auto")
     report = spectra.curvature(
         adapted,
         validation_batch(splits, tokenizer, adapted.device),
         layers=None if layers is None else names(layers),
-        solver=solver,  # type: ignore[arg-type]  # checked there
+        solver=solver,
         seed=seed,
         progress=not quiet,
     )

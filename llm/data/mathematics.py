@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress
 
 from lorakappa.llm.data.mathematics_bridge import bridged_package, seeded
-from lorakappa.shared.command_line import errors
+from lorakappa.shared.forecast import tracked
 
 TRAINING_LEVELS = ("train-easy", "train-medium", "train-hard")
 LEVELS = (*TRAINING_LEVELS, "interpolate", "extrapolate")
@@ -95,14 +94,14 @@ def generate(
         check_module(module, _generators(level), f"mathematics_dataset at level {level}")
     known = set(exclude)
     pairs: list[Pair] = []
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("generating questions", total=count)
-        for index, (level, module) in enumerate(kinds):
-            share = count // len(kinds) + (index < count % len(kinds))
-            with seeded(f"{seed} {level} {module}"):
-                for pair in _draw(_generators(level)[module], share, known, f"{module} at level {level}"):
-                    pairs.append(pair)
-                    bar.advance(task)
+    steps = tracked(count, "generating questions")
+    for index, (level, module) in enumerate(kinds):
+        share = count // len(kinds) + (index < count % len(kinds))
+        with seeded(f"{seed} {level} {module}"):
+            for pair in _draw(_generators(level)[module], share, known, f"{module} at level {level}"):
+                pairs.append(pair)
+                next(steps)
+    steps.close()
     random.Random(f"{seed} order").shuffle(pairs)
     return pairs
 

@@ -24,6 +24,8 @@ def chosen_data(modules: str, columns: str | None) -> dict[str, Any]:
     Raises:
         ValueError: if the columns are not two.
     """
+    if modules.strip() and columns is not None:
+        raise ValueError("--modules are of DeepMind Mathematics, which has no --columns: leave one of them out")
     pair = None if columns is None else names(columns)
     if pair is not None and len(pair) != 2:
         raise ValueError(f"--columns wants two names, PROMPT,COMPLETION, not {columns!r}")

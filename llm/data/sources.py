@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lorakappa.llm.data.columns import read_columns
+from lorakappa.llm.data.columns import check_columns, read_columns
 from lorakappa.llm.data.mathematics import (
     FINE_TUNING_MODULES,
     TRAINING_LEVELS,
@@ -16,6 +16,10 @@ from lorakappa.llm.data.mathematics import (
 )
 from lorakappa.llm.data.mathematics_files import is_official, official_names, read_official
 from lorakappa.llm.data.splits import SPLITS, Example, Splits
+from lorakappa.shared.forecast import check_memory
+
+EXAMPLE_BYTES = 1000
+"""A short prompt and completion as Python's texts, and their tokens."""
 
 MATHEMATICS = "mathematics"
 """The source that is generated on the spot."""
@@ -64,10 +68,15 @@ def load_splits(
         if size < 1:
             raise ValueError(f"{name} must be at least 1, not {size}")
     path = Path(source).expanduser()
+    check_memory(EXAMPLE_BYTES * sum(sizes.values()), f"{sum(sizes.values())} examples", "ask for fewer (--examples)")
     if source == MATHEMATICS or is_official(path):
+        if columns is not None:
+            raise ValueError(f"columns are for data sets that have some; {source} is questions and answers")
         return _mathematics(source, tuple(dict.fromkeys(modules)) or FINE_TUNING_MODULES, sizes, seed)
     if modules:
         raise ValueError(f"modules are for DeepMind Mathematics; {source} has none")
+    if columns is not None:
+        check_columns(columns)
     return _table(source, path, sizes, seed, columns, resplit)
 
 

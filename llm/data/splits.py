@@ -8,8 +8,12 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lorakappa.shared.records import write_bytes, write_json
 
@@ -47,6 +51,49 @@ class Splits:
         """SHA-256 of the contents, in hexadecimal; the source does not count."""
         contents = [[[e.prompt, e.completion] for e in getattr(self, name)] for name in SPLITS]
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+
+
+class _About(BaseModel):
+    """What splits.json holds."""
+
+    model_config = ConfigDict(strict=True)
+    source: str
+    digest: str
+
+
+class _Line(BaseModel):
+    """A line of NAME.jsonl."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    prompt: str
+    completion: str
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _parsed(model: type[Model], place: Path, text: bytes, line: int | None = None) -> Model:
+    """One JSON value of a file.
+
+    Raises:
+        ValueError: naming the file, the line and the field.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        where = f"{place.name}{'' if line is None else f', line {line}'}{f', {field}' if field else ''}"
+        raise ValueError(
+            f"{place.parent} is damaged ({where}: {first['msg']}); delete it to have it written again"
+        ) from None
+
+
+def _examples(file: Path) -> Iterator[Example]:
+    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+        if line:
+            found = _parsed(_Line, file, line, number)
+            yield Example(found.prompt, found.completion)
 
 
 def save_splits(splits: Splits, folder: Path) -> Path:
@@ -99,20 +146,9 @@ def read_splits(folder: Path) -> Splits:
     """
     if not (folder / "splits.json").is_file():
         raise FileNotFoundError(f"{folder} has no splits.json; name a folder written by save_splits")
-    try:
-        about = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-        contents = {
-            name: tuple(
-                Example(**json.loads(line))
-                for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")
-                if line
-            )
-            for name in SPLITS
-        }
-        splits = Splits(**contents, source=about["source"])
-        digest = about["digest"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{folder} is damaged: {error}; delete it to have it written again") from None
-    if splits.digest != digest:
+    about = _parsed(_About, folder / "splits.json", (folder / "splits.json").read_bytes())
+    contents = {name: tuple(_examples(folder / f"{name}.jsonl")) for name in SPLITS}
+    splits = Splits(**contents, source=about.source)
+    if splits.digest != about.digest:
         raise ValueError(f"{folder} was changed after it was written; delete it to have it written again")
     return splits

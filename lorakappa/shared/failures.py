@@ -140,6 +140,6 @@ def _at_raise(last: TracebackType) -> bool:
 
 
 def _roots() -> list[str]:
-    """Folders that the packages lie in."""
-    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "lorakappa"]
+    """Folders of the packages; not that of lorakappa itself, which in a checkout may hold the libraries, too."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("lorakappa.")]
     return sorted({os.path.realpath(path) for module in modules for path in getattr(module, "__path__", ())})

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+MOST_POINTS = 1_000_000
+"""Points that a grid may have."""
+
 
 def parse_grid(text: str, *, digits: int | None = None) -> tuple[float, ...]:
     """The numbers of a grid.
@@ -43,6 +46,8 @@ class _BadGridError(ValueError):
 def _log_spaced(low: float, high: float, count: int) -> list[float]:
     if count < 1:
         raise _BadGridError("with that N it is empty")
+    if count > MOST_POINTS:
+        raise _BadGridError(f"N must be at most {MOST_POINTS}")
     if not 0 < low <= high < math.inf:
         raise _BadGridError("LO and HI must be positive, finite and in that order")
     if count == 1 and low != high:

@@ -21,6 +21,7 @@ class Option:
         summary: what it sets.
         low: end below which a number must not lie.
         closed: whether the end itself is allowed.
+        high: what a number must not exceed.
         words: what an option that is no number may be.
         formerly: what it was once called; who still writes that is told.
     """
@@ -29,6 +30,7 @@ class Option:
     summary: str
     low: float = 0.0
     closed: bool = False
+    high: float = 1e300
     words: tuple[str, ...] = ()
     formerly: str = ""
 
@@ -48,6 +50,8 @@ class Option:
             raise ValueError(f"must be a number, not {text!r}") from None
         if not (self.low < value < inf or (self.closed and value == self.low)):
             raise ValueError(f"must be {self.range}, but is {text}")
+        if abs(value) > self.high:
+            raise ValueError(f"must be at most {self.high:g}{' in size' if self.low < 0 else ''}, but is {text}")
         return value
 
     @property

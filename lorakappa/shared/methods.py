@@ -49,7 +49,7 @@ STRENGTH: Final = {"lambda": Option(1.0, "λ of the penalty λ‖BBᵀ − cAᵀ
 PENALTY: Final = {
     **STRENGTH,
     "factor": Option(1.0, "multiple of the ratio: c = factor·(r/m)^power, m rows of A", formerly="scale"),
-    "power": Option(1.0, "exponent of the ratio; with 0 and factor 1 it is that of balance", low=-inf),
+    "power": Option(1.0, "exponent of the ratio; with 0 and factor 1 it is that of balance", low=-inf, high=50.0),
     "trained": Option("no", "whether the ratio c is trained from there on", words=("no", "yes"), formerly="ratio"),
 }
 DAMPING: Final = {
@@ -190,6 +190,20 @@ def at_strengths(name: str, strengths: Sequence[float], package: Package) -> lis
     for variant in variants:
         parse_method_name(variant, package)
     return variants
+
+
+def check_strengths_used(names: Sequence[str], package: Package) -> None:
+    """Refuses λ that were asked for and that no method could take.
+
+    Args:
+        names: as for `parse_method_name`.
+        package: likewise.
+
+    Raises:
+        ValueError: if no method has a λ that its name leaves open.
+    """
+    if all(at_strengths(name, (1.0,), package) == [name] for name in names):
+        raise ValueError(f"--lambdas has no effect: none of {', '.join(names)} has a λ that its name leaves open")
 
 
 def differences() -> list[str]:

@@ -12,11 +12,11 @@ from lorakappa.synthetic.choices import TUNING
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR
 from lorakappa.synthetic.methods import parse_method
 from lorakappa.synthetic.optimizers import make_optimizer
-from lorakappa.synthetic.problems import make_problems, step_size_grid
+from lorakappa.synthetic.problems import check_step_sizes, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import compare, floored_log10, score
 from lorakappa.synthetic.settings import ProblemSettings
-from lorakappa.synthetic.tuning import Choice, Sweep, sweep
+from lorakappa.synthetic.tuning import Choice, Sweep, check_strengths, sweep
 
 
 def convergence(
@@ -64,7 +64,9 @@ def convergence(
     if tune not in TUNING:
         raise ValueError(f"unknown tuning {tune!r}; choose from {', '.join(TUNING)}")
     score(np.ones((2, 1)), select)
-    problems = make_problems(settings)
+    check_strengths(methods, strengths)
+    check_step_sizes(step_sizes)
+    problems = make_problems(settings, quiet=quiet)
     grid = step_size_grid(
         step_sizes, problems, optimizer, preconditioned=any(method.preconditioned for method in parsed)
     )

@@ -10,11 +10,12 @@ from lorakappa.conditioning.checks import Array
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.losses import OneLayer
 from lorakappa.synthetic.methods import parse_method
-from lorakappa.synthetic.problems import make_problems, step_size_grid
+from lorakappa.synthetic.optimizers import make_optimizer
+from lorakappa.synthetic.problems import check_settings, check_step_sizes, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
-from lorakappa.synthetic.selection import compare
+from lorakappa.synthetic.selection import compare, score
 from lorakappa.synthetic.settings import ProblemSettings
-from lorakappa.synthetic.tuning import cells, sweep
+from lorakappa.synthetic.tuning import cells, check_strengths, sweep
 
 TIE, NOBODY = -1, -2
 """What stands for a method in `winner`: the two best are not told apart; every method diverges."""
@@ -75,6 +76,14 @@ def duel(
     if steps < 1:
         raise ValueError(f"{steps} steps asked for; at least 1 is needed")
     parsed = [parse_method(name) for name in methods]
+    make_optimizer(optimizer)
+    check_strengths(methods, strengths)
+    score(np.ones((2, 1)), select)
+    check_step_sizes(step_sizes)
+    for shape in shapes:
+        for start in starts:
+            for decay in decays:
+                check_settings(replace(settings, shape=shape, start=start, target=f"{spectrum}:{decay!r}"))
     sizes = (len(decays), len(shapes), len(starts), len(methods))
     arrays = {
         "final": np.full((*sizes, settings.seeds), np.nan),

@@ -1,16 +1,23 @@
 """κ over random minimizers and over the limit points of LoRA, against the balanced value and the bounds."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lorakappa.conditioning.bounds import kappa_bounds
 from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.spectra import balanced_condition_number, condition_number
+from lorakappa.shared.forecast import check_memory, tracked
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer, polish
+from lorakappa.synthetic.problems import check_settings
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.settings import ProblemSettings
-from lorakappa.synthetic.targets import generators, random_gauge, starts, targets
+from lorakappa.synthetic.targets import LARGEST_SPREAD, generators, random_gauge, starts, targets
+
+DRAW_BYTES = 500
+"""A draw's κ and bounds while they are Python's numbers."""
 
 LIMIT_GOAL = 1e-8
 """f − f* relative to its start at which a run counts as arrived; the pair is then polished to a minimizer."""
@@ -46,13 +53,24 @@ def kappa_histogram(
         raise ValueError("κ histograms are of the one-layer loss")
     if draws < 1 or limits < 0 or spread < 0:
         raise ValueError("kappa-histogram needs draws ≥ 1, limits ≥ 0 and spread ≥ 0")
+    if not spread <= LARGEST_SPREAD:
+        raise ValueError(f"the spread must be at most {LARGEST_SPREAD:g}, but is {spread:g}")
+    if steps < 1:
+        raise ValueError(f"{steps} steps asked for; at least 1 is needed")
+    ignored = {"start": settings.start, "init_std": settings.init_std, "steps": steps}
+    usual = {"start": ProblemSettings.start, "init_std": ProblemSettings.init_std, "steps": defaults.LONGEST}
+    if limits == 0 and ignored != usual:
+        changed = ", ".join(name.replace("_", " ") for name in usual if ignored[name] != usual[name])
+        raise ValueError(f"with no limit points (--limits 0) there are no runs, and {changed} has no effect")
+    check_settings(replace(settings, seeds=max(1, limits)))
+    check_memory(draws * DRAW_BYTES, f"{draws} draws", "ask for fewer")
     (target_rng,), (gauge_rng,) = generators(settings.seed, 1, 2)
     r = settings.rank
     Z = targets(settings.target, settings.shape, [target_rng])[0]
     OneLayer.from_target(Z, r)  # refuses bad ranks and degenerate targets
     s = np.linalg.svd(Z, compute_uv=False)
     kappas, bounds, corrected = [], [], []
-    for _ in range(draws):
+    for _ in tracked(draws, "gauges", quiet=quiet):
         A, B = minimizer(Z, r, random_gauge(r, spread, gauge_rng))
         kappas.append(condition_number(A, B, Z))
         bounds.append(kappa_bounds(A, B, Z))

@@ -9,7 +9,9 @@ from lorakappa.conditioning.checks import Array
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer
-from lorakappa.synthetic.problems import make_problems, step_size_grid
+from lorakappa.synthetic.methods import parse_method
+from lorakappa.synthetic.optimizers import make_optimizer
+from lorakappa.synthetic.problems import check_settings, check_step_sizes, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
 from lorakappa.synthetic.settings import ProblemSettings
@@ -60,9 +62,18 @@ def phase(
         raise ValueError("phase needs at least one decay and one init std")
     if len(methods) != 2:
         raise ValueError(f"phase compares two methods, not {len(methods)}")
+    if methods[0] == methods[1]:
+        raise ValueError(f"phase compares two different methods, not {methods[0]} with itself")
     if steps < 1:
         raise ValueError(f"{steps} steps asked for; at least 1 is needed")
+    for method in methods:
+        parse_method(method)
+    make_optimizer(optimizer)
+    score(np.ones((2, 1)), select)
+    check_step_sizes(step_sizes)
     cells = [(decay, init_std) for decay in decays for init_std in init_stds]
+    for d, s in cells:
+        check_settings(replace(settings, target=f"{spectrum}:{d!r}", init_std=s))
     made = [make_problems(replace(settings, target=f"{spectrum}:{d!r}", init_std=s)) for d, s in cells]
     Z = np.concatenate([problems.Z for problems in made])
     loss = OneLayer.from_target(Z, settings.rank, scaling=settings.scaling)

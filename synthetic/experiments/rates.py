@@ -11,13 +11,23 @@ from lorakappa.conditioning.hessians import hessian
 from lorakappa.conditioning.preconditioning import preconditioned_extremes, scaled_gradient
 from lorakappa.conditioning.rates import gd_rate, sharp_sign_gd_rate, sign_gd_rate
 from lorakappa.conditioning.spectra import balanced_condition_number, condition_number, extreme_eigenvalues
+from lorakappa.shared.forecast import tracked
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.choices import RULES
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer, polish
-from lorakappa.synthetic.measure import FLOAT_NOISE, RateMeasurement, float_floor_decades, measure_rate, perturbation
+from lorakappa.synthetic.measure import (
+    FLOAT_NOISE,
+    RateMeasurement,
+    check_hessian,
+    float_floor_decades,
+    measure_rate,
+    perturbation,
+)
+from lorakappa.synthetic.problems import check_settings
 from lorakappa.synthetic.results import Result
-from lorakappa.synthetic.targets import generators, random_gauge, starts, targets
+from lorakappa.synthetic.settings import ProblemSettings
+from lorakappa.synthetic.targets import LARGEST_SPREAD, generators, random_gauge, starts, targets
 
 SCALED_GD = "scaled-gd:damping=0"
 
@@ -75,9 +85,15 @@ def rates(
     check_rank(rank, *shape)
     if not rules or any(rule not in RULES for rule in rules):
         raise ValueError(f"rules must be one or more of {', '.join(RULES)}, not {', '.join(rules) or 'nothing'}")
-    if spread < 0 or not kappa_max > 1 or steps < 1:
-        raise ValueError("rates needs spread ≥ 0, kappa_max > 1 and steps ≥ 1")
-    drawn = _Instances(shape, rank, target, instances, spread, kappa_max, seed)
+    if not 0 <= spread <= LARGEST_SPREAD or not kappa_max > 1 or steps < 1:
+        raise ValueError(f"rates needs spread between 0 and {LARGEST_SPREAD:g}, kappa_max > 1 and steps ≥ 1")
+    if len(set(rules)) != len(rules):
+        raise ValueError("each rule can be asked for once")
+    if instances < 1:
+        raise ValueError(f"{instances} instances asked for; at least 1 is needed")
+    check_settings(ProblemSettings(shape=shape, rank=rank, target=target, seeds=max(1, instances), seed=seed))
+    check_hessian(shape, rank, count=2 * instances * len(rules), quiet=quiet)
+    drawn = _Instances(shape, rank, target, instances, spread, kappa_max, seed, quiet)
     rows: list[dict[str, Any]] = []
     for rule in rules:
         if rule == "balora-gd":
@@ -114,12 +130,14 @@ class _Instances:
         spread: float,
         kappa_max: float,
         seed: int,
+        quiet: bool,
     ) -> None:
         self.r, self.shape = r, shape
         for_targets, for_gauges, self.rngs = generators(seed, count, 3)
         self.rejected = 0
         drawn = []
-        for target_rng, gauge_rng in zip(for_targets, for_gauges, strict=True):
+        for i in tracked(count, "instances", quiet=quiet):
+            target_rng, gauge_rng = for_targets[i], for_gauges[i]
             for _ in range(TRIES):
                 Z = targets(target, shape, [target_rng])[0]
                 A, B = polish(*minimizer(Z, r, random_gauge(r, spread, gauge_rng)), Z)

@@ -7,10 +7,11 @@ import numpy as np
 
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.methods import parse_method
-from lorakappa.synthetic.problems import make_problems, step_size_grid
+from lorakappa.synthetic.optimizers import make_optimizer
+from lorakappa.synthetic.problems import check_settings, check_step_sizes, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.settings import ProblemSettings
-from lorakappa.synthetic.tuning import cells, sweep
+from lorakappa.synthetic.tuning import cells, check_strengths, sweep
 
 
 def ratios(
@@ -51,7 +52,14 @@ def ratios(
         raise ValueError(f"the ratio is iLoRA's: method must be ilora or pilora, not {method!r}")
     if not factors or not powers or not shapes:
         raise ValueError("ratios needs at least one factor, one power and one shape")
+    if steps < 1:
+        raise ValueError(f"{steps} steps asked for; at least 1 is needed")
+    make_optimizer(optimizer)
+    check_step_sizes(step_sizes)
+    for shape in shapes:
+        check_settings(replace(settings, shape=shape))
     names = [f"{method}:factor={c!r}" for c in factors] + [f"{method}:power={p!r}" for p in powers]
+    check_strengths(names, strengths)
     sizes = (len(shapes), len(names))
     logs, strength = np.empty((*sizes, settings.seeds)), np.empty(sizes)
     for j, shape in enumerate(shapes):

@@ -14,9 +14,9 @@ from lorakappa.conditioning.spectra import condition_number, extreme_eigenvalues
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
 from lorakappa.synthetic.losses import OneLayer, Params, polish
-from lorakappa.synthetic.measure import float_floor_decades, measure_rate, perturbation
+from lorakappa.synthetic.measure import check_hessian, float_floor_decades, measure_rate, perturbation
 from lorakappa.synthetic.optimizers import MatchedGradientDescent
-from lorakappa.synthetic.problems import make_problems, step_size_grid
+from lorakappa.synthetic.problems import check_settings, check_step_sizes, make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
 from lorakappa.synthetic.settings import ProblemSettings
@@ -78,6 +78,12 @@ def settle(
     unknown = [name for name in experiments if name not in EXPERIMENTS]
     if unknown or not experiments:
         raise ValueError(f"experiments must be some of {', '.join(EXPERIMENTS)}, not {', '.join(unknown) or 'none'}")
+    if steps < 1:
+        raise ValueError(f"{steps} steps asked for; at least 1 is needed")
+    check_step_sizes(step_sizes)
+    check_settings(settings)
+    if settings.rank >= 3 and "equal-kappa" in experiments:
+        check_hessian(settings.shape, settings.rank, count=settings.seeds, quiet=quiet)
     arrays: dict[str, NDArray[Any]] = {"gammas": 0.5 ** np.arange(1, HALVINGS + 1)}
     meta: dict[str, Any] = {"settings": settings.meta(), "steps": steps}
     run: dict[str, Callable[[], tuple[dict[str, NDArray[Any]], dict[str, Any]]]] = {

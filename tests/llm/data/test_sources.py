@@ -124,7 +124,7 @@ def test_what_is_wrong_with_a_source_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"must be one of \.jsonl"):
         load_splits(str(tmp_path / "notes.txt"), **sizes)
     (tmp_path / "bad.jsonl").write_text("{")
-    with pytest.raises(ValueError, match="cannot read the data set"):
+    with pytest.raises(ValueError, match="line 1 is not JSON"):
         load_splits(str(tmp_path / "bad.jsonl"), **sizes)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"cannot read .*empty"):
