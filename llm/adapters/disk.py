@@ -177,12 +177,11 @@ def _balance_pair(adapter: Adapter, pair: DiskPair, gauge: Gauge) -> tuple[float
     eps = storage_eps(*dtypes)
     A, B = (factor.clone() for factor in adapter.factors(pair))
     X, Y = _balanced(A, B, gauge)
-    fits = bool(is_representable(A[None], B[None], X[None], Y[None], *dtypes))
     if torch.equal(X, A) and torch.equal(Y, B):
         already = is_balanced(A.double().numpy(), B.double().numpy(), rtol=balance_rtol(eps, A.shape[1]))
-        return 0.0, already, already or fits
+        return 0.0, already, already or bool(is_representable(A[None], B[None], X[None], Y[None], *dtypes))
     change, error = product_errors(A, B, X.to(dtypes[0]).to(X.dtype), Y.to(dtypes[1]).to(Y.dtype))
-    if not (fits and error <= PRODUCT_RTOL * eps):
+    if not error <= PRODUCT_RTOL * eps:  # nor if it is NaN
         return 0.0, False, False
     fill(tensors[0], X, "A", pair.expert, pair.experts)
     fill(tensors[1], Y, "B", pair.expert, pair.experts)
