@@ -33,16 +33,18 @@ def kappa(
     from lorakappa import conditioning
     from lorakappa.conditioning.checks import as_matrix
     from lorakappa.shared.array_files import read_npz
-    from lorakappa.shared.forecasts import refuse_or_say
-    from lorakappa.shared.memory import ensure_fits
+    from lorakappa.shared.forecast import announce, check_duration
+    from lorakappa.shared.memory import check_memory
 
     arrays = read_npz(file)
     missing = sorted({"A", "B", "Z"} - set(arrays))
     if missing:
         raise ValueError(f"{file} has no array named {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
     A, B, Z = (as_matrix(name, arrays[name]) for name in "ABZ")
-    ensure_fits(f"the singular values of {file}'s Z", COPIES * 8 * Z.size)
-    refuse_or_say("κ and its bounds", SECONDS_PER_PRODUCT * Z.size * min(Z.shape), LONGEST_WAIT)
+    check_memory(COPIES * 8 * Z.size, f"the singular values of {file}'s Z")
+    seconds = SECONDS_PER_PRODUCT * Z.size * min(Z.shape)
+    check_duration(seconds, "κ and its bounds", "take a part of Z", longest=LONGEST_WAIT)
+    announce(seconds, "κ and its bounds")
     mu, L = conditioning.extreme_eigenvalues(A, B, Z, rtol=rtol)
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {

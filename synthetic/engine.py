@@ -10,7 +10,8 @@ from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.shared.forecast import FLOPS, PATIENCE_SECONDS, announce, check_duration, check_memory, tracked
+from lorakappa.shared.forecast import FLOPS, PATIENCE_SECONDS, announce, check_duration, tracked
+from lorakappa.shared.memory import check_memory
 from lorakappa.synthetic.losses import Loss, Params, move
 from lorakappa.synthetic.methods import Method, parse_method
 from lorakappa.synthetic.optimizers import Optimizer, make_optimizer

@@ -14,7 +14,8 @@ from lorakappa.conditioning.checks import Array, as_problem
 from lorakappa.conditioning.factors import check_target
 from lorakappa.conditioning.hessians import hessian
 from lorakappa.conditioning.tolerances import EPS
-from lorakappa.shared.forecast import FLOPS, announce, check_duration, check_memory
+from lorakappa.shared.forecast import FLOPS, announce, check_duration
+from lorakappa.shared.memory import check_memory
 
 Stop = Literal["floor", "horizon", "diverged"]
 

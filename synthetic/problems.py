@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorakappa.conditioning.checks import Array, check_rank
-from lorakappa.shared.forecast import FLOPS, announce, check_duration, check_memory
+from lorakappa.shared.forecast import FLOPS, announce, check_duration
 from lorakappa.shared.grids import MOST_POINTS, parse_grid
+from lorakappa.shared.memory import check_memory
 from lorakappa.synthetic.choices import LOSSES
 from lorakappa.synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
 from lorakappa.synthetic.settings import ProblemSettings

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.shared.forecast import check_memory
+from lorakappa.shared.memory import check_memory
 from lorakappa.shared.records import read_npz
 
 SUFFIXES = (".npy", ".npz", ".txt")

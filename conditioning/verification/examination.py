@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lorakappa.conditioning.verification.algebraic import DEFAULT_TRIALS
 from lorakappa.conditioning.verification.claim import Claim, Verdict
 from lorakappa.shared.command_line import errors
-from lorakappa.shared.forecasts import refuse_or_say
+from lorakappa.shared.forecast import announce, check_duration
 
 SECONDS = 1.0
 """About what a claim takes at its own number of instances."""
@@ -103,7 +103,9 @@ def ensure_feasible(known: Iterable[Known], *, trials: int | None, jobs: int) ->
     groups = len(_examined_together([entry.claim for entry in chosen]))
     shares = [SECONDS / usual_trials(entry.claim) for entry in chosen]
     seconds = trials * sum(shares) / max(1, min(jobs, groups, os.cpu_count() or 1))
-    refuse_or_say(f"{trials} instances of {len(chosen)} claim{'s' * (len(chosen) > 1)}", seconds, LONGEST_WAIT)
+    what = f"{trials} instances of {len(chosen)} claim{'s' * (len(chosen) > 1)}"
+    check_duration(seconds, what, "ask for less", longest=LONGEST_WAIT)
+    announce(seconds, what)
 
 
 def usual_trials(claim: Claim) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from lorakappa.llm.comparison.methods import ChosenMethod
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.data.models import default_target_modules
-from lorakappa.shared.forecast import check_memory
+from lorakappa.shared.memory import check_memory
 
 
 def with_adapter(

@@ -21,7 +21,7 @@ from lorakappa.llm.data.models import load_model, own_device
 from lorakappa.llm.data.quieting import quiet_libraries
 from lorakappa.llm.data.splits import SPLITS, Splits
 from lorakappa.llm.data.tokens import encode, exact_match
-from lorakappa.shared.forecast import check_memory
+from lorakappa.shared.memory import check_memory
 
 LARGEST_FLOAT32 = 1e38
 """Adapters train in float32."""

@@ -16,7 +16,7 @@ from lorakappa.llm.data.mathematics import (
 )
 from lorakappa.llm.data.mathematics_files import is_official, official_names, read_official
 from lorakappa.llm.data.splits import SPLITS, Example, Splits
-from lorakappa.shared.forecast import check_memory
+from lorakappa.shared.memory import check_memory
 
 EXAMPLE_BYTES = 1000
 """A short prompt and completion as Python's texts, and their tokens."""

@@ -9,7 +9,7 @@ import os
 import stat
 from typing import IO, TYPE_CHECKING, Any
 
-from lorakappa.shared.memory import ensure_fits, in_words
+from lorakappa.shared.memory import check_memory, in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ def read_npz(path: str | os.PathLike[str]) -> "dict[str, NDArray[Any]]":
     Raises:
         OSError: if the file cannot be read or is no regular one.
         ValueError: if it is no .npz archive of plain arrays, or is cut short.
-        MemoryError: if the arrays do not fit into memory, before anything is allocated.
+        TooLargeError: if the arrays do not fit into memory, before anything is allocated.
     """
     with _open(path) as stream:
         start = stream.read(len(MAGIC))
@@ -58,7 +58,7 @@ def read_array(path: str | os.PathLike[str]) -> "NDArray[Any]":
     Raises:
         OSError: if the file cannot be read or is no regular one.
         ValueError: if it holds no plain array, or several, or is cut short.
-        MemoryError: if the array does not fit into memory, before anything is allocated.
+        TooLargeError: if the array does not fit into memory, before anything is allocated.
     """
     with _open(path) as stream:
         start = stream.read(len(MAGIC))
@@ -103,7 +103,7 @@ def _archive(path: str | os.PathLike[str], stream: IO[bytes]) -> "dict[str, NDAr
             names = [entry.filename.removesuffix(".npy") for entry in entries]
             if len(set(names)) < len(names):
                 raise ValueError(f"{where} holds two arrays of one name")
-            ensure_fits(f"reading {where}", sum(entry.file_size for entry in entries))
+            check_memory(sum(entry.file_size for entry in entries), f"reading {where}")
             arrays = {}
             for name, entry in zip(names, entries, strict=True):
                 if not entry.filename.endswith(".npy"):
@@ -136,7 +136,7 @@ def _array(what: str, stream: IO[bytes], size: int) -> "NDArray[Any]":
             f"{what} claims {claimed} entries of {dtype} ({in_words(needed)}), but there are only {in_words(size)}: "
             "it is cut short or damaged"
         )
-    ensure_fits(f"reading {what}", needed)
+    check_memory(needed, f"reading {what}")
     flat = np.empty(needed, dtype=np.uint8)
     done = 0
     while done < needed:

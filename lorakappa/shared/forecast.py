@@ -1,13 +1,7 @@
-"""What work will cost, told before it begins: memory that is not there is refused, a long time is announced.
+"""How long work will take, told before it begins or from its first part: long work is announced, endless refused."""
 
-Sizes are lower bounds made of shapes; durations are measured on the first part of the work and extrapolated.
-"""
-
-import math
-import os
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Final
 
 from rich.progress import Progress, TaskID
@@ -26,60 +20,20 @@ LONGEST_SECONDS: Final = 366 * 86400.0
 FLOPS: Final = 4e9
 """Operations of linear algebra a second, for what is estimated and not measured: an optimistic core."""
 
-MEMORY = Path("/proc/meminfo")
-"""Where Linux says how much memory can be had without swapping."""
 
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux says how much memory a container may have."""
-
-UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def available_memory() -> int | None:
-    """Bytes that a process can still get without swapping; None if the system does not tell."""
-    try:
-        lines = MEMORY.read_text().splitlines()
-        there = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):  # no Linux
-        try:
-            there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, ValueError, OSError):
-            return None
-    try:
-        return min(there, int(CONTAINER_LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit
-        return there
-
-
-def check_memory(needed: int, what: str, remedy: str = "") -> None:
-    """Refuses work that cannot fit.
-
-    Args:
-        needed: bytes, at least.
-        what: needs them, for the message.
-        remedy: what to do instead.
-
-    Raises:
-        ValueError: if there is less, with both numbers.
-    """
-    there = available_memory()
-    if there is not None and needed > there:
-        advice = f"; {remedy}" if remedy else ""
-        raise ValueError(f"not enough memory for {what}: {size(needed)} needed, {size(there)} available{advice}")
-
-
-def check_duration(seconds: float, what: str, remedy: str = "") -> None:
-    """Refuses work that would take longer than a year.
+def check_duration(seconds: float, what: str, remedy: str = "", *, longest: float = LONGEST_SECONDS) -> None:
+    """Refuses work that nobody waits for.
 
     Args:
         seconds: at least.
         what: takes them, for the message.
         remedy: what to do instead.
+        longest: that somebody may wait.
 
     Raises:
-        ValueError: if it would.
+        ValueError: if it would take longer.
     """
-    if not seconds <= LONGEST_SECONDS:
+    if not seconds <= longest:
         raise ValueError(f"{what} would take about {duration(seconds)}" + (f"; {remedy}" if remedy else ""))
 
 
@@ -130,13 +84,6 @@ def tracked(total: int, label: str, *, quiet: bool = False) -> Generator[int, No
     finally:
         if bar is not None:
             bar.stop()
-
-
-def size(count: int) -> str:
-    """Bytes in words: "7.5 GiB"."""
-    unit = min(max(0, (int(count).bit_length() - 1) // 10), len(UNITS) - 1)
-    scaled = int(count) / 1024**unit if int(count).bit_length() < 1000 else math.inf
-    return f"{scaled:.3g} {UNITS[unit]}" if unit else f"{count} bytes"
 
 
 def duration(seconds: float) -> str:

@@ -12,6 +12,8 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 
 def in_words(size: float) -> str:
     """A number of bytes, such as "7.3 TiB"."""
+    if size >= 1e300:  # also an int beyond floats
+        return f"10^{len(str(int(size))) - 1} bytes"
     unit = 0
     while size >= 1024 and unit < len(UNITS) - 1:
         size, unit = size / 1024, unit + 1
@@ -36,16 +38,24 @@ def available() -> float:
     return free
 
 
-def ensure_fits(what: str, size: float) -> None:
+class TooLargeError(ValueError, MemoryError):
+    """What was asked for does not fit into memory; nothing of it was allocated."""
+
+
+def check_memory(needed: float, what: str, remedy: str = "") -> None:
     """Refuses what cannot fit into memory.
 
     Args:
-        what: needs the memory, for the message.
-        size: bytes.
+        needed: bytes, at least.
+        what: needs them, for the message.
+        remedy: what to do instead.
 
     Raises:
-        MemoryError: with both numbers.
+        TooLargeError: if there is less, with both numbers.
     """
     free = available()
-    if size > free:
-        raise MemoryError(f"{what} would take {in_words(size)} of memory, but only {in_words(free)} are free")
+    if needed > free:
+        advice = f"; {remedy}" if remedy else ""
+        raise TooLargeError(
+            f"{what} would take {in_words(needed)} of memory, but only {in_words(free)} are free{advice}"
+        )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from lorakappa.shared.array_files import open_regular
-from lorakappa.shared.memory import ensure_fits
+from lorakappa.shared.memory import check_memory
 
 T = TypeVar("T")
 
@@ -42,11 +42,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         OSError: if the file cannot be read or is no regular one.
         ValueError: if it is not JSON, with the reason.
-        MemoryError: if it cannot fit into memory, before it is read.
+        TooLargeError: if it cannot fit into memory, before it is read.
     """
     where = os.fspath(path)
     with open_regular(path) as stream:
-        ensure_fits(f"reading {where}", BYTES_PER_BYTE * os.fstat(stream.fileno()).st_size)
+        check_memory(BYTES_PER_BYTE * os.fstat(stream.fileno()).st_size, f"reading {where}")
         content = stream.read()
     return parse_json(content, where)
 
@@ -89,7 +89,7 @@ def read_model(path: str | os.PathLike[str], model: type[T], *, what: str = "") 
     Raises:
         OSError: if the file cannot be read or is no regular one.
         ValueError: if it is not JSON or not what the schema says: names file, field and what is wrong.
-        MemoryError: if it cannot fit into memory, before it is read.
+        TooLargeError: if it cannot fit into memory, before it is read.
     """
     where = os.fspath(path)
     try:

@@ -7,7 +7,8 @@ import numpy as np
 from lorakappa.conditioning.bounds import kappa_bounds
 from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.spectra import balanced_condition_number, condition_number
-from lorakappa.shared.forecast import check_memory, tracked
+from lorakappa.shared.forecast import tracked
+from lorakappa.shared.memory import check_memory
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import OneLayer, polish

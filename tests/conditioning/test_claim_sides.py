@@ -1,5 +1,7 @@
 """Both sides of every static claim, floating and exact, each on its own: neither may have to overrule the other."""
 
+import itertools
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -165,3 +167,76 @@ def test_floats_notice_an_error_of_a_millionth(monkeypatch, id, module, name, wr
 def ordinary_again(x):
     """The same instance with nothing remembered."""
     return type(x)(x.shape, x.q, x.tail, x.G, x.extras)
+
+
+def test_ids_are_ids_and_statements_are_sentences():
+    for claim in CLAIMS.values():
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+|invariance", claim.id)
+        assert " " in claim.statement
+        assert claim.statement[-1] in ".?"
+
+
+def test_the_size_of_what_cancels_in_the_penaltys_product():
+    """‖A‖‖B‖ times the growth of both factors: 1 + step·max(1, ρ)·(‖B‖² + ρ‖A‖²), squared."""
+    x = ordinary(ALGEBRAIC["ilora-product-change"])
+    norm_A, norm_B = np.linalg.norm(x.A), np.linalg.norm(x.B)
+    for step, ratio in ((0.1, 0.5), (0.2, 3.0)):
+        x.extras["step"][0, 0], x.extras["ratio"][0, 0] = step, ratio
+        growth = 1 + step * max(1, ratio) * (norm_B**2 + ratio * norm_A**2)
+        assert ilora_update._product_size(x) == pytest.approx(norm_A * norm_B * growth**2)
+
+
+@pytest.mark.parametrize("id", ALGEBRAIC)
+def test_domains_have_the_shapes_that_they_name(id):
+    """Every shape up to the largest that the words of the domain let in, and no other."""
+    family = ALGEBRAIC[id].family
+    words = family.description
+    expected = {
+        (a, b, r)
+        for a, b, r in itertools.product(range(1, family.largest + 1), repeat=3)
+        if r <= min(a, b)
+        and (r < min(a, b) or "r < min(a, b)" not in words)
+        and (r == min(a, b) or "r = min(a, b)" not in words)
+        and (r <= 2 or "r ≤ 2" not in words)
+        and ((a, b, r) != (1, 1, 1) or "every shape but a = b = r = 1" not in words)
+    }
+    assert {(s.a, s.b, s.r) for s in family.shapes} == expected
+
+
+def test_the_error_of_the_intrinsic_step_is_relative_to_the_size_of_its_terms(monkeypatch):
+    """From a pair that is balanced up to a hundredth: both sides from square roots of WWᵀ and WᵀW."""
+    claim = ALGEBRAIC["intrinsic-gd"]
+    x = ordinary(claim)
+    x.extras["step"][0, 0] = 0.3
+    X, Y = projected_training.balance(x.A, x.B)
+    X = 1.01 * X
+    monkeypatch.setattr(projected_training, "balance", lambda A, B: (X, Y))
+    W, G = X @ Y, x.extras["gradient"]
+    left, right = psd_root(W @ W.T), psd_root(W.T @ W)
+    expected = W - 0.3 * (G @ right + left @ G) + 0.09 * G @ W.T @ G
+    off = (X - 0.3 * G @ Y.T) @ (Y - 0.3 * X.T @ G) - expected
+    size = (np.linalg.norm(X) + 0.3 * np.linalg.norm(G @ Y.T)) ** 2
+    found = claim.compare(x)
+    assert found.left == pytest.approx(np.linalg.norm(off) / size, rel=1e-6)
+    assert found.left > 1e-4
+
+
+def test_the_error_of_the_reachable_set_adds_up(monkeypatch):
+    claim = ALGEBRAIC["projection-reachable-set"]
+    x = ordinary(claim)
+    monkeypatch.setattr(projected_training.manifold, "balancing_gap", lambda X, Y: 0.25)
+    assert claim.compare(x).left == pytest.approx(0.25 / x.s[0])
+
+
+def psd_root(M):
+    """The positive semidefinite square root."""
+    values, Q = np.linalg.eigh(M)
+    return Q * np.sqrt(np.maximum(values, 0)) @ Q.T
+
+
+def test_the_condition_of_singular_vectors_is_size_over_the_smallest_gap():
+    family = ALGEBRAIC["projection-idempotent"].family
+    for q, smallest in (([1.5, 1.2], 0.81), ([3.0, 0.5], 0.25)):
+        x = family.floating(Shape(2, 2, 2), np.array([*q, 1.0, 0.0, 0.0, 2.0]))
+        size = np.linalg.norm(x.A) * np.linalg.norm(x.B)
+        assert projection._gap_condition(x) == pytest.approx(size / smallest)

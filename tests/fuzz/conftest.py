@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from lorakappa.shared import forecast
+from lorakappa.shared import memory
 from lorakappa.shared.extras import install_hint
 
 MEMORY = 8 * 2**30
@@ -14,7 +14,7 @@ MEMORY = 8 * 2**30
 
 @pytest.fixture(autouse=True)
 def same_everywhere(monkeypatch):
-    monkeypatch.setattr(forecast, "available_memory", lambda: MEMORY)
+    monkeypatch.setattr(memory, "available", lambda: MEMORY)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HOME", "/nonexistent")
 

@@ -132,10 +132,10 @@ def test_a_bomb_is_refused_by_its_size(tmp_path, monkeypatch):
     zeros = npy(np.zeros(1_000_000))
     path = archive(tmp_path / "bomb.npz", A=zeros)
     assert path.stat().st_size < 20_000
-    with pytest.raises(MemoryError, match=r"would take 7.63 MiB of memory, but only 977 KiB are free"):
+    with pytest.raises(memory.TooLargeError, match=r"would take 7.63 MiB of memory, but only 977 KiB are free"):
         read_npz(path)
     path = archive(tmp_path / "many.npz", **{f"A{i}": npy(np.zeros(10_000)) for i in range(20)})
-    with pytest.raises(MemoryError, match=r"many.npz would take 1.53 MiB"):
+    with pytest.raises(memory.TooLargeError, match=r"many.npz would take 1.53 MiB"):
         read_npz(path)
 
 
@@ -178,6 +178,6 @@ def test_sizes_in_words():
     assert memory.in_words(8e12) == "7.28 TiB"
     assert memory.in_words(1e60).startswith("10^")
     assert memory.available() > 0
-    memory.ensure_fits("a little", 1)
-    with pytest.raises(MemoryError, match="all of it would take 867 EiB of memory, but only"):
-        memory.ensure_fits("all of it", 1e21)
+    memory.check_memory(1, "a little")
+    with pytest.raises(memory.TooLargeError, match="all of it would take 867 EiB of memory, but only"):
+        memory.check_memory(1e21, "all of it")

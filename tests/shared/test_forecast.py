@@ -1,34 +1,9 @@
-"""Work that cannot fit or end is refused with the numbers; long work is announced."""
+"""Work that cannot end is refused with the time; long work is announced."""
 
 import pytest
 
 from lorakappa.shared import forecast
 from lorakappa.shared.grids import parse_grid
-
-
-def test_memory_that_is_not_there_is_refused_with_both_numbers(monkeypatch):
-    monkeypatch.setattr(forecast, "available_memory", lambda: 2 * 2**30)
-    forecast.check_memory(2**31, "this")
-    with pytest.raises(ValueError, match="not enough memory for 9 seeds: 8 GiB needed, 2 GiB available; ask"):
-        forecast.check_memory(2**33, "9 seeds", "ask for fewer")
-    with pytest.raises(ValueError, match="EiB needed"):
-        forecast.check_memory(10**400, "9 seeds")
-    monkeypatch.setattr(forecast, "available_memory", lambda: None)
-    forecast.check_memory(10**400, "where nobody knows")
-
-
-def test_available_memory_is_that_of_the_system_or_of_the_container(monkeypatch, tmp_path):
-    there = forecast.available_memory()
-    assert there is None or 2**20 < there < 2**50
-    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable: 1000 kB\n")
-    monkeypatch.setattr(forecast, "MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(forecast, "CONTAINER_LIMIT", tmp_path / "nowhere")
-    assert forecast.available_memory() == 1_024_000
-    monkeypatch.setattr(forecast, "CONTAINER_LIMIT", tmp_path / "max")
-    (tmp_path / "max").write_text("max\n")
-    assert forecast.available_memory() == 1_024_000
-    (tmp_path / "max").write_text("5000\n")
-    assert forecast.available_memory() == 5000
 
 
 def test_more_than_a_year_is_refused():
@@ -44,7 +19,7 @@ def test_long_work_is_announced_once_it_is_measured(monkeypatch, capsys):
     monkeypatch.setattr(forecast.time, "perf_counter", lambda: next(clock))
     assert list(forecast.tracked(40, "work")) == list(range(40))
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "work: about 4 minutes expected; Ctrl-C ends it"
+    assert line == "work: about 8 minutes expected; Ctrl-C ends it"
     clock = iter(range(0, 10_000, 6))
     assert list(forecast.tracked(40, "work", quiet=True)) == list(range(40))
     assert capsys.readouterr().err == ""
@@ -57,14 +32,6 @@ def test_short_work_is_not_announced(capsys):
     assert list(forecast.tracked(3, "work")) == [0, 1, 2]
     forecast.announce(forecast.LONG_SECONDS, "work")
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (1.5 * 2**30, "1.5 GiB"), (2**70, "1.02e+03 EiB")],
-)
-def test_sizes_in_words(value, words):
-    assert forecast.size(value) == words
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ def test_a_byte_order_mark_is_skipped_and_a_large_number_stays(tmp_path):
 def test_a_file_beyond_memory_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text("[1]")
     monkeypatch.setattr(memory, "available", lambda: 10.0)
-    with pytest.raises(MemoryError, match=r"a\.json would take 24 bytes of memory, but only 10 bytes are free"):
+    with pytest.raises(
+        memory.TooLargeError, match=r"a\.json would take 24 bytes of memory, but only 10 bytes are free"
+    ):
         read_json(tmp_path / "a.json")
 
 

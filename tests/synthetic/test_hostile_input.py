@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from lorakappa.shared import forecast
+from lorakappa.shared import memory
 from tests.test_command_line import call
 
 SMALL = ["--shape", 4, 3, "--rank", 2, "--steps", 2, "--step-sizes", "0.1", "--seeds", 2]
@@ -27,25 +27,27 @@ def refused(monkeypatch, capsys, tmp_path, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("convergence", "--shape", 1000000, 1000000), "problems of shape 1000000×1000000: "),
+        (("convergence", "--shape", 1000000, 1000000), "problems of shape 1000000×1000000 would take"),
         (("convergence", "--step-sizes", "auto:999999999"), "at most 1000000 step sizes"),
         (("convergence", "--step-sizes", "1:2:999999999"), "N must be at most 1000000"),
         (("convergence", "--step-sizes", "auto:1000000"), "trajectories"),
-        (("convergence", "--steps", 10**20), "not enough memory for 400 trajectories"),
-        (("convergence", "--seeds", 99999999999999999999), "not enough memory for 99999999999999999999 problems"),
+        (("convergence", "--steps", 10**18), "not enough memory: 400 trajectories"),
+        (("convergence", "--steps", 10**20), "'--steps'"),
+        (("convergence", "--seeds", 99999999999999999999), "'--seeds'"),
         (("rates", "--instances", 999999999), "999999999 problems"),
         (("rates", "--shape", 100000, 2, "--rank", 2), "a Hessian of 200004×200004"),
         (("kappa-histogram", "--draws", 999999999), "999999999 draws"),
         (("kappa-histogram", "--limits", 999999999), "999999999 problems"),
         (("settle", "--shape", 100000, 3, "--rank", 3), "a Hessian of 300009×300009"),
-        (("settle", "--seeds", 10**12), "not enough memory"),
+        (("settle", "--seeds", 10**6), "not enough memory"),
+        (("settle", "--seeds", 10**12), "'--seeds'"),
         (("duel", "--shapes", "4x4,99999999x99999999"), "99999999×99999999"),
         (("ratios", "--shapes", "99999999x99999999"), "99999999×99999999"),
-        (("phase", "--seeds", 10**12), "not enough memory"),
+        (("phase", "--seeds", 10**6), "not enough memory"),
     ],
 )
 def test_work_that_cannot_fit_is_refused_at_once(arguments, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(forecast, "available_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(memory, "available", lambda: 8 * 2**30)
     began = time.perf_counter()
     assert message in refused(monkeypatch, capsys, tmp_path, *arguments)
     assert time.perf_counter() - began < 20

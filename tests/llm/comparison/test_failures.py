@@ -17,7 +17,7 @@ from lorakappa.llm.comparison.record_schema import record_problem
 from lorakappa.llm.comparison.runs import make_run
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.data.splits import read_splits, save_splits
-from lorakappa.shared import forecast
+from lorakappa.shared import memory
 from lorakappa.shared.records import write_json
 from tests.llm.comparison.outcomes import fake_record
 from tests.llm.comparison.small import SPLITS
@@ -50,9 +50,9 @@ def test_every_target_must_be_there(small_model):
 
 
 def test_an_adapter_that_does_not_fit_is_refused(small_model, monkeypatch):
-    monkeypatch.setattr(forecast, "available_memory", lambda: 2**33)
+    monkeypatch.setattr(memory, "available", lambda: 2**33)
     settings = TrainingSettings(model=small_model, **SHORT)
-    with pytest.raises(ValueError, match="not enough memory for an adapter of rank 1000000000"):
+    with pytest.raises(ValueError, match="an adapter of rank 1000000000 would take"):
         finetuning.finetune(replace(RUN, rank=10**9), settings, SPLITS)
 
 
