@@ -40,6 +40,8 @@ def as_array(name: str, value: ArrayLike, *, what: str = "a real matrix") -> Arr
         TypeError: on what holds no plain real numbers, or would lose what it knows besides (a gradient, a mask).
         ValueError: on NaN, infinity, or numbers that float64 does not hold.
     """
+    if type(value) is np.ndarray and value.dtype == np.float64 and np.isfinite(value).all():
+        return value.astype(np.float64)  # nothing to ask about
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         value = _numpy_of_tensor(name, value, what, torch)
@@ -178,6 +180,8 @@ def factor_namespace(A: Any, B: Any) -> Any:
 
 def check_plain(name: str, M: Any) -> None:
     """Raises TypeError for an array that has no plain dense values: masked, `np.matrix`, sparse, on the meta device."""
+    if type(M) is np.ndarray:
+        return
     if array_api_compat.is_torch_array(M):
         _check_tensor(name, M)
     elif isinstance(M, np.ma.MaskedArray | np.matrix):

@@ -94,8 +94,10 @@ def scaled_gradient(A: ArrayT, B: ArrayT, g_A: ArrayT, g_B: ArrayT, *, damping: 
             scaled_B = scaled_B * b * b
         scaled = xp.astype(scaled_A, A.dtype), xp.astype(scaled_B, B.dtype)
     for name, moved, gradient in (("g_A(BBᵀ + δI)⁻¹", scaled[0], g_A), ("(AᵀA + δI)⁻¹g_B", scaled[1], g_B)):
+        if bool(xp.all(xp.isfinite(moved))):
+            continue
         lost = ~xp.all(xp.isfinite(moved), axis=(-2, -1))
-        if bool(xp.any(lost)) and bool(xp.any(lost & xp.all(xp.isfinite(gradient), axis=(-2, -1)))):
+        if bool(xp.any(lost & xp.all(xp.isfinite(gradient), axis=(-2, -1)))):
             raise OutOfRangeError(f"{name} does not fit into {A.dtype}; pass damping > 0, or more of it")
     return scaled
 
@@ -106,13 +108,13 @@ def _inverse(xp: Any, name: str, factor: Any, damping: float) -> tuple[Any, Any]
     Returns:
         The inverse, to be multiplied by u² where u, (…, 1, 1) powers of two, is not None.
     """
-    if not bool(xp.all(xp.isfinite(factor))):
-        raise ValueError(f"{name} contains NaN or infinity; nothing was preconditioned")
     unit = None
     gram = factor @ factor.mT
     gram = gram + damping * eye_like(xp, gram)
     largest = xp.max(xp.linalg.diagonal(gram), axis=-1)
-    if bool(xp.any(largest < SMALLEST_GRAM)) or bool(xp.any(largest > 1 / SMALLEST_GRAM)):
+    if not bool(xp.all((largest > SMALLEST_GRAM) & (largest < 1 / SMALLEST_GRAM))):
+        if not bool(xp.all(xp.isfinite(factor))):
+            raise ValueError(f"{name} contains NaN or infinity; nothing was preconditioned")
         gram, unit = _scaled_gram(xp, factor, damping)
     eigenvalues, Q = xp.linalg.eigh(gram)
     if bool(xp.any(eigenvalues[..., 0] <= gram_rtol(gram.shape[-1]) * eigenvalues[..., -1])):

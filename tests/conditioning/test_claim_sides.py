@@ -18,8 +18,10 @@ from lorakappa.conditioning.claims import (
     preconditioning,
     projected_training,
     projection,
+    vanishing,
 )
-from lorakappa.conditioning.verification import Shape
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import Shape, exact
 from lorakappa.conditioning.verification.algebraic import AlgebraicClaim
 
 ALGEBRAIC = {id: claim for id, claim in CLAIMS.items() if isinstance(claim, AlgebraicClaim)}
@@ -191,6 +193,7 @@ def test_domains_have_the_shapes_that_they_name(id):
     """Every shape up to the largest that the words of the domain let in, and no other."""
     family = ALGEBRAIC[id].family
     words = family.description
+    assert f"a, b ≤ {family.largest}" in words
     expected = {
         (a, b, r)
         for a, b, r in itertools.product(range(1, family.largest + 1), repeat=3)
@@ -240,3 +243,23 @@ def test_the_condition_of_singular_vectors_is_size_over_the_smallest_gap():
         x = family.floating(Shape(2, 2, 2), np.array([*q, 1.0, 0.0, 0.0, 2.0]))
         size = np.linalg.norm(x.A) * np.linalg.norm(x.B)
         assert projection._gap_condition(x) == pytest.approx(size / smallest)
+
+
+def test_vanishing_is_relative_to_what_cancels_and_exact_in_rationals():
+    matrix, shape = np.array([[3.0, 0.0], [0.0, 4.0]]), Shape(3, 2, 2)
+    found = vanishing.vanishes(matrix, 20.0, shape)
+    assert (found.left, found.relation, found.right) == (0.25, "==", 0.0)
+    assert found.tolerance == claim_rtol(1.0, 10)
+    assert vanishing.vanishes(matrix, 0.0, shape).left == 5  # nothing cancels: absolute
+    assert vanishing.vanishes_exactly(exact.matrix([[3, 0], [0, 4]])).left == 25
+    assert vanishing.vanishes_exactly(exact.matrix([[0, 0]])).certainly_true
+
+
+def test_the_gap_of_a_projected_pair_is_relative_to_both_factors(monkeypatch):
+    claim = ALGEBRAIC["projection-hyperbalanced"]
+    x = ordinary(claim)
+    X, Y = np.array([[1.0, 0.5], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 3.0]])
+    monkeypatch.setattr(projection, "balance", lambda A, B: (X, Y))
+    # XᵀX = [[1, ½], [½, 4¼]], YYᵀ = diag(1, 9); ‖X‖² = 5¼, ‖Y‖² = 10
+    expected = (np.sqrt(2 * 0.25 + 4.75**2) + np.sqrt(0.5)) / 15.25
+    assert claim.compare(x).left == pytest.approx(expected)

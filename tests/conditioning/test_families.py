@@ -170,6 +170,9 @@ def test_spectra_are_drawn_with_gaps_down_to_1e_4_and_up_to_the_whole():
         assert q.shape == tail.shape == (2,)
         assert q[0] >= q[1] > 0
         assert tail[0] >= tail[1] >= 0
+    for _ in range(20):
+        q, tail = draw_spectrum(Shape(5, 5, 1), rng)
+        assert (np.diff([*(q**2), *tail]) <= 0).all()
 
 
 def test_gauges_are_drawn_of_every_kind():

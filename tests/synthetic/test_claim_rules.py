@@ -186,7 +186,8 @@ def test_the_rule_of_iloras_overhead(monkeypatch, penalty, scaling, verdict):
         def run(A, B, *gradients, **options):
             calls.append((name, A.shape, B.shape, options))
             # the first three repetitions are slow, for either
-            clock.now += 1000 if len(calls) <= 6 else cost
+            noise = 0.02 * (-1) ** ((len(calls) - 1) // 2) if name == "penalty" else 0.0
+            clock.now += 1000 if len(calls) <= 6 else cost * (1 + noise)
 
         return run
 
@@ -196,11 +197,13 @@ def test_the_rule_of_iloras_overhead(monkeypatch, penalty, scaling, verdict):
     monkeypatch.setattr(ilora, "scaled_gradient", work(scaling, "scaling"))
     found = CLAIMS["ilora-overhead"].examine(trials=4, seed=0)
     assert found.verdict == verdict
-    assert found.evidence["penalty_seconds"] == pytest.approx(penalty)
-    assert found.evidence["scaling_seconds"] == pytest.approx(scaling)
-    assert found.evidence["log10_ratio"]["median"] == pytest.approx(np.log10(scaling / penalty))
+    assert found.evidence["penalty_seconds"] == pytest.approx(penalty, rel=0.03)
+    assert found.evidence["scaling_seconds"] == pytest.approx(scaling, rel=0.02)
+    assert found.evidence["log10_ratio"]["median"] == pytest.approx(np.log10(scaling / penalty), abs=0.01)
     assert found.evidence["log10_ratio"]["n"] == 4
-    assert found.worst_margin == pytest.approx(np.log10(scaling / penalty))
+    low, high = found.evidence["log10_ratio"]["interval"]
+    assert found.worst_margin == low < high
+    penalty, scaling = found.evidence["penalty_seconds"], found.evidence["scaling_seconds"]
     share = f"{100 * penalty / scaling:.0f} %"
     assert found.note == f"{1e3 * penalty:.3f} ms against {1e3 * scaling:.3f} ms a step: {share}"
     assert calls[0][3] == calls[3][3] != {}  # who is first alternates

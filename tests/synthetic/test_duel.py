@@ -317,3 +317,11 @@ def test_the_winner_and_its_margin_are_over_the_runner_up():
     assert few["winner"].item() == TIE
     assert np.isnan(few["interval"]).all()
     assert np.isnan(few["margin"][..., 1:]).all()
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_gains_need_the_baseline_and_nobody_else(lost):
+    logs = np.zeros((1, 1, 1, 3, 5)) - np.arange(3.0)[:, None]
+    logs[..., lost, :] = np.nan
+    gain = _judge(logs, 0)["gain"][0, 0, 0]
+    np.testing.assert_array_equal(np.isnan(gain), [lost == 0 or m == lost for m in range(3)])

@@ -38,6 +38,8 @@ def test_every_cell_has_its_own_best_step_and_its_own_gain(monkeypatch):
     finals = {name: 10 ** rng.uniform(-8, 1, (3, 6, 5)) for name in ("lora", "balora")}
     result = made_up(monkeypatch, finals)
     grid = np.array([0.1, 0.2, 0.4])
+    assert result.arrays["best_step_size"].shape == (2, 3, 2)
+    assert result.arrays["final"].shape == (2, 3, 2, 5)
     on_edge = 0
     for cell in range(6):
         at = divmod(cell, 3)
