@@ -68,7 +68,7 @@ def call(arguments, folder):
     tempfile.tempdir, old = str(temporary), tempfile.tempdir
     os.chdir(folder)
     sys.argv = ["lorakappa", *arguments]
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)  # again and again, since a finalizer may swallow it
     try:
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             run(command_line(arguments[:1]))
