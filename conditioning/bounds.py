@@ -58,7 +58,7 @@ def kappa_bounds(
         rtol: accepted distance ‖AB − Z_r‖_F relative to ‖Z_r‖_F.
 
     Returns:
-        (lower, upper).
+        (lower, upper); inf for a bound that says nothing, or that float64 does not hold while it holds κ.
 
     Raises:
         NotAMinimizerError: if (A, B) is not a minimizer.
@@ -70,8 +70,8 @@ def kappa_bounds(
     if form not in ("paper", "corrected"):
         raise ValueError(f'form must be "paper" or "corrected", not {form!r}')
     bounds = _paper(pair) if form == "paper" else _corrected(pair)
-    if bounds.upper == np.inf:
-        _ = pair.kappa  # inf says nothing of a κ that float64 holds, but hides no other
+    if np.inf in bounds:
+        _ = pair.kappa  # inf stands for a bound that says nothing or that float64 does not hold, but never for κ
     return bounds
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import CASES
 from tests.fuzz.commands import COMMANDS, all_commands, cases, materialize, options
 from tests.fuzz.harness import Report, attempt, places
 
@@ -17,7 +18,7 @@ TOTAL = sum(command.weight for command in COMMANDS)
 
 def share(command):
     """Number of cases of a command."""
-    return max(3, round(int(os.environ["LORAKAPPA_FUZZ"]) * command.weight / TOTAL))
+    return max(3, round(int(os.environ.get("LORAKAPPA_FUZZ", CASES)) * command.weight / TOTAL))
 
 
 def test_every_command_is_fuzzed():

@@ -33,7 +33,9 @@ def dense_kappa(A, B, Z):
 
 
 def test_kappa_of_random_gauges_by_the_dense_hessian():
-    result = kappa_histogram(SMALL, draws=6, limits=0, spread=0.7)
+    result = kappa_histogram(
+        replace(SMALL, start=ProblemSettings.start, init_std=ProblemSettings.init_std), draws=6, limits=0, spread=0.7
+    )
     Z, gauge_rng = problem()
     A, B = balanced()
     gauges = [random_gauge(2, 0.7, gauge_rng) for _ in range(6)]

@@ -114,7 +114,7 @@ def test_balora_that_has_not_arrived_is_judged_at_the_balanced_kappa(asked):
 
 
 def test_draws_are_repeated_until_kappa_is_moderate_and_counted():
-    drawn = module._Instances(SHAPE, RANK, "gaussian", 4, 0.5, 12.0, 3)
+    drawn = module._Instances(SHAPE, RANK, "gaussian", 4, 0.5, 12.0, 3, True)
     for_targets, for_gauges, _ = generators(3, 4, 3)
     rejected = 0
     for i in range(4):
