@@ -41,8 +41,10 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
         from lorakappa.conditioning.verification import report
         from lorakappa.conditioning.verification.examination import known_claims, select
 
-        for entries in _by_package(select(known_claims(modules), package=package, source=source)).values():
-            console.print(report.claims_table(entry.claim for entry in entries))
+        grouped = _by_package(select(known_claims(modules), package=package, source=source))
+        for name, entries in grouped.items():
+            title = f"\n{name}\n" if len(grouped) > 1 else None
+            console.print(report.claims_table((entry.claim for entry in entries), title=title))
 
     @app.command()
     def verify(

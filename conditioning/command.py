@@ -25,7 +25,7 @@ LONGEST_WAIT = 24 * 3600.0
 @app.command()
 def kappa(
     file: Annotated[Path, typer.Argument(help=".npz with A (a, r), B (r, b) and Z (a, b).")],
-    rtol: Annotated[float, typer.Option(min=0, help="Accepted ‖AB − Z_r‖/‖Z_r‖.")] = 1e-6,
+    rtol: Annotated[float | None, typer.Option(min=0, help="Accepted ‖AB − Z_r‖/‖Z_r‖; 1.5e-8 by default.")] = None,
 ) -> None:
     """Print κ of ½‖Z − AB‖² at a minimizer, its bounds, and what balancing would make of it."""
     from rich.table import Table
@@ -45,17 +45,18 @@ def kappa(
     seconds = SECONDS_PER_PRODUCT * Z.size * min(Z.shape)
     check_duration(seconds, "κ and its bounds", "take a part of Z", longest=LONGEST_WAIT)
     announce(seconds, "κ and its bounds")
-    mu, L = conditioning.extreme_eigenvalues(A, B, Z, rtol=rtol)
+    accepted = {} if rtol is None else {"rtol": rtol}
+    mu, L = conditioning.extreme_eigenvalues(A, B, Z, **accepted)
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
         "κ = L/μ": L / mu,
         "L": L,
         "μ": mu,
-        "κ after balancing": conditioning.condition_number(*conditioning.balance(A, B), Z, rtol=rtol),
+        "κ after balancing": conditioning.condition_number(*conditioning.balance(A, B), Z, **accepted),
         "balancing gap ‖AᵀA − BBᵀ‖": conditioning.balancing_gap(A, B),
     }
     for form in ("paper", "corrected"):
-        lower, upper = conditioning.kappa_bounds(A, B, Z, form=form, rtol=rtol)
+        lower, upper = conditioning.kappa_bounds(A, B, Z, form=form, **accepted)
         rows |= {f"lower bound ({form})": lower, f"upper bound ({form})": upper}
     for name, value in rows.items():
         table.add_row(name, f"{value:.6g}")

@@ -123,11 +123,12 @@ def balanced_condition_number(singular_values: ArrayLike, r: int, shape: tuple[i
 def imbalanced_condition_number(
     singular_values: ArrayLike, r: int, ratio: float, shape: tuple[int, int] | None = None
 ) -> float:
-    """κ at a minimizer with AᵀA = ρ·BBᵀ: what a prescribed ratio of the Gram matrices costs.
+    """κ at a minimizer with BBᵀ = ρ·AᵀA, iLoRA's convention: what a prescribed ratio of the Gram matrices costs.
 
-    Derived here. With t = ρ^{1/4} the gauge is tI times an orthogonal matrix, L = s₁τ, τ = t² + t⁻², and for
+    Derived here. With t = ρ^{-1/4} the gauge is tI times an orthogonal matrix, L = s₁τ, τ = t² + t⁻², and for
     r < k μ is the smallest eigenvalue of [[s_r/t², −s_{r+1}], [−s_{r+1}, t²s_r]], written as determinant over
-    largest eigenvalue so that it does not cancel. ρ = 1 gives `balanced_condition_number`.
+    largest eigenvalue so that it does not cancel. ρ = 1 gives `balanced_condition_number`; for r < k the value is
+    the same at ρ and at 1/ρ.
 
     Args:
         singular_values: (n,) descending singular values of Z; n ≥ min(r + 1, k).
@@ -148,7 +149,7 @@ def imbalanced_condition_number(
         raise ValueError(f"ratio ρ = {ratio:g} must be positive and finite")
     s, (a, b), _ = leading_singular_values(singular_values, r, shape)
     k = min(a, b)
-    alpha, beta = Wide.of(s[r - 1] * ratio**0.5), Wide.of(s[r - 1] / ratio**0.5)  # σ_r(A)², σ_r(B)²
+    alpha, beta = Wide.of(s[r - 1] / ratio**0.5), Wide.of(s[r - 1] * ratio**0.5)  # σ_r(A)², σ_r(B)²
     L = Wide.of(s[0] * (ratio**0.5 + ratio**-0.5))
     if r == k:
         return (L / (alpha + beta if a == b else beta if a > b else alpha)).fit("κ")

@@ -10,7 +10,7 @@ from lorakappa.conditioning.claim_commands import add_claim_commands
 from lorakappa.shared import methods as vocabulary
 from lorakappa.shared.command_line import console, new_app, say
 from lorakappa.shared.method_names import SYNTAX, split_method_names
-from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, Seeds, Steps, listed, names, numbers, shapes
+from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, Seeds, Steps, listed, names, numbers, shapes, strengths
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 from lorakappa.shared.records import ensure_folder
 from lorakappa.synthetic import choices, defaults
@@ -33,9 +33,9 @@ Spectrum = Annotated[str, typer.Option(help=f"Kind of spectrum: {', '.join(choic
 Decays = Annotated[str, typer.Option(help="Comma-separated parameters of the spectrum.")]
 Start = Annotated[str, typer.Option(help=f"Starting point: {', '.join(choices.STARTS)}.")]
 InitStd = Annotated[float, typer.Option(help="Standard deviation of the random starting entries.")]
-StepSizes = Annotated[str, typer.Option(help='"auto", "auto:N", one number, or LO:HI:N, log-spaced.')]
+StepSizes = Annotated[str, typer.Option(help='"auto", "auto:N", LO:HI:N, log-spaced, or a list.')]
 Select = Annotated[str, typer.Option(help=f"What a step size is chosen by: {', '.join(choices.CRITERIA)}.")]
-Lambdas = Annotated[str, typer.Option(help="Comma-separated λ of penalties, of which each method gets its best.")]
+Lambdas = Annotated[str, typer.Option(help="λ of penalties, of which each method gets its best: LO:HI:N or a list.")]
 Methods = Annotated[
     str, typer.Option(help=f"Comma-separated: {', '.join(vocabulary.names('synthetic'))}, each also as {SYNTAX}.")
 ]
@@ -256,7 +256,7 @@ def ratios(
     out: Out = RESULTS,
     quiet: Quiet = False,
 ) -> None:
-    """ILoRA's ratio: final loss with c·r/m and with (r/m)^p, each at its best step size and λ."""
+    """The ratio of iLoRA: final loss with c·r/m and with (r/m)^p, each at its best step size and λ."""
     from lorakappa.synthetic.experiments.ratios import ratios as experiment
     from lorakappa.synthetic.tables import ratios_table
 
@@ -315,7 +315,7 @@ def _strengths(lambdas: str, chosen: list[str]) -> list[float]:
     """The λ; those that were asked for must be of use to a method."""
     if lambdas != listed(defaults.STRENGTHS):
         vocabulary.check_strengths_used(chosen, "synthetic")
-    return numbers("lambdas", lambdas)
+    return strengths(lambdas)
 
 
 def _finish(result: "Result", out: Path, table: "Callable[[Result], Table]", quiet: bool) -> None:

@@ -16,9 +16,9 @@ from lorakappa.conditioning.verification.measured import MeasuredClaim
 STYLES = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
 
 
-def claims_table(claims: Iterable[Claim]) -> Table:
+def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
     """All claims with their recorded verdicts."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     table.add_column("claim", no_wrap=True)
     table.add_column("recorded", no_wrap=True)
     table.add_column("statement")

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from lorakappa.shared.command_line import console, say
-from lorakappa.shared.options import JsonFile
+from lorakappa.shared.options import JsonFile, Quiet
 
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder written by PEFT's save_pretrained.")]
 
 
-def audit(adapter: AdapterFolder, json_file: JsonFile = None) -> None:
+def audit(adapter: AdapterFolder, json_file: JsonFile = None, quiet: Quiet = False) -> None:
     """Singular values, balancing gap and κ bound of every layer, now and after balancing, worst first."""
     from dataclasses import asdict
 
@@ -33,14 +33,16 @@ def audit(adapter: AdapterFolder, json_file: JsonFile = None) -> None:
             f"{layer.kappa_bound:.4g}",
             f"{layer.kappa_bound_balanced:.4g}",
         )
-    console.print(table)
-    console.print("gap: ‖AᵀA − BBᵀ‖/(‖A‖² + ‖B‖²). κ bound: (σ₁(A)² + σ₁(B)²)/min σ_r², balanced 2s₁/s_r.")
+    if not quiet:
+        console.print(table)
+        console.print("gap: ‖AᵀA − BBᵀ‖/(‖A‖² + ‖B‖²). κ bound: (σ₁(A)² + σ₁(B)²)/min σ_r², balanced 2s₁/s_r.")
     if json_file is not None:
         from lorakappa.figures.drawing import draw_saved
 
         file = write_json(json_file, {**provenance(), "layers": [asdict(layer) for layer in layers]})
         drawn = draw_saved("audit", file.parent, file) if file.suffix == ".json" else []
-        say("saved", file, *drawn)
+        if not quiet:
+            say("saved", file, *drawn)
 
 
 def balance(
@@ -49,11 +51,14 @@ def balance(
     gauge: Annotated[
         str, typer.Option(help="Which balanced pair: hyperbalanced, nearest, symmetric.")
     ] = "hyperbalanced",
+    quiet: Quiet = False,
 ) -> None:
     """Write an adapter with the same products and balanced factors, everything else carried over."""
     from lorakappa.llm.adapters.disk import balance_adapter
 
     changes = balance_adapter(adapter, out, gauge=gauge)  # type: ignore[arg-type]  # checked there
+    if quiet:
+        return
     name, largest = max(changes.items(), key=lambda entry: entry[1])
     balanced = len(changes) - len(changes.left)
     say(f"{balanced} pairs balanced; largest relative change of a product {largest:.2g} ({name})")

@@ -165,7 +165,13 @@ def finetune(
     gradient_checkpointing: Checkpointing = None,
     checkpoint_every: CheckpointEvery = None,
     generate: Generate = None,
+    weight_decay: WeightDecay = None,
+    clip: Clip = None,
+    dropout: Dropout = None,
+    targets: Targets = None,
+    evaluations: Evaluations = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the adapter.")] = RESULTS / "adapter",
+    quiet: Quiet = False,
 ) -> None:
     """Fine-tune one adapter; `accelerate launch -m lorakappa.llm finetune` does so on several GPUs."""
     import shutil
@@ -195,7 +201,11 @@ def finetune(
         gradient_checkpointing=gradient_checkpointing,
         checkpoint_every=checkpoint_every,
         generate=generate,
-        evaluations=_evaluations(chosen, None, steps),
+        weight_decay=weight_decay,
+        clip=clip,
+        dropout=dropout,
+        targets=None if targets is None else tuple(names(targets)),
+        evaluations=_evaluations(chosen, evaluations, steps),
     )
     run = Run(method, rank, scaling, learning_rate, seed)
     parse_method_name(method, "llm")
@@ -203,7 +213,7 @@ def finetune(
     key = Task(run, settings, out, splits.digest, out).key  # other settings do not resume from here
     work = out.with_name(f"{out.name}-checkpoints-{key[-12:]}")
     with nothing_left(work):
-        record = train(run, settings, splits, work=work, adapter=out, quiet=False)
+        record = train(run, settings, splits, work=work, adapter=out, quiet=quiet)
     if int(os.environ.get("RANK", "0")) != 0:
         return
     shutil.rmtree(work, ignore_errors=True)  # or the next run would go on from its end
@@ -211,8 +221,10 @@ def finetune(
     if found["status"] != "success":
         raise ValueError(f"the training diverged: {record['run_info']['error_msg']}; try a lower --learning-rate")
     last = found["metrics"][-1]
-    console.print(f"validation loss {last['valid loss']:.4g}, test loss {found['test_loss']:.4g} nats per answer token")
-    say("saved", out, write_json(out / "record.json", record))
+    file = write_json(out / "record.json", record)
+    if not quiet:
+        say(f"validation loss {last['valid loss']:.4g}, test loss {found['test_loss']:.4g} nats per answer token")
+        say("saved", out, file)
 
 
 def methods() -> None:

@@ -43,6 +43,17 @@ def numbers(option: str, text: str) -> list[float]:
     return _each(option, text, float, "numbers")
 
 
+def strengths(text: str) -> list[float]:
+    """The λ of --lambdas: LO:HI:N, log-spaced, or comma-separated numbers.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    from lorakappa.shared.grids import parse_grid
+
+    return list(parse_grid(text)) if ":" in text else numbers("lambdas", text)
+
+
 def integers(option: str, text: str) -> list[int]:
     """Comma-separated whole numbers.
 

@@ -40,8 +40,10 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
-    program = Path(sys.argv[0])
-    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else program.name
+    program, spec = Path(sys.argv[0]), getattr(sys.modules["__main__"], "__spec__", None)
+    name = program.name
+    if name == "__main__.py":  # `python -m PACKAGE`, by the name that it was called
+        name = f"python -m {spec.parent if spec and spec.parent else program.parent.name}"
     return {
         "command": " ".join([name, *sys.argv[1:]]),
         "seed": seed,

@@ -1,4 +1,4 @@
-"""ILoRA's ratio: what another factor or power than the paper's would reach."""
+"""The ratio of iLoRA: what another factor or power than the paper's would reach."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ def ratios(
     strengths: Sequence[float] = defaults.STRENGTHS,
     quiet: bool = True,
 ) -> Result:
-    """ILoRA's ablation of its ratio: final f − f* with c·r/m and with (r/m)^p, each at its best step size and λ.
+    """The ablation of iLoRA's ratio: final f − f* with c·r/m and with (r/m)^p, each at its best step size and λ.
 
     Args:
         settings: the problems; loss must be "one-layer"; the shape is replaced.

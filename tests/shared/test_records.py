@@ -1,6 +1,8 @@
 """Files are written whole or not at all, and say where they come from."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,8 +51,12 @@ def test_pickles_are_refused(tmp_path):
 
 def test_provenance_names_seed_command_and_versions(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/conditioning/__main__.py", "verify", "--seed", "3"])
-    record = records.provenance(seed=3)
-    assert record["command"] == "python -m conditioning verify --seed 3"
+    for package in ("conditioning", "lorakappa.conditioning"):
+        monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(parent=package)))
+        record = records.provenance(seed=3)
+        assert record["command"] == f"python -m {package} verify --seed 3"
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace())
+    assert records.provenance(seed=3)["command"] == "python -m conditioning verify --seed 3"
     assert record["seed"] == 3
     assert record["versions"]["numpy"] == np.__version__
     assert "/somewhere" not in json.dumps(record)
