@@ -240,7 +240,7 @@ def test_an_editable_install_works_anywhere_and_sees_new_files(links, tmp_path):
     (checkout / "llm/new_package").mkdir()
     (checkout / "llm/new_package/__init__.py").write_text("")
     code = "import lorakappa.conditioning.new_thing as new, lorakappa.llm.new_package as package; print(new.__file__)"
-    assert Path(environment.python("-c", code, cwd=folder).strip()) == checkout / "conditioning/new_thing.py"
+    assert Path(environment.python("-c", code, cwd=folder).strip()).samefile(checkout / "conditioning/new_thing.py")
     for name in FOLDERS:
         environment.python("-c", f"import {name}", cwd=folder, fails=True)
 

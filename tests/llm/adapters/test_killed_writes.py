@@ -17,8 +17,10 @@ from tests.llm.adapters.stored import random_pair, write_adapter
 HIDDEN = re.compile(r"\.out\.[a-z0-9_]{8}\.part")
 
 WRITER = """
-import sys, time
+import shutil, sys, time
 import lorakappa.llm.adapters.disk as disk
+copy = shutil.copy2
+shutil.copy2 = lambda *files: (time.sleep(0.005), copy(*files))  # 20 files: a tenth of a second on any machine
 print("ready", flush=True)
 sys.stdin.readline()
 disk.balance_adapter(sys.argv[1], sys.argv[2])
