@@ -16,7 +16,9 @@ def pretrain(
 ) -> None:
     """Reproduce the tiny model that comes with the package (about 5 minutes on two cores)."""
     from lorakappa.llm.data import pretraining
+    from lorakappa.llm.data.quieting import quiet_libraries
 
-    recipe = pretraining.pretrain(out) if steps is None else pretraining.pretrain(out, steps=steps)
+    with quiet_libraries():
+        recipe = pretraining.pretrain(out) if steps is None else pretraining.pretrain(out, steps=steps)
     if not quiet:
         say("saved", recipe)
