@@ -1,4 +1,4 @@
-"""P applied to all LoRA pairs of a model at once: one batched call per shape, dtype and device."""
+"""P applied to all LoRA pairs of a model at once: in place where that keeps what is promised, else as copies."""
 
 from dataclasses import dataclass
 from itertools import compress
@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorakappa.conditioning.projection import Gauge, balance
+from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.projection_gauges import Gauge, check_gauge
 from lorakappa.llm.adapters.factors import NonFiniteError
+from lorakappa.llm.adapters.in_place import carry_out, plan, serves
 from lorakappa.llm.adapters.joining import AnyOptimizer, joined, unwrap_optimizers
 from lorakappa.llm.adapters.moments import Moments, check_moments, check_state, gauge_between, reset, transport
 from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs, stack_batches, storage
@@ -76,42 +78,67 @@ def balance_pairs(
     moments: Moments = "keep",
 ) -> BalanceReport:
     """`balance_model` for pairs found already."""
+    check_gauge(gauge)
     check_moments(moments, optimizer)
     trainable = [pair for pair in pairs if pair.trainable]
     if optimizer is not None and moments != "keep":
         check_state(optimizer, trainable)
-    batches = [(batch, *_balanced([ties[0] for ties in batch], gauge)) for batch in stack_batches(trainable)]
-    unchanged: list[str] = []
-    for batch, A, B, X, Y in batches:
-        same = (X == A).flatten(1).all(1) & (Y == B).flatten(1).all(1)
-        changed = (~same).tolist()
-        unchanged += [ties[0].name for ties, moved in zip(batch, changed, strict=True) if not moved]
-        if optimizer is not None and moments == "reset":
-            for ties in compress(batch, changed):
-                for pair in ties:
-                    reset(optimizer, pair)
-        if optimizer is not None and moments == "transport":
-            _transport(optimizer, batch, gauge_between(A, B, X, Y))
+    batches = stack_batches(trainable)
+    plans = plan([batch for batch in batches if serves(batch[0][0])], gauge)
+    rest = [batch for batch in batches if not serves(batch[0][0])]
+    rest += [[one.batch[i] for i in one.refused] for one in plans if one.refused]
+    computed = [(batch, *_balanced([ties[0] for ties in batch], gauge)) for batch in rest]
+    # nothing was written so far: what cannot be balanced has been refused by now
+    unchanged: set[str] = set()
+    for one in plans:
+        _carry_state(optimizer, moments, one.batch, one.T, one.T_inv, one.moving)
+        unchanged.update(one.batch[i][0].name for i in one.staying)
+    carry_out(plans)
+    for batch, A, B, X, Y in computed:
+        same = ((X == A).flatten(1).all(1) & (Y == B).flatten(1).all(1)).tolist()
+        unchanged.update(ties[0].name for ties in compress(batch, same))
+        if optimizer is not None and moments != "keep":
+            T, T_inv, known = gauge_between(A, B, X, Y)
+            moved = ~torch.tensor(same) if moments == "reset" else known
+            _carry_state(optimizer, moments, batch, T, T_inv, moved.nonzero().flatten().tolist())
         for ties, x, y in zip(batch, X, Y, strict=True):
             ties[0].write(x, y)
-    done = sum(len(batch) for batch, *_ in batches) - len(unchanged)
-    return BalanceReport(done, tuple(unchanged), len(pairs) - len(trainable), len(batches))
+    names = [ties[0].name for batch in batches for ties in batch]
+    left = tuple(name for name in names if name in unchanged)
+    return BalanceReport(len(names) - len(left), left, len(pairs) - len(trainable), len(batches))
 
 
-def _transport(optimizer: AnyOptimizer, batch: list[list[LoraPair]], gauges: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Transports the moments of every pair whose gauge is known, and of the parameters tied to it.
+def _carry_state(
+    optimizer: AnyOptimizer | None,
+    moments: Moments,
+    batch: list[list[LoraPair]],
+    T: Tensor,
+    T_inv: Tensor,
+    moved: list[int],
+) -> None:
+    """Resets or transports the moments of the pairs that moved, given by index, and of the parameters tied to them."""
+    if optimizer is None or moments == "keep":
+        return
+    for i in moved:
+        if moments == "transport":
+            _transport(optimizer, batch[i], T[i], T_inv[i])
+        else:
+            for pair in batch[i]:
+                reset(optimizer, pair)
+
+
+def _transport(optimizer: AnyOptimizer, ties: list[LoraPair], T: Tensor, T_inv: Tensor) -> None:
+    """Transports the moments of one pair, and of the parameters tied to it.
 
     A layer tied with exchanged factors, (Bᵀ, Aᵀ), changes gauge by T⁻ᵀ.
     """
-    T, T_inv, known = gauges
-    for ties, t, t_inv in compress(zip(batch, T, T_inv, strict=True), known.tolist()):
-        first = ties[0]
-        transport(optimizer, first, t, t_inv)
-        for pair in ties[1:]:
-            if pair.left is first.left or pair.left is first.right:
-                continue  # the very same parameters, with one state
-            exchanged = storage(pair.left) == storage(first.right)
-            transport(optimizer, pair, *((t_inv.mT, t.mT) if exchanged else (t, t_inv)))
+    first = ties[0]
+    transport(optimizer, first, T, T_inv)
+    for pair in ties[1:]:
+        if pair.left is first.left or pair.left is first.right:
+            continue  # the very same parameters, with one state
+        exchanged = storage(pair.left) == storage(first.right)
+        transport(optimizer, pair, *((T_inv.mT, T.mT) if exchanged else (T, T_inv)))
 
 
 def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from lorakappa.conditioning.projection import GAUGES, Gauge
+from lorakappa.conditioning.projection_gauges import Gauge, check_gauge
 from lorakappa.llm.adapters.arguments import check_count
 from lorakappa.llm.adapters.balancing import balance_pairs
 from lorakappa.llm.adapters.handles import PairMap, StepHandle
@@ -99,6 +99,5 @@ def check_balancing(every: int, gauge: str, moments: str) -> None:
         ValueError: on `every` < 1, an unknown gauge or moments.
     """
     check_count("every", every)
-    if gauge not in GAUGES:
-        raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
+    check_gauge(gauge)
     check_choice(moments)
