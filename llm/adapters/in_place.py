@@ -1,11 +1,14 @@
-"""P in place: all pairs of a model change gauge where they lie, through one small workspace.
+"""P in place: all pairs of a model change gauge where they lie, through one working set that is made once.
 
-Gram matrices of every pair, the r×r algebra of all pairs of one rank at once, one question to the device whether that
-served everywhere, and then (A, B) ← (AT, T⁻¹B). Nothing is written before the question is answered. Pairs so small
-that calling torch costs more than computing are stacked by shape; larger ones are read and written block by block.
+Gram matrices of every factor, the r×r algebra of all pairs of one rank together, one question to the device whether
+that served everywhere, and then (A, B) ← (AT, T⁻¹B). Nothing is written before the question is answered.
+
+A factor is seen by its long side: A (a, r) is multiplied by T, Bᵀ (b, r) by T⁻ᵀ. Pairs so small that calling torch
+costs more than computing are copied into stacks, padded with zeros; larger ones are read and written block by block.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,33 +25,29 @@ SMALL = 2**15
 """Pairs with at most so many entries are stacked: copying them is cheaper than a dozen calls more for each."""
 
 BLOCK = 2**18
-"""Entries of the workspace on a processor: 1 MiB of float32, which stays in its cache."""
+"""Entries of the block that a large factor is multiplied through: 1 MiB of float32, which stays in the cache."""
 
 DEVICE_BLOCK = 2**24
-"""Entries of the workspace on a GPU, whose calls cost more than its memory."""
+"""The same on a GPU, whose calls cost more than its memory."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done to the pairs of one shape, dtype and device.
+class Outcome:
+    """Gauges of some pairs.
 
     Attributes:
-        batch: groups of pairs that share their memory, as `stack_batches` makes them.
-        T: (n, r, r) float64 gauges; I where refused.
+        pairs: of which.
+        T: (n, r, r) float64; I where refused.
         T_inv: (n, r, r) float64 inverses.
-        moving: indices of the groups for which (AT, T⁻¹B) is what `balance` promises.
-        staying: likewise, but T is I in the precision of the product.
-        refused: the others.
-        stacks: float32 copies (n, a, r), (n, r, b) of the factors, if they are small.
+        safe: for each pair whether (AT, T⁻¹B) is what `balance` promises.
+        moves: for each pair whether T differs from I in the precision of the product.
     """
 
-    batch: list[list[LoraPair]]
+    pairs: list[LoraPair]
     T: Tensor
     T_inv: Tensor
-    moving: list[int]
-    staying: list[int]
-    refused: list[int]
-    stacks: tuple[Tensor, Tensor] | None
+    safe: list[bool]
+    moves: list[bool]
 
 
 def serves(pair: LoraPair) -> bool:
@@ -64,103 +63,115 @@ def serves(pair: LoraPair) -> bool:
     )
 
 
-def plan(batches: list[list[list[LoraPair]]], gauge: Gauge) -> list[Plan]:
-    """The gauges of all pairs; waits for the device once, and writes nothing.
+class InPlace:
+    """Pairs that change gauge in place, as often as wanted, while they keep their memory.
 
     Args:
-        batches: as `stack_batches` makes them, of pairs that `serves` accepts.
-        gauge: which balanced pair.
-
-    Returns:
-        A plan for each batch.
+        pairs: of any shapes and devices, none of which share memory, and all of which `serves` accepts.
     """
-    groups: dict[object, list[tuple[int, list[list[LoraPair]]]]] = defaultdict(list)
-    for i, batch in enumerate(batches):
-        A = batch[0][0].A
-        groups[A.shape[1], A.dtype, A.device].append((i, batch))
-    asked = [(members, *_gauges(members, gauge)) for members in groups.values()]
-    flags = _on_host([flag for *_, flag in asked])
-    plans: dict[int, Plan] = {}
-    for (members, stacks, found, _), (safe, moves) in zip(asked, flags, strict=True):
+
+    def __init__(self, pairs: Iterable[LoraPair]) -> None:
+        groups: dict[object, list[LoraPair]] = defaultdict(list)
+        for pair in pairs:
+            groups[pair.A.shape[1], pair.left.dtype, pair.left.device].append(pair)
+        self._groups = [_Group(members) for members in groups.values()]
+
+    @torch.no_grad()
+    def gauges(self, gauge: Gauge) -> list[Outcome]:
+        """The gauges of all pairs as they are now; waits once for each device, and writes nothing."""
+        found = [group.gauges(gauge) for group in self._groups]
+        by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
+        for _, flags in found:
+            by_device[flags.device].append(flags)
+        on_host = {device: iter(torch.cat(flags, dim=1).T.tolist()) for device, flags in by_device.items()}
+        outcomes = []
+        for group, (one, flags) in zip(self._groups, found, strict=True):
+            rows = [next(on_host[flags.device]) for _ in group.pairs]
+            safe, moves = [row[0] for row in rows], [row[1] for row in rows]
+            outcomes.append(Outcome(group.pairs, one.T, one.T_inv, safe, moves))
+        return outcomes
+
+    @torch.no_grad()
+    def move(self, outcomes: list[Outcome]) -> None:
+        """Writes the pairs that are safe and move, which must be as they were when their gauges were computed."""
+        for group, outcome in zip(self._groups, outcomes, strict=True):
+            group.move(outcome)
+
+
+class _Group:
+    """Pairs of one rank, dtype and device: small ones by padded length, then the large ones."""
+
+    def __init__(self, pairs: list[LoraPair]) -> None:
+        stacked: dict[int, list[LoraPair]] = defaultdict(list)
+        for pair in pairs:
+            if pair.left.numel() + pair.right.numel() <= SMALL:
+                stacked[(max(pair.A.shape[0], pair.B.shape[1]) - 1).bit_length()].append(pair)
+        self._stacks = [_Stack(members, 2**power) for power, members in stacked.items()]
+        self._large = [pair for pair in pairs if pair.left.numel() + pair.right.numel() > SMALL]
+        self.pairs = [pair for stack in self._stacks for pair in stack.pairs] + self._large
+        device = pairs[0].left.device
+        entries = BLOCK if device.type == "cpu" else DEVICE_BLOCK
+        self._block = torch.empty(entries if self._large else 0, device=device)
+        self._identity = torch.eye(pairs[0].A.shape[1], device=device)
+        self._xp = array_namespace(self._identity)
+        self._storage = torch.finfo(pairs[0].left.dtype)
+        self._entries = max(pair.left.numel() + pair.right.numel() for pair in pairs)
+        self._noise = gram_noise(torch.finfo(torch.float32).eps, pairs[0].A.shape[1])
+
+    def gauges(self, gauge: Gauge) -> tuple[Gauges, Tensor]:
+        """The gauges, and bools (2, n): which are safe, and which move. They are not waited for."""
+        xp = self._xp
+        with full_precision(xp):
+            grams = [stack.grams() for stack in self._stacks]
+            if self._large:
+                G_A = torch.stack([gram(xp, pair.A.float(), -2) for pair in self._large])
+                grams.append((G_A, torch.stack([gram(xp, pair.B.float(), -1) for pair in self._large])))
+            G_A, G_B = (torch.cat(parts) for parts in zip(*grams, strict=True))
+        found = gauges(xp, G_A, G_B, gauge, storage=self._storage, entries=self._entries, noise=self._noise)
+        both = torch.stack([found.T, found.T_inv], dim=1).float()
+        moves = (both != self._identity).flatten(1).any(1)
+        return found, torch.stack([found.safe, moves])
+
+    def move(self, outcome: Outcome) -> None:
+        """(A, B) ← (AT, T⁻¹B) where that is safe and changes anything."""
+        chosen = [safe and moves for safe, moves in zip(outcome.safe, outcome.moves, strict=True)]
+        gauge = torch.stack([outcome.T, outcome.T_inv.mT], dim=1).float()
         start = 0
-        for (i, batch), stack in zip(members, stacks, strict=True):
-            end = start + len(batch)
-            state = [*enumerate(zip(safe[start:end], moves[start:end], strict=True))]
-            plans[i] = Plan(
-                batch,
-                found.T[start:end],
-                found.T_inv[start:end],
-                moving=[j for j, (fine, moves_it) in state if fine and moves_it],
-                staying=[j for j, (fine, moves_it) in state if fine and not moves_it],
-                refused=[j for j, (fine, _) in state if not fine],
-                stacks=stack,
-            )
-            start = end
-    return [plans[i] for i in range(len(batches))]
+        with full_precision(self._xp):
+            for stack in self._stacks:
+                end = start + len(stack.pairs)
+                stack.move(gauge[start:end], chosen[start:end])
+                start = end
+            for pair, (T, T_inv_t), yes in zip(self._large, gauge[start:], chosen[start:], strict=True):
+                if yes:
+                    _move(pair.A, T, self._block)
+                    _move(pair.B.mT, T_inv_t, self._block)
 
 
-@torch.no_grad()
-def carry_out(plans: list[Plan]) -> None:
-    """Writes the pairs that are safe and move; of tied ones the first, which writes all."""
-    workspaces: dict[torch.device, Tensor] = {}
-    for plan in plans:
-        with full_precision(array_namespace(plan.T)):
-            if plan.stacks is not None:
-                _write_stacked(plan, plan.stacks)
-                continue
-            device = plan.T.device
-            if device not in workspaces:
-                workspaces[device] = torch.empty(BLOCK if device.type == "cpu" else DEVICE_BLOCK, device=device)
-            for i in plan.moving:
-                pair = plan.batch[i][0]
-                _move(pair.A, plan.T[i].float(), workspaces[device])
-                # BᵀT⁻ᵀ: the rows of a factor are the ones that the gauge does not mix
-                _move(pair.B.mT, plan.T_inv[i].mT.float(), workspaces[device])
+class _Stack:
+    """Small pairs, copied into one float32 array (2n, length, r) of A and Bᵀ by turns."""
 
+    def __init__(self, pairs: list[LoraPair], length: int) -> None:
+        self.pairs = pairs
+        r = pairs[0].A.shape[1]
+        self._factors = [factor for pair in pairs for factor in (pair.A.detach(), pair.B.detach().mT)]
+        self._values = torch.zeros(len(self._factors), length, r, device=pairs[0].left.device)
+        self._rows = [self._values[i, : len(factor)] for i, factor in enumerate(self._factors)]
+        self._xp = array_namespace(self._values)
 
-def _grams(pairs: list[LoraPair]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-    """(n, r, r) Gram matrices of a batch, and the stacks that they were computed from, if any."""
-    A, B = pairs[0].A, pairs[0].B
-    xp = array_namespace(A)
-    with full_precision(xp):
-        if A.numel() + B.numel() <= SMALL:
-            stacks = torch.stack([p.A for p in pairs]).float(), torch.stack([p.B for p in pairs]).float()
-            return (gram(xp, stacks[0], -2), gram(xp, stacks[1], -1)), stacks
-        G_A = torch.stack([gram(xp, p.A.float(), -2) for p in pairs])
-        return (G_A, torch.stack([gram(xp, p.B.float(), -1) for p in pairs])), None
+    def grams(self) -> tuple[Tensor, Tensor]:
+        """(n, r, r) matrices AᵀA and BBᵀ of the factors as they are now."""
+        torch._foreach_copy_(self._rows, self._factors)
+        G = gram(self._xp, self._values, -2)
+        return G[0::2], G[1::2]
 
-
-def _gauges(
-    members: list[tuple[int, list[list[LoraPair]]]], gauge: Gauge
-) -> tuple[list[tuple[Tensor, Tensor] | None], Gauges, Tensor]:
-    """The stacks of batches of one rank, dtype and device, the gauges of all their pairs, and bools (2, n).
-
-    The latter say which pairs are safe, and where T differs from I; they are not waited for.
-    """
-    grams, stacks = zip(*(_grams([ties[0] for ties in batch]) for _, batch in members), strict=True)
-    G_A, G_B = (torch.cat(parts) for parts in zip(*grams, strict=True))
-    firsts = [batch[0][0] for _, batch in members]
-    found = gauges(
-        array_namespace(G_A),
-        G_A,
-        G_B,
-        gauge,
-        storage=torch.finfo(firsts[0].left.dtype),
-        entries=max(pair.left.numel() + pair.right.numel() for pair in firsts),
-        noise=gram_noise(torch.finfo(torch.float32).eps, G_A.shape[-1]),
-    )
-    identity = torch.eye(G_A.shape[-1], device=G_A.device)
-    moves = ((found.T.float() != identity) | (found.T_inv.float() != identity)).flatten(1).any(1)
-    return list(stacks), found, torch.stack([found.safe, moves])
-
-
-def _write_stacked(plan: Plan, stacks: tuple[Tensor, Tensor]) -> None:
-    """Writes the pairs of a plan that were copied into stacks."""
-    X, Y = moved(array_namespace(plan.T), stacks[0], plan.T.float()), plan.T_inv.float() @ stacks[1]
-    pairs = [plan.batch[i][0] for i in plan.moving]
-    old = [factor for pair in pairs for factor in (pair.A, pair.B)]
-    if old:
-        torch._foreach_copy_(old, [new for i in plan.moving for new in (X[i], Y[i])])
+    def move(self, gauge: Tensor, chosen: list[bool]) -> None:
+        """Writes the chosen pairs, multiplied by (n, 2, r, r) matrices T and T⁻ᵀ."""
+        new = moved(self._xp, self._values, gauge.flatten(0, 1))
+        kept = [i for i in range(len(self._factors)) if chosen[i // 2]]
+        if kept:
+            factors = [self._factors[i] for i in kept]
+            torch._foreach_copy_(factors, [new[i, : len(self._factors[i])] for i in kept])
 
 
 def _move(M: Tensor, T: Tensor, workspace: Tensor) -> None:
@@ -178,18 +189,3 @@ def _move(M: Tensor, T: Tensor, workspace: Tensor) -> None:
         result = workspace[: block.numel()].view(block.shape)
         torch.mm(block.float(), T, out=result)
         block.copy_(result)
-
-
-def _on_host(flags: list[Tensor]) -> list[list[list[bool]]]:
-    """Bool tensors (2, n) as lists, with one wait per device."""
-    by_device: dict[torch.device, list[int]] = defaultdict(list)
-    for i, flag in enumerate(flags):
-        by_device[flag.device].append(i)
-    found: dict[int, list[list[bool]]] = {}
-    for members in by_device.values():
-        rows = torch.cat([flags[i] for i in members], dim=1).tolist()
-        start = 0
-        for i in members:
-            found[i] = [row[start : start + flags[i].shape[1]] for row in rows]
-            start += flags[i].shape[1]
-    return [found[i] for i in range(len(flags))]
