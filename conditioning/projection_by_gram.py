@@ -15,13 +15,16 @@ matrices, |δ(AᵀA)_ij| ≤ γ‖a_i‖‖a_j‖ (`tolerances.gram_noise`), u t
   so the product moves by at most O(u)‖A‖(Σ‖T_j‖²‖Y_j‖²)^{1/2}. In the hyperbalanced gauge that sum is ‖LV‖² = ‖B‖²;
   in the others it is measured, and up to 4‖B‖² accepted. Likewise for Y with Σ‖T⁻¹_j‖²‖X_j‖² = ‖A‖². That ‖X_j‖ and
   ‖Y_j‖ are what the Gram matrices say needs γe_j² ≤ ‖X_j‖²/4 for e_j² = Σ_k T_kj²‖a_k‖², and the same for Y with f_j.
-- *The balance.* XᵀX is off by TᵀδT, whose entries are about γe_ie_j if errors are independent, and YYᵀ by γf_if_j, so
-  ‖XᵀX − YYᵀ‖_F by at most γ(Σe_j² + Σf_j²). That must stay a share of what `balance_rtol` allows. After the first P of
-  a training T is near I and e_j² near s_j, however ill-conditioned the pair is: then this route always serves.
-- *Rank.* Singular values of AB near `rank_rtol` are left to the other route, which can tell them from 0.
+- *The balance.* The noise of the Gram matrices is TᵀδT in XᵀX, about γe_ie_j in each entry if errors are independent,
+  and γf_if_j in YYᵀ. Rounding T and AT (`tolerances.change_noise`, ν) moves X by ν(Σe_j²)^{1/2} and XᵀX by 2‖X‖ times
+  that. So ‖XᵀX − YYᵀ‖_F is at most γ(Σe_j² + Σf_j²) + 2ν(Σs_j)^{1/2}((Σe_j²)^{1/2} + (Σf_j²)^{1/2}), of which only a
+  share of what `balance_rtol` allows is accepted. After the first P of a training T is near I and e_j², f_j² are near
+  s_j, however ill-conditioned the pair is: then this route always serves.
+- *Rank.* Singular values of AB that may be below `rank_rtol` are left to the other route, which can tell them from 0:
+  s_r must exceed twice that share of an upper bound of σ₁(A)σ₁(B).
 - *Range.* Squares of entries must not under- or overflow: traces between 2^-40 and 2^40 are accepted.
 
-A pair that fails with Gram matrices of single precision gets them in float64, where γ is 2^29 times smaller.
+A pair that fails in single precision is tried in float64, where γ and ν are 2^29 times smaller.
 """
 
 import math
@@ -30,6 +33,7 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 from array_api_compat import device, is_torch_namespace
 
 from lorakappa.conditioning.checks import eye_like
@@ -38,6 +42,7 @@ from lorakappa.conditioning.tolerances import (
     GRAM_SHARE,
     PRODUCT_RTOL,
     balance_rtol,
+    change_noise,
     gram_chunk,
     gram_noise,
     rank_rtol,
@@ -54,13 +59,11 @@ class Gauges(NamedTuple):
     """Gauges of a stack of pairs.
 
     Attributes:
-        T: (…, r, r) float64; I where not `safe`.
-        T_inv: (…, r, r) its inverse.
+        factors: (…, 2, r, r) float64, T and T⁻ᵀ, by which A and Bᵀ are multiplied; I where not `safe`.
         safe: (…) bool, whether (AT, T⁻¹B) is what `balance` promises.
     """
 
-    T: Any
-    T_inv: Any
+    factors: Any
     safe: Any
 
 
@@ -74,25 +77,25 @@ def balance_by_gram(xp: Any, A: Any, B: Any, gauge: Gauge) -> tuple[Any, Any, An
         gauge: which balanced pair.
 
     Returns:
-        (…, a, r) and (…, r, b) of the dtype given, and (…) bool; where that is False the pair is the given one.
+        (…, a, r) and (…, r, b) of the dtype given, and (…) bool; where that is False the pair means nothing.
     """
-    storage, entries = xp.finfo(A.dtype), sum(M.shape[-2] * M.shape[-1] for M in (A, B))
-
-    def found_with(A: Any, B: Any) -> Gauges:
-        noise = gram_noise(float(xp.finfo(A.dtype).eps), A.shape[-1])
-        G_A, G_B = gram(xp, A, -2), gram(xp, B, -1)
-        return gauges(xp, G_A, G_B, gauge, storage=storage, entries=entries, noise=noise)
-
-    with full_precision(xp):
-        A32, B32 = xp.astype(A, xp.float32, copy=False), xp.astype(B, xp.float32, copy=False)
-        found = found_with(A32, B32)
-        left = ~found.safe
+    with full_precision(xp), np.errstate(all="ignore"):
+        X, Y, safe = _balanced(xp, A, B, gauge, xp.float32)
+        safe = xp.asarray(safe)  # NumPy makes a scalar of a single pair's
+        left = ~safe
         if bool(xp.any(left)):
-            again = found_with(xp.astype(A[left], xp.float64), xp.astype(B[left], xp.float64))
-            for first, second in zip(found, again, strict=True):
-                first[left] = second
-        X = moved(xp, A32, xp.astype(found.T, xp.float32))
-        Y = xp.astype(found.T_inv, xp.float32) @ B32
+            X[left], Y[left], safe[left] = _balanced(xp, A[left], B[left], gauge, xp.float64)
+    return X, Y, safe
+
+
+def _balanced(xp: Any, A: Any, B: Any, gauge: Gauge, arithmetic: Any) -> tuple[Any, Any, Any]:
+    """`balance_by_gram` with Gram matrices and products of one dtype."""
+    storage, entries = xp.finfo(A.dtype), sum(M.shape[-2] * M.shape[-1] for M in (A, B))
+    left, right = xp.astype(A, arithmetic, copy=False), xp.astype(B, arithmetic, copy=False)
+    G = xp.stack([gram(xp, left, -2), gram(xp, right, -1)], axis=-3)
+    found = gauges(xp, G, gauge, storage=storage, entries=entries, eps=float(xp.finfo(arithmetic).eps))
+    factors = xp.astype(found.factors, arithmetic, copy=False)
+    X, Y = moved(xp, left, factors[..., 0, :, :]), factors[..., 1, :, :].mT @ right
     return xp.astype(X, A.dtype, copy=False), xp.astype(Y, B.dtype, copy=False), found.safe
 
 
@@ -151,58 +154,60 @@ def moved(xp: Any, A: Any, T: Any) -> Any:
     return xp.reshape(xp.reshape(A, (*lead, a // fold, fold * r)) @ wide, A.shape)
 
 
-def gauges(xp: Any, G_A: Any, G_B: Any, gauge: Gauge, *, storage: Any, entries: int, noise: float) -> Gauges:
+def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: float) -> Gauges:
     """The gauges of balanced pairs from Gram matrices, and which of them can be trusted (module docstring).
+
+    NaN and infinity, wherever they come from, fail every comparison and so end as not safe (NumPy warns of them).
 
     Args:
         xp: array namespace.
-        G_A: (…, r, r) float64 matrices AᵀA.
-        G_B: (…, r, r) float64 matrices BBᵀ.
+        G: (…, 2, r, r) float64 matrices AᵀA and BBᵀ.
         gauge: which balanced pair.
         storage: `finfo` of the dtype that the balanced pair is stored in.
         entries: of A and B together.
-        noise: γ, the relative noise of the Gram matrices.
+        eps: ε of the arithmetic that the Gram matrices come from and the factors will be multiplied in.
 
     Returns:
-        The gauges. Nothing is copied to the host.
+        The gauges; on a GPU nothing is copied to the host.
     """
-    eps, identity = float(storage.eps), xp.broadcast_to(eye_like(xp, G_A), G_A.shape)
-    trace_A, trace_B = (xp.linalg.trace(G) for G in (G_A, G_B))
-    fine = (xp.minimum(trace_A, trace_B) >= 1 / RANGE) & (xp.maximum(trace_A, trace_B) <= RANGE)  # False at NaN
-    G_A, G_B = _or_identity(xp, fine, (G_A, G_B), identity)
-    L, positive = _cholesky(xp, G_B)
-    fine = fine & positive
-    (L,) = _or_identity(xp, fine, (L,), identity)
-    square, V = xp.linalg.eigh(L.mT @ G_A @ L)
-    S, V = xp.sqrt(xp.clip(xp.flip(square, axis=-1), 0.0, None)), xp.flip(V, axis=-1)
-    given = xp.sqrt(trace_A * trace_B)
-    fine = fine & (S[..., -1] > 4 * rank_rtol(eps, S.shape[-1]) * given)
+    r, stored = G.shape[-1], float(storage.eps)
+    squares = xp.linalg.diagonal(G)  # ‖a_k‖² and ‖b_k‖²
+    L, found = _cholesky(xp, G[..., 1, :, :])
+    M = L.mT @ G[..., 0, :, :] @ L
+    found = found & xp.isfinite(xp.sum(M, axis=(-2, -1)))
+    L, M = _or_identity(xp, found, L), _or_identity(xp, found, M)
+    S2, V = xp.linalg.eigh(M)
+    S2, V = xp.flip(S2, axis=-1), xp.flip(V, axis=-1)
+    S = xp.sqrt(S2)
 
-    # T and T⁻¹ of the hyperbalanced pair, then of the gauge asked for, whose factors have squared norms `lengths`
-    root = xp.sqrt(xp.where(fine[..., None], S, xp.ones_like(S)))
-    T, T_inv = L @ V / root[..., None, :], _divided(xp, root[..., :, None] * V.mT, L)
+    # T and T⁻ᵀ of the hyperbalanced pair, then of the gauge asked for, whose factors have squared norms `lengths`
+    root = xp.sqrt(S)[..., None, :]
+    factors, lengths = xp.stack([L @ V / root, _solved(xp, L.mT, V * root)], axis=-3), S
     if gauge == "hyperbalanced":
-        O, lengths = signs(xp, xp.sum(T * G_A, axis=-2) + xp.sum(T_inv * G_B, axis=-1)), S
-        T, T_inv = T * O[..., None, :], O[..., :, None] * T_inv
+        factors = factors * signs(xp, xp.sum(factors * G, axis=(-3, -2)))[..., None, None, :]
     else:
-        overlap, T, T_inv = _or_identity(xp, fine, (T.mT @ G_A + T_inv @ G_B, T, T_inv), identity)
-        O = rotation(xp, gauge, overlap, T)
-        T, T_inv, lengths = T @ O, O.mT @ T_inv, xp.sum(O * O * S[..., :, None], axis=-2)
-        squares_A, squares_B = (xp.linalg.vector_norm(M, axis=axis) ** 2 for M, axis in ((T, -2), (T_inv, -1)))
-        fine = fine & (xp.sum(squares_A * lengths, axis=-1) <= 4 * trace_B)
-        fine = fine & (xp.sum(squares_B * lengths, axis=-1) <= 4 * trace_A)
+        known = found & xp.isfinite(xp.sum(factors, axis=(-3, -2, -1)))
+        overlap = _or_identity(xp, known, xp.sum(factors.mT @ G, axis=-3))
+        O = rotation(xp, gauge, overlap, _or_identity(xp, known, factors[..., 0, :, :]))
+        factors, lengths = factors @ O[..., None, :, :], xp.sum(O * O * S[..., :, None], axis=-2)
 
-    # the conditions of the module docstring
-    e = xp.linalg.vector_norm(T * xp.sqrt(xp.linalg.diagonal(G_A))[..., :, None], axis=-2) ** 2
-    f = xp.linalg.vector_norm(T_inv * xp.sqrt(xp.linalg.diagonal(G_B))[..., None, :], axis=-1) ** 2
-    size = xp.sum(S, axis=-1)
-    fine = fine & xp.all(noise * xp.maximum(e, f) <= lengths / 4, axis=-1)
-    fine = fine & (noise * xp.sum(e + f, axis=-1) <= GRAM_SHARE * balance_rtol(eps, S.shape[-1]) * 2 * size)
-    # and nothing is lost in storage
-    fine = fine & (xp.sqrt(size) <= float(storage.max))
-    fine = fine & (2 * subnormal_error(storage, entries) * xp.sqrt(size) <= PRODUCT_RTOL / 4 * eps * given)
-    T, T_inv = _or_identity(xp, fine, (T, T_inv), identity)
-    return Gauges(T, T_inv, fine)
+    # the conditions of the module docstring: rank and range, then product and balance, then storage
+    traces, size = xp.sum(squares, axis=-1), xp.sum(S, axis=-1)
+    safe = found & (xp.min(xp.minimum(traces, 1 / traces), axis=-1) >= 1 / RANGE)
+    safe = safe & (S2[..., -1] > (2 * rank_rtol(stored, r)) ** 2 * _squared_norms(xp, G, stored > eps))
+    factors2 = factors * factors
+    moved2 = xp.sum(factors2 * squares[..., None], axis=-2)  # e_j² and f_j²
+    noise = gram_noise(eps, r)
+    safe = safe & (xp.max(moved2 / lengths[..., None, :], axis=(-2, -1)) <= 1 / (4 * noise))
+    amplified = xp.sum(moved2, axis=-1) / size[..., None]  # Σe_j²/Σs_j and Σf_j²/Σs_j
+    error = xp.sum(noise * amplified + 2 * change_noise(eps, r) * xp.sqrt(amplified), axis=-1)
+    safe = safe & (error <= 2 * GRAM_SHARE * balance_rtol(stored, r))
+    if gauge != "hyperbalanced":
+        grown = xp.sum(factors2 * lengths[..., None, None, :], axis=(-2, -1))
+        safe = safe & xp.all(grown <= 4 * xp.flip(traces, axis=-1), axis=-1)
+    lost = 2 * subnormal_error(storage, entries) / (PRODUCT_RTOL / 4 * stored)
+    safe = safe & (lost**2 * size <= traces[..., 0] * traces[..., 1]) & (size <= float(storage.max) ** 2)
+    return Gauges(_or_identity(xp, safe, factors), safe)
 
 
 @lru_cache(maxsize=256)
@@ -227,11 +232,11 @@ def _diagonal_blocks(xp: Any, blocks: Any, axes: tuple[int, int]) -> Any:
     return xp.sum(xp.linalg.diagonal(xp.moveaxis(blocks, axes, (-2, -1))), axis=-1)
 
 
-def _or_identity(xp: Any, fine: Any, matrices: tuple[Any, ...], identity: Any) -> tuple[Any, ...]:
-    """The matrices, and I where they are not `fine`; on a GPU without asking whether there are such."""
+def _or_identity(xp: Any, fine: Any, M: Any) -> Any:
+    """M (…, r, r) or (…, 2, r, r), and I where it is not `fine` (…); on a GPU without asking whether there are such."""
     if str(device(fine)) == "cpu" and bool(xp.all(fine)):
-        return matrices
-    return tuple(xp.where(fine[..., None, None], M, identity) for M in matrices)
+        return M
+    return xp.where(xp.reshape(fine, (*fine.shape, *(1,) * (M.ndim - fine.ndim))), M, eye_like(xp, M))
 
 
 def _cholesky(xp: Any, G: Any) -> tuple[Any, Any]:
@@ -248,11 +253,21 @@ def _cholesky(xp: Any, G: Any) -> tuple[Any, Any]:
         return xp.stack([L for L, _ in parts]), xp.stack([found for _, found in parts])
 
 
-def _divided(xp: Any, M: Any, L: Any) -> Any:
-    """ML⁻¹ for lower triangular L."""
+def _squared_norms(xp: Any, G: Any, closely: bool) -> Any:
+    """(…) upper bound of σ₁(A)²σ₁(B)², at most r times as large; closely, r^{1/2} times.
+
+    σ₁(G) ≤ ‖G‖_F ≤ r^{1/2}σ₁(G), and the same for G² = GᵀG, whose σ₁ is σ₁(G)².
+    """
+    if closely:
+        return xp.sqrt(xp.prod(xp.linalg.matrix_norm(G @ G), axis=-1))
+    return xp.prod(xp.linalg.matrix_norm(G), axis=-1)
+
+
+def _solved(xp: Any, U: Any, M: Any) -> Any:
+    """U⁻¹M for upper triangular U."""
     if is_torch_namespace(xp):
-        return xp.linalg.solve_triangular(L, M, upper=False, left=False)
-    return xp.linalg.solve(L.mT, M.mT).mT
+        return xp.linalg.solve_triangular(U, M, upper=True)
+    return xp.linalg.solve(U, M)
 
 
 @contextmanager

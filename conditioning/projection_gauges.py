@@ -23,7 +23,7 @@ def signs(xp: Any, overlap_diagonal: Any) -> Any:
         xp: array namespace.
         overlap_diagonal: (…, r) diagonal of XᵀA + YBᵀ.
     """
-    return xp.where(overlap_diagonal < 0, -xp.ones_like(overlap_diagonal), xp.ones_like(overlap_diagonal))
+    return xp.where(overlap_diagonal < 0, -1.0, 1.0)
 
 
 def rotation(xp: Any, gauge: Gauge, overlap: Any, T: Any) -> Any:

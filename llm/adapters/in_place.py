@@ -17,7 +17,6 @@ from torch import Tensor
 
 from lorakappa.conditioning.projection_by_gram import Gauges, full_precision, gauges, gram, moved
 from lorakappa.conditioning.projection_gauges import Gauge
-from lorakappa.conditioning.tolerances import gram_noise
 from lorakappa.llm.adapters.factors import is_sharded
 from lorakappa.llm.adapters.pairs import LoraPair
 
@@ -31,21 +30,22 @@ DEVICE_BLOCK = 2**24
 """The same on a GPU, whose calls cost more than its memory."""
 
 
+EPS32 = torch.finfo(torch.float32).eps
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Gauges of some pairs.
 
     Attributes:
         pairs: of which.
-        T: (n, r, r) float64; I where refused.
-        T_inv: (n, r, r) float64 inverses.
+        factors: (n, 2, r, r) float64 matrices T and T⁻ᵀ; I where refused.
         safe: for each pair whether (AT, T⁻¹B) is what `balance` promises.
         moves: for each pair whether T differs from I in the precision of the product.
     """
 
     pairs: list[LoraPair]
-    T: Tensor
-    T_inv: Tensor
+    factors: Tensor
     safe: list[bool]
     moves: list[bool]
 
@@ -88,7 +88,7 @@ class InPlace:
         for group, (one, flags) in zip(self._groups, found, strict=True):
             rows = [next(on_host[flags.device]) for _ in group.pairs]
             safe, moves = [row[0] for row in rows], [row[1] for row in rows]
-            outcomes.append(Outcome(group.pairs, one.T, one.T_inv, safe, moves))
+            outcomes.append(Outcome(group.pairs, one.factors, safe, moves))
         return outcomes
 
     @torch.no_grad()
@@ -102,11 +102,14 @@ class _Group:
     """Pairs of one rank, dtype and device: small ones by padded length, then the large ones."""
 
     def __init__(self, pairs: list[LoraPair]) -> None:
+        small = [pair for pair in pairs if pair.left.numel() + pair.right.numel() <= SMALL]
+        lengths = [max(pair.A.shape[0], pair.B.shape[1]) for pair in small]
+        # one stack if padding all to the longest is cheap, else one for each power of two
+        few = 2 * len(small) * max(lengths, default=0) * pairs[0].A.shape[1] <= BLOCK
         stacked: dict[int, list[LoraPair]] = defaultdict(list)
-        for pair in pairs:
-            if pair.left.numel() + pair.right.numel() <= SMALL:
-                stacked[(max(pair.A.shape[0], pair.B.shape[1]) - 1).bit_length()].append(pair)
-        self._stacks = [_Stack(members, 2**power) for power, members in stacked.items()]
+        for pair, length in zip(small, lengths, strict=True):
+            stacked[max(lengths) if few else 1 << (length - 1).bit_length()].append(pair)
+        self._stacks = [_Stack(members, length) for length, members in stacked.items()]
         self._large = [pair for pair in pairs if pair.left.numel() + pair.right.numel() > SMALL]
         self.pairs = [pair for stack in self._stacks for pair in stack.pairs] + self._large
         device = pairs[0].left.device
@@ -116,7 +119,6 @@ class _Group:
         self._xp = array_namespace(self._identity)
         self._storage = torch.finfo(pairs[0].left.dtype)
         self._entries = max(pair.left.numel() + pair.right.numel() for pair in pairs)
-        self._noise = gram_noise(torch.finfo(torch.float32).eps, pairs[0].A.shape[1])
 
     def gauges(self, gauge: Gauge) -> tuple[Gauges, Tensor]:
         """The gauges, and bools (2, n): which are safe, and which move. They are not waited for."""
@@ -124,25 +126,24 @@ class _Group:
         with full_precision(xp):
             grams = [stack.grams() for stack in self._stacks]
             if self._large:
-                G_A = torch.stack([gram(xp, pair.A.float(), -2) for pair in self._large])
-                grams.append((G_A, torch.stack([gram(xp, pair.B.float(), -1) for pair in self._large])))
-            G_A, G_B = (torch.cat(parts) for parts in zip(*grams, strict=True))
-        found = gauges(xp, G_A, G_B, gauge, storage=self._storage, entries=self._entries, noise=self._noise)
-        both = torch.stack([found.T, found.T_inv], dim=1).float()
-        moves = (both != self._identity).flatten(1).any(1)
+                parts = [gram(xp, M.float(), k) for p in self._large for M, k in ((p.A, -2), (p.B, -1))]
+                grams.append(_by_twos(torch.stack(parts)))
+        G = torch.cat(grams) if len(grams) > 1 else grams[0]
+        found = gauges(xp, G, gauge, storage=self._storage, entries=self._entries, eps=EPS32)
+        moves = (found.factors.float() != self._identity).flatten(1).any(1)
         return found, torch.stack([found.safe, moves])
 
     def move(self, outcome: Outcome) -> None:
         """(A, B) ← (AT, T⁻¹B) where that is safe and changes anything."""
         chosen = [safe and moves for safe, moves in zip(outcome.safe, outcome.moves, strict=True)]
-        gauge = torch.stack([outcome.T, outcome.T_inv.mT], dim=1).float()
+        factors = outcome.factors.float()
         start = 0
         with full_precision(self._xp):
             for stack in self._stacks:
                 end = start + len(stack.pairs)
-                stack.move(gauge[start:end], chosen[start:end])
+                stack.move(factors[start:end], chosen[start:end])
                 start = end
-            for pair, (T, T_inv_t), yes in zip(self._large, gauge[start:], chosen[start:], strict=True):
+            for pair, (T, T_inv_t), yes in zip(self._large, factors[start:], chosen[start:], strict=True):
                 if yes:
                     _move(pair.A, T, self._block)
                     _move(pair.B.mT, T_inv_t, self._block)
@@ -159,11 +160,10 @@ class _Stack:
         self._rows = [self._values[i, : len(factor)] for i, factor in enumerate(self._factors)]
         self._xp = array_namespace(self._values)
 
-    def grams(self) -> tuple[Tensor, Tensor]:
-        """(n, r, r) matrices AᵀA and BBᵀ of the factors as they are now."""
+    def grams(self) -> Tensor:
+        """(n, 2, r, r) matrices AᵀA and BBᵀ of the factors as they are now."""
         torch._foreach_copy_(self._rows, self._factors)
-        G = gram(self._xp, self._values, -2)
-        return G[0::2], G[1::2]
+        return _by_twos(gram(self._xp, self._values, -2))
 
     def move(self, gauge: Tensor, chosen: list[bool]) -> None:
         """Writes the chosen pairs, multiplied by (n, 2, r, r) matrices T and T⁻ᵀ."""
@@ -172,6 +172,11 @@ class _Stack:
         if kept:
             factors = [self._factors[i] for i in kept]
             torch._foreach_copy_(factors, [new[i, : len(self._factors[i])] for i in kept])
+
+
+def _by_twos(G: Tensor) -> Tensor:
+    """(2n, r, r) as (n, 2, r, r)."""
+    return G.reshape(-1, 2, *G.shape[1:])
 
 
 def _move(M: Tensor, T: Tensor, workspace: Tensor) -> None:
