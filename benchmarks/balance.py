@@ -1,69 +1,123 @@
-"""Time of one balancing pass over a model's adapters, against the literal projection by full SVDs in a loop.
+"""One balancing pass over all adapters of a model, in place.
 
-Peer: for each adapter, `torch.linalg.svd` of the product AB and US^{1/2}, S^{1/2}Vᵀ, as the formula reads; and a
-second peer that loops over thin QR factorizations. Ratios within one run, medians of repetitions.
+Peers: the formula of the poster, thin SVDs module by module in float32; the same by thin QR factorizations; and two
+limits, which balance nothing: Gram matrices and products alone, and a plain copy of the factors.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from timing import seconds  # a sibling script
+from compare import Goal, Row, measure  # a sibling script
 
-from lorakappa.conditioning import balance
-from lorakappa.shared.command_line import console, new_app, run
+from lorakappa.llm.adapters.balancing import Balancing
+from lorakappa.llm.adapters.pairs import LoraPair
 
 Pair = tuple[torch.Tensor, torch.Tensor]
-app = new_app(__doc__ or "")
 
-SETS = {  # name: (number of pairs, a, b, r), the shapes of a 0.5 B parameter Qwen's projections
-    "attention q/o": (48, 896, 896, 8),
-    "attention k/v": (48, 128, 896, 8),
-    "MLP up/gate": (48, 4864, 896, 8),
-    "MLP down": (24, 896, 4864, 8),
+SHAPES = {  # of the projections of one layer, (out, in): q, k, v, o, gate, up, down
+    "Qwen2.5-0.5B": [(896, 896), (128, 896), (128, 896), (896, 896), (4864, 896), (4864, 896), (896, 4864)],
+    "Qwen2.5-3B": [(2048, 2048), (256, 2048), (256, 2048), (2048, 2048), (11008, 2048), (11008, 2048), (2048, 11008)],
 }
 
+LAYERS = {  # all layers where that is quick; fewer are as good, since all layers are alike
+    ("Qwen2.5-0.5B", 8): 24,
+    ("Qwen2.5-0.5B", 64): 6,
+    ("Qwen2.5-0.5B", 256): 1,
+    ("Qwen2.5-3B", 8): 36,
+    ("Qwen2.5-3B", 64): 3,
+    ("Qwen2.5-3B", 256): 1,
+}
 
-def literal(A: torch.Tensor, B: torch.Tensor) -> Pair:
-    U, S, Vt = torch.linalg.svd(A @ B, full_matrices=False)
-    r = A.shape[1]
-    root = S[:r].sqrt()
-    return U[:, :r] * root, root[:, None] * Vt[:r]
-
-
-def thin(A: torch.Tensor, B: torch.Tensor) -> Pair:
-    Q_A, R_A = torch.linalg.qr(A)
-    Q_B, R_B = torch.linalg.qr(B.mT)
-    U, S, Vt = torch.linalg.svd(R_A @ R_B.mT)
-    root = S.sqrt()
-    return Q_A @ (U * root), (root[:, None] * Vt) @ Q_B.mT
+LIMIT = "Gram matrices and products"
+SVDS = "loop of SVDs"
+GOALS = (Goal(4.0, SVDS), Goal(1 / 1.4, LIMIT))
 
 
-@app.command()
-def main(repetitions: int = 5, device: str = "cpu", literal_pairs: int = 1) -> None:
-    """Prints one row a set of adapters; the literal peer is timed on a few pairs and scaled up."""
-    total = 0.0
-    console.print("adapters                 pairs  balance [ms]  literal SVD / balance  looped QR / balance")
-    for name, (number, a, b, r) in SETS.items():
-        torch.manual_seed(0)
-        A = torch.randn(number, a, r, device=device) / r**0.5
-        B = 0.01 * torch.randn(number, r, b, device=device)
-
-        def synchronized(function: Callable[[], object]) -> Callable[[], object]:
-            def call() -> None:
-                function()
-                if device.startswith("cuda"):
-                    torch.cuda.synchronize()
-
-            return call
-
-        ours = seconds(synchronized(lambda A=A, B=B: balance(A, B)), repetitions)
-        loop = seconds(synchronized(lambda A=A, B=B: [thin(x, y) for x, y in zip(A, B, strict=True)]), repetitions)
-        few = [(A[i], B[i]) for i in range(literal_pairs)]
-        full = seconds(synchronized(lambda few=few: [literal(*pair) for pair in few]), 1) * number / len(few)
-        total += ours
-        console.print(f"{name:24s} {number:5d} {1e3 * ours:13.1f} {full / ours:22.0f} {loop / ours:20.2f}")
-    console.print(f"all: {1e3 * total:.0f} ms a pass on {device}, {torch.get_num_threads()} threads")
+def adapters(model: str, r: int, layers: int, dtype: torch.dtype, device: str) -> list[Pair]:
+    """Factors as of a LoRA in training: B as initialized, A small."""
+    torch.manual_seed(0)
+    return [
+        (
+            (0.01 * torch.randn(a, r, device=device)).to(dtype),
+            ((torch.rand(r, b, device=device) * 2 - 1) / b**0.5).to(dtype),
+        )
+        for _ in range(layers)
+        for a, b in SHAPES[model]
+    ]
 
 
-if __name__ == "__main__":
-    run(app)
+def svds(pairs: list[Pair]) -> None:
+    """US^{1/2} and S^{1/2}Vᵀ from thin SVDs of the factors."""
+    for A, B in pairs:
+        U_A, S_A, Vt_A = torch.linalg.svd(A.float(), full_matrices=False)
+        U_B, S_B, Vt_B = torch.linalg.svd(B.float(), full_matrices=False)
+        U, S, Vt = torch.linalg.svd((S_A[:, None] * Vt_A) @ (U_B * S_B), full_matrices=False)
+        _store(A, B, U_A @ U, S, Vt @ Vt_B)
+
+
+def qrs(pairs: list[Pair]) -> None:
+    """The same from thin QR factorizations."""
+    for A, B in pairs:
+        Q_A, R_A = torch.linalg.qr(A.float())
+        Q_B, R_B = torch.linalg.qr(B.float().mT)
+        U, S, Vt = torch.linalg.svd(R_A @ R_B.mT, full_matrices=False)
+        _store(A, B, Q_A @ U, S, Vt @ Q_B.mT)
+
+
+def _store(A: torch.Tensor, B: torch.Tensor, U: torch.Tensor, S: torch.Tensor, Vt: torch.Tensor) -> None:
+    root, rank = S.sqrt(), len(S)  # fewer than r where a factor has fewer rows or columns
+    A[:, :rank] = U * root
+    B[:rank] = root[:, None] * Vt
+    A[:, rank:], B[rank:] = 0, 0
+
+
+def limit(pairs: list[Pair], T: torch.Tensor) -> None:
+    """The two passes over the factors that no method on Gram matrices can do without."""
+    for A, B in pairs:
+        A, B = A.float(), B.float()
+        A.mT @ A, B @ B.mT, A @ T, T @ B
+
+
+def rows(quick: bool = False, device: str = "cpu") -> Iterator[Row]:
+    """One row a model, rank, dtype and number of threads."""
+    cases = [(model, r, torch.float32) for model, r in LAYERS] + [("Qwen2.5-0.5B", 64, torch.bfloat16)]
+    for model, r, dtype in cases[:1] if quick else cases:
+        for threads in (1, 2) if device == "cpu" else (1,):
+            yield _row(model, r, dtype, threads, device)
+
+
+def _row(model: str, r: int, dtype: torch.dtype, threads: int, device: str) -> Row:
+    layers = LAYERS[model, r]
+    sets = {name: adapters(model, r, layers, dtype, device) for name in ("ours", SVDS, "loop of QRs", LIMIT)}
+    ready = Balancing(
+        [LoraPair(str(i), "default", A, B, trainable=True) for i, (A, B) in enumerate(sets["ours"])],
+        gauge="hyperbalanced",
+        moments="keep",
+    )
+    T = torch.eye(r, device=device)
+    copies = [(A.clone(), B.clone()) for A, B in sets[LIMIT]]
+
+    def copy() -> None:
+        for (A, B), (X, Y) in zip(copies, sets[LIMIT], strict=True):
+            A.copy_(X)
+            B.copy_(Y)
+
+    calls: dict[str, Callable[[], object]] = {
+        "balance": lambda: ready(),
+        SVDS: lambda: svds(sets[SVDS]),
+        "loop of QRs": lambda: qrs(sets["loop of QRs"]),
+        LIMIT: lambda: limit(sets[LIMIT], T),
+        "copy": copy,
+    }
+    timings = measure(calls, rounds=5, threads=threads)
+    name = str(dtype).removeprefix("torch.")
+    return Row(
+        "balance",
+        f"{model}, {layers} layers, r = {r}, {name}",
+        timings,
+        GOALS,
+        amount=len(copies),
+        unit="pairs",
+        threads=threads,
+        growth=("r", r),
+    )

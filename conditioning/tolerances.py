@@ -92,6 +92,15 @@ def change_noise(eps: float, r: int) -> float:
     return float(eps / 2 * (1 + r**0.5))
 
 
+def eigen_noise(eps: float, r: int) -> float:
+    """Backward error ‖δM‖_F/‖M‖₂ of forming and diagonalizing M = LᵀAᵀAL, an (r, r) matrix.
+
+    Each is a modest multiple of eps in every direction (Anderson et al., LAPACK Users' Guide, section 4.7), so r^{1/2}
+    as much in the Frobenius norm.
+    """
+    return float(4 * eps * r**0.5)
+
+
 def psd_rtol(d: int) -> float:
     """Size, against max |H_ij|, below which an eigenvalue of a (d, d) Hessian, or its asymmetry, is rounding.
 

@@ -127,7 +127,7 @@ class Balancing:
         unchanged: set[str] = set()
         for one in outcomes:
             moving = [safe and moves for safe, moves in zip(one.safe, one.moves, strict=True)]
-            self._carry_state(optimizer, one.pairs, one.factors[:, 0], one.factors[:, 1].mT, moving)
+            self._carry_state(optimizer, one.pairs, one.factors[:, 0].double(), one.factors[:, 1].mT.double(), moving)
             unchanged.update(pair.name for pair, yes in zip(one.pairs, moving, strict=True) if not yes)
         unchanged -= {pair.name for pair in refused}
         self._in_place.move(outcomes)

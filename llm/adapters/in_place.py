@@ -10,17 +10,28 @@ costs more than computing are copied into stacks, padded with zeros; larger ones
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from array_api_compat import array_namespace
 from torch import Tensor
 
-from lorakappa.conditioning.projection_by_gram import Gauges, full_precision, gauges, gram, moved
+from lorakappa.conditioning.projection_by_gram import (
+    Gauges,
+    chunked,
+    diagonal_blocks,
+    folded,
+    full_precision,
+    gauges_in,
+    gram,
+    moved,
+    repeated,
+)
 from lorakappa.conditioning.projection_gauges import Gauge
 from lorakappa.llm.adapters.factors import is_sharded
 from lorakappa.llm.adapters.pairs import LoraPair
 
-SMALL = 2**15
+SMALL = 2**14
 """Pairs with at most so many entries are stacked: copying them is cheaper than a dozen calls more for each."""
 
 BLOCK = 2**18
@@ -30,16 +41,13 @@ DEVICE_BLOCK = 2**24
 """The same on a GPU, whose calls cost more than its memory."""
 
 
-EPS32 = torch.finfo(torch.float32).eps
-
-
 @dataclass(frozen=True)
 class Outcome:
     """Gauges of some pairs.
 
     Attributes:
         pairs: of which.
-        factors: (n, 2, r, r) float64 matrices T and T⁻ᵀ; I where refused.
+        factors: (n, 2, r, r) float32 matrices T and T⁻ᵀ; I where refused.
         safe: for each pair whether (AT, T⁻¹B) is what `balance` promises.
         moves: for each pair whether T differs from I in the precision of the product.
     """
@@ -109,13 +117,11 @@ class _Group:
         stacked: dict[int, list[LoraPair]] = defaultdict(list)
         for pair, length in zip(small, lengths, strict=True):
             stacked[max(lengths) if few else 1 << (length - 1).bit_length()].append(pair)
-        self._stacks = [_Stack(members, length) for length, members in stacked.items()]
-        self._large = [pair for pair in pairs if pair.left.numel() + pair.right.numel() > SMALL]
-        self.pairs = [pair for stack in self._stacks for pair in stack.pairs] + self._large
-        device = pairs[0].left.device
-        entries = BLOCK if device.type == "cpu" else DEVICE_BLOCK
-        self._block = torch.empty(entries if self._large else 0, device=device)
-        self._identity = torch.eye(pairs[0].A.shape[1], device=device)
+        large = [pair for pair in pairs if pair.left.numel() + pair.right.numel() > SMALL]
+        self._parts: list[_Stack | _Blocks] = [_Stack(members, length) for length, members in stacked.items()]
+        self._parts += [_Blocks(large)] if large else []
+        self.pairs = [pair for part in self._parts for pair in part.pairs]
+        self._identity = torch.eye(pairs[0].A.shape[1], device=pairs[0].left.device)
         self._xp = array_namespace(self._identity)
         self._storage = torch.finfo(pairs[0].left.dtype)
         self._entries = max(pair.left.numel() + pair.right.numel() for pair in pairs)
@@ -124,29 +130,21 @@ class _Group:
         """The gauges, and bools (2, n): which are safe, and which move. They are not waited for."""
         xp = self._xp
         with full_precision(xp):
-            grams = [stack.grams() for stack in self._stacks]
-            if self._large:
-                parts = [gram(xp, M.float(), k) for p in self._large for M, k in ((p.A, -2), (p.B, -1))]
-                grams.append(_by_twos(torch.stack(parts)))
+            grams = [part.grams() for part in self._parts]
         G = torch.cat(grams) if len(grams) > 1 else grams[0]
-        found = gauges(xp, G, gauge, storage=self._storage, entries=self._entries, eps=EPS32)
-        moves = (found.factors.float() != self._identity).flatten(1).any(1)
+        found = gauges_in(xp, G, gauge, torch.float32, storage=self._storage, entries=self._entries)
+        moves = (found.factors != self._identity).flatten(1).any(1)
         return found, torch.stack([found.safe, moves])
 
     def move(self, outcome: Outcome) -> None:
         """(A, B) ← (AT, T⁻¹B) where that is safe and changes anything."""
         chosen = [safe and moves for safe, moves in zip(outcome.safe, outcome.moves, strict=True)]
-        factors = outcome.factors.float()
         start = 0
         with full_precision(self._xp):
-            for stack in self._stacks:
-                end = start + len(stack.pairs)
-                stack.move(factors[start:end], chosen[start:end])
+            for part in self._parts:
+                end = start + len(part.pairs)
+                part.move(outcome.factors[start:end], chosen[start:end])
                 start = end
-            for pair, (T, T_inv_t), yes in zip(self._large, factors[start:], chosen[start:], strict=True):
-                if yes:
-                    _move(pair.A, T, self._block)
-                    _move(pair.B.mT, T_inv_t, self._block)
 
 
 class _Stack:
@@ -174,23 +172,76 @@ class _Stack:
             torch._foreach_copy_(factors, [new[i, : len(self._factors[i])] for i in kept])
 
 
+class _Blocks:
+    """Large pairs, read and written where they lie, block by block through one workspace."""
+
+    def __init__(self, pairs: list[LoraPair]) -> None:
+        self.pairs = pairs
+        self._r = pairs[0].A.shape[1]
+        device = pairs[0].left.device
+        self._workspace = torch.empty(BLOCK if device.type == "cpu" else DEVICE_BLOCK, device=device)
+        self._xp = array_namespace(self._workspace)
+        self._sides = [
+            _Side(self._xp, [pair.A.detach() for pair in pairs], -2),
+            _Side(self._xp, [pair.B.detach() for pair in pairs], -1),
+        ]
+        self._rows = [folded(self._xp, pair.A.detach()) for pair in pairs]
+        self._columns = [pair.B.detach() for pair in pairs]
+
+    def grams(self) -> Tensor:
+        """(n, 2, r, r) matrices AᵀA and BBᵀ of the factors as they are now."""
+        return torch.stack([side.grams() for side in self._sides], dim=1)
+
+    def move(self, gauge: Tensor, chosen: list[bool]) -> None:
+        """Writes the chosen pairs, multiplied by (n, 2, r, r) matrices T and T⁻ᵀ."""
+        wide = max(rows.shape[1] for rows in self._rows) // self._r
+        repeats = repeated(self._xp, gauge[:, 0], wide)
+        for i, (rows, columns) in enumerate(zip(self._rows, self._columns, strict=True)):
+            if chosen[i]:
+                self._multiply(rows, repeats[i] if rows.shape[1] > self._r else gauge[i, 0])
+                self._multiply(columns.mT, gauge[i, 1])
+
+    def _multiply(self, M: Tensor, T: Tensor) -> None:
+        """M ← MT in place; the workspace takes M's own order of memory."""
+        step = max(1, len(self._workspace) // M.shape[1])
+        for start in range(0, len(M), step):
+            block = M[start : start + step]
+            result = self._workspace[: block.numel()]
+            result = result.view(block.shape) if block.stride(1) == 1 else result.view(block.mT.shape).mT
+            torch.mm(block.float(), T, out=result)
+            block.copy_(result)
+
+
+class _Side:
+    """All factors A, or all factors B, of large pairs, and the products that their Gram matrices are summed from."""
+
+    def __init__(self, xp: Any, factors: list[Tensor], axis: int) -> None:
+        self._xp = xp
+        self._axis = axis
+        self._r = factors[0].shape[-3 - axis]
+        self._factors = factors
+        self._whole = [i for i, M in enumerate(factors) if chunked(xp, M, axis)[1] is None]
+        self._chunks = [chunked(xp, factors[i], axis)[0] for i in self._whole]
+        counts = [len(chunks) for chunks in self._chunks]
+        owners = [i for i, count in zip(self._whole, counts, strict=True) for _ in range(count)]
+        device = factors[0].device
+        self._owners = torch.tensor(owners, dtype=torch.int64, device=device)
+        width = self._chunks[0].shape[1] if self._chunks else self._r
+        self._products = torch.empty(len(owners), width, width, device=device)
+        self._slices = list(self._products.split(counts)) if counts else []  # type: ignore[no-untyped-call]
+
+    def grams(self) -> Tensor:
+        """(n, r, r) float64 Gram matrices."""
+        for chunks, out in zip(self._chunks, self._slices, strict=True):
+            single = chunks.float()
+            torch.bmm(single, single.mT, out=out)
+        blocks = diagonal_blocks(self._xp, self._products.double(), self._r, self._axis)
+        total = blocks.new_zeros(len(self._factors), self._r, self._r).index_add_(0, self._owners, blocks)
+        for i in set(range(len(self._factors))) - set(self._whole):  # with a few rows more than chunks take
+            total[i] = gram(self._xp, self._factors[i].float(), self._axis)
+        return total
+
+
 def _by_twos(G: Tensor) -> Tensor:
     """(2n, r, r) as (n, 2, r, r)."""
     return G.reshape(-1, 2, *G.shape[1:])
-
-
-def _move(M: Tensor, T: Tensor, workspace: Tensor) -> None:
-    """M ← MT in place, block by block of rows.
-
-    Args:
-        M: (n, r) view of a parameter.
-        T: (r, r) float32.
-        workspace: float32 entries to compute in.
-    """
-    n, r = M.shape
-    rows = max(1, len(workspace) // r)
-    for start in range(0, n, rows):
-        block = M[start : start + rows]
-        result = workspace[: block.numel()].view(block.shape)
-        torch.mm(block.float(), T, out=result)
-        block.copy_(result)

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorakappa.conditioning import GAUGES, balance, is_balanced, is_hyperbalanced
-from lorakappa.conditioning.projection_by_gram import balance_by_gram, full_precision, gauges, gram, moved
+from lorakappa.conditioning.projection_by_gram import (
+    LEAST_SINGLE,
+    balance_by_gram,
+    full_precision,
+    gauges,
+    gauges_in,
+    gram,
+    moved,
+)
 from lorakappa.conditioning.projection_by_qr import balance_by_qr
 from lorakappa.conditioning.tolerances import PRODUCT_RTOL, balance_rtol, change_noise, gram_noise
 from tests.strategies import orthogonal
@@ -62,8 +70,8 @@ KINDS = (
 
 @st.composite
 def stored_pairs(draw, dtype):
-    r = draw(st.integers(1, 20))
-    a, b = draw(st.integers(max(1, r - 1), 90)), draw(st.integers(max(1, r - 1), 90))
+    r = draw(st.integers(1, 20) | st.just(LEAST_SINGLE + 3))
+    a, b = draw(st.integers(max(1, r - 1), 120)), draw(st.integers(max(1, r - 1), 90))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     A, B = hostile(draw(st.sampled_from(KINDS)), a, b, r, draw(st.floats(0, 9)), rng)
     scales = st.floats(-3, 3) if dtype == torch.float16 else st.floats(-15, 15)
@@ -148,7 +156,7 @@ def test_accepted_pairs_are_those_of_the_slow_route(gauge, data):
 def test_ordinary_pairs_are_accepted(gauge, dtype):
     # otherwise the two tests before would say nothing
     rng = np.random.default_rng(0)
-    for r in (1, 2, 4, 8, 16, 64):
+    for r in (1, 2, 4, 8, 16, LEAST_SINGLE, 64):
         A, B = rng.standard_normal((5, 3 * r, r)), 1e-3 * rng.standard_normal((5, r, 4 * r))
         _, _, safe = balance_by_gram(xtorch, torch.tensor(A).to(dtype), torch.tensor(B).to(dtype), gauge)
         assert safe.all(), r
@@ -169,6 +177,21 @@ def test_hyperbalanced_pairs_are_accepted_however_ill_conditioned():
     X, Y = balance(A, B)
     assert torch.linalg.cond(X) > 100
     assert single_gauges(X + 1e-3 * X.abs().mean() * torch.randn_like(X), Y).safe
+
+
+def test_single_algebra_leaves_what_it_cannot_resolve_to_double():
+    rng = np.random.default_rng(5)
+    r = LEAST_SINGLE
+    A, B = rng.standard_normal((4 * r, r)), rng.standard_normal((r, 3 * r))
+    B[-1] *= 2e-5  # a column of A that is found in float64 Gram algebra alone
+    A, B = torch.tensor(A).float(), torch.tensor(B).float()
+    G = torch.stack([gram(xtorch, A, -2), gram(xtorch, B, -1)])
+    options = {"storage": torch.finfo(torch.float32), "entries": A.numel() + B.numel()}
+    assert not gauges(xtorch, G.float(), "hyperbalanced", eps=EPS32, **options).safe
+    assert gauges(xtorch, G, "hyperbalanced", eps=EPS32, **options).safe
+    found = gauges_in(xtorch, G.expand(3, 2, r, r), "hyperbalanced", torch.float32, **options)
+    assert found.safe.all()
+    assert found.factors.dtype == torch.float32
 
 
 def test_what_single_precision_cannot_do_is_done_in_double():
