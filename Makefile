@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 WORKERS ?= 2
 CASES ?= 20000
+DEVICE ?= cpu
 
 .PHONY: help verify test fuzz test-slow lint format bench figures clean
 
@@ -17,7 +18,7 @@ help:
 	@echo "make test-slow  what takes longer: built and installed beside others, killed sweeps"
 	@echo "make lint       ruff and mypy only"
 	@echo "make format     let ruff rewrite the code"
-	@echo "make bench      speed, as ratios against a named peer"
+	@echo "make bench      speed beside named peers, within one run; DEVICE=cuda for a GPU"
 	@echo "make figures    run every experiment and draw the gallery"
 	@echo "make clean      remove the environment and caches"
 
@@ -49,8 +50,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/balance.py
-	$(BIN)/python benchmarks/condition_number.py
+	$(BIN)/python benchmarks/run.py --device $(DEVICE) --out results
 
 figures: $(READY)
 	for experiment in manifold kappa-histogram rates convergence phase settle duel ratios; do \

@@ -84,16 +84,19 @@ def rows(quick: bool = False, device: str = "cpu") -> Iterator[Row]:
     for model, r, dtype in cases[:1] if quick else cases:
         for threads in (1, 2) if device == "cpu" else (1,):
             yield _row(model, r, dtype, threads, device)
+    if not quick:
+        yield from growth(device)
+
+
+def _ready(pairs: list[Pair]) -> Balancing:
+    made = [LoraPair(str(i), "default", A, B, trainable=True) for i, (A, B) in enumerate(pairs)]
+    return Balancing(made, gauge="hyperbalanced", moments="keep")
 
 
 def _row(model: str, r: int, dtype: torch.dtype, threads: int, device: str) -> Row:
     layers = LAYERS[model, r]
     sets = {name: adapters(model, r, layers, dtype, device) for name in ("ours", SVDS, "loop of QRs", LIMIT)}
-    ready = Balancing(
-        [LoraPair(str(i), "default", A, B, trainable=True) for i, (A, B) in enumerate(sets["ours"])],
-        gauge="hyperbalanced",
-        moments="keep",
-    )
+    ready = _ready(sets["ours"])
     T = torch.eye(r, device=device)
     copies = [(A.clone(), B.clone()) for A, B in sets[LIMIT]]
 
@@ -103,7 +106,7 @@ def _row(model: str, r: int, dtype: torch.dtype, threads: int, device: str) -> R
             B.copy_(Y)
 
     calls: dict[str, Callable[[], object]] = {
-        "balance": lambda: ready(),
+        "balance": ready,
         SVDS: lambda: svds(sets[SVDS]),
         "loop of QRs": lambda: qrs(sets["loop of QRs"]),
         LIMIT: lambda: limit(sets[LIMIT], T),
@@ -119,5 +122,18 @@ def _row(model: str, r: int, dtype: torch.dtype, threads: int, device: str) -> R
         amount=len(copies),
         unit="pairs",
         threads=threads,
-        growth=("r", r),
     )
+
+
+def growth(device: str) -> Iterator[Row]:
+    """Time of balancing over the number of layers, and over r, where the r×r algebra takes over from the products."""
+    for layers in (1, 4, 24):
+        work = _ready(adapters("Qwen2.5-0.5B", 8, layers, torch.float32, device))
+        timings = measure({"balance": work}, rounds=5)
+        yield Row("balance as layers grow", f"{layers} layers, r = 8", timings, growth=("layers", layers), exponent=1)
+    for r in (8, 32, 128, 512):
+        pairs = adapters("Qwen2.5-0.5B", r, 1, torch.float32, device)[4:6]
+        timings = measure(
+            {"balance": _ready(pairs), LIMIT: lambda pairs=pairs, r=r: limit(pairs, torch.eye(r))}, rounds=5
+        )
+        yield Row("balance as r grows", f"4864×896, r = {r}", timings, growth=("r", r), exponent=2)

@@ -93,7 +93,8 @@ class Row:
         amount: how many of `unit` one call does.
         unit: what the work is counted in, if not in calls.
         threads: on how many.
-        growth: (name of the size, its value) if the row is a point of a curve of growth.
+        growth: (name of the size, its value) if the row is a point of a curve of growth, one for each `work`.
+        exponent: of that size in the number of operations.
         note: what else there is to say.
     """
 
@@ -105,12 +106,18 @@ class Row:
     unit: str = ""
     threads: int = 1
     growth: tuple[str, float] | None = None
+    exponent: float | None = None
     note: str = ""
 
     @property
     def ours(self) -> Timing:
         """Our own timing."""
         return next(iter(self.timings.values()))
+
+    @property
+    def peers(self) -> list[str]:
+        """Names of the others."""
+        return list(self.timings)[1:]
 
     def ratio(self, peer: str) -> tuple[float, float]:
         """Median over the rounds of the peer's time over ours, and the distance of its quartiles."""
@@ -128,7 +135,7 @@ class Row:
             **asdict(self),
             "seconds": {name: timing.median for name, timing in self.timings.items()},
             "spread": {name: timing.spread for name, timing in self.timings.items()},
-            "ratios": {peer: self.ratio(peer)[0] for peer in list(self.timings)[1:]},
+            "ratios": {peer: dict(zip(("median", "spread"), self.ratio(peer), strict=True)) for peer in self.peers},
             "rate": self.amount / self.ours.median,
             "reached": [self.reached(goal) for goal in self.goals],
         }

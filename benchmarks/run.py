@@ -72,7 +72,7 @@ def table(topic: str, rows: list[Row]) -> Table:
         if row.unit:
             took += f" ({row.amount / row.ours.median:,.0f} {row.unit}/s{''.join(marks)})"
         peers = []
-        for peer in list(row.timings)[1:]:
+        for peer in row.peers:
             middle, spread = row.ratio(peer)
             goals = [_mark(row, goal) for goal in row.goals if goal.peer == peer]
             peers.append(f"{peer} {middle:.3g} ±{spread:.2g}{''.join(goals)}")

@@ -21,7 +21,7 @@ class Kind:
     Attributes:
         drawn_by: the file whose `plot` makes the figure of a saved result, or FILE:FUNCTION.
         data: name of that result.
-        package: whose command makes it.
+        package: whose command makes it; empty if the command is no package's.
         command: that command; the default is named after the data.
         arrays: whether the result has arrays; otherwise it is JSON only.
     """
@@ -37,6 +37,11 @@ class Kind:
         module, _, function = self.drawn_by.partition(":")
         figure: Figure = getattr(import_module(f"lorakappa.figures.{module}"), function or "plot")(saved)
         return figure
+
+    def made_by(self, folder: Path) -> str:
+        """The command that makes its data in a folder."""
+        command = self.command.format(data=self.data, folder=folder)
+        return f"lorakappa {self.package} {command}" if self.package else command
 
     def files(self, folder: Path) -> tuple[Path, ...]:
         """The files it is drawn from."""
@@ -63,6 +68,7 @@ FIGURES: dict[str, Kind] = {
     "learning-rate-maps": Kind("learning_rate_maps", *COMPARE),
     "robustness": Kind("robustness", *COMPARE),
     "overhead": Kind("overhead", *COMPARE),
+    "benchmarks": Kind("benchmarks", "benchmarks", "", "make bench", arrays=False),
 }
 
 FORMATS: dict[str, dict[str, Any]] = {

@@ -179,7 +179,4 @@ def check_data(name: str, source: Path) -> None:
     kind = FIGURES[name]
     missing = [path.name for path in kind.files(source) if not path.is_file()]
     if missing:
-        command = kind.command.format(data=kind.data, folder=source)
-        raise FileNotFoundError(
-            f"{name} needs {' and '.join(missing)} in {source}: run lorakappa {kind.package} {command}"
-        )
+        raise FileNotFoundError(f"{name} needs {' and '.join(missing)} in {source}: run {kind.made_by(source)}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from lorakappa.shared.schemas import Part
 
@@ -216,6 +216,52 @@ class Curvature(Checked):
     loss: Number
 
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Goal(Checked):
+    """What a benchmark is to reach."""
+
+    least: Positive
+    peer: str | None
+
+
+class Ratio(Checked):
+    """A peer's time over ours."""
+
+    median: Positive
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class BenchmarkRow(Checked):
+    """One piece of work, done by us and by others."""
+
+    work: str
+    setting: str
+    threads: Size
+    goals: list[Goal]
+    reached: list[bool]
+    ratios: dict[str, Ratio]
+    seconds: Annotated[dict[str, Positive], Field(min_length=1)]
+    growth: Annotated[list[str | Positive], Field(min_length=2, max_length=2)] | None
+    exponent: Known | None
+
+    @model_validator(mode="after")
+    def _goals_are_decided(self) -> "BenchmarkRow":
+        if len(self.reached) != len(self.goals) or any(goal.peer not in {None, *self.ratios} for goal in self.goals):
+            raise ValueError("goals, ratios and what was reached do not belong together")
+        return self
+
+
+class Benchmarks(Checked):
+    """benchmarks.json."""
+
+    rows: Annotated[list[BenchmarkRow], Field(min_length=1)]
+    processor: str
+    cores: Count | None
+    device: str
+
+
 class Cell(Checked):
     """The runs of a method at one rank, scaling and learning rate."""
 
@@ -285,6 +331,7 @@ DESCRIPTIONS: dict[str, type[Checked]] = {
     "audit": Audit,
     "curvature": Curvature,
     "llm-compare": Comparison,
+    "benchmarks": Benchmarks,
 }
 """Schema of NAME.json."""
 

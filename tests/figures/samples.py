@@ -364,6 +364,29 @@ def ratios():
     return Saved("ratios", arrays, {"settings": DUEL_SETTINGS, "method": "ilora", "optimizer": "gd", "steps": 50})
 
 
+def benchmarks() -> Saved:
+    """Two goals, one of them missed, and a curve of growth."""
+
+    def row(work, setting, ours, theirs, least, growth=None):
+        ratio = theirs / ours
+        return {
+            "topic": "balance",
+            "work": work,
+            "setting": setting,
+            "threads": 1,
+            "goals": [] if growth else [{"least": least, "peer": "loop of SVDs"}, {"least": 10.0, "peer": None}],
+            "reached": [] if growth else [ratio >= least, True],
+            "ratios": {"loop of SVDs": {"median": ratio, "spread": 0.1 * ratio}},
+            "seconds": {"balance": ours, "loop of SVDs": theirs},
+            "growth": growth,
+            "exponent": 2 if growth else None,
+        }
+
+    rows = [row("balance", "r = 8", 0.01, 0.05, 4.0), row("balance", "r = 64", 0.1, 0.3, 4.0)]
+    rows += [row("balance as r grows", f"r = {r}", 1e-5 * r**1.5, 1e-4 * r**2, 1.0, ["r", r]) for r in (32, 8, 128)]
+    return Saved("benchmarks", {}, {"rows": rows, "processor": "a processor", "cores": 2, "device": "cpu"})
+
+
 SAMPLES = {
     "manifold": manifold,
     "kappa-histogram": kappa_histogram,
@@ -376,6 +399,7 @@ SAMPLES = {
     "audit": audit,
     "curvature": curvature,
     "llm-compare": partial(llm_compare, ranks=(4,)),
+    "benchmarks": benchmarks,
 }
 """Name of a result → function that makes a small one."""
 

@@ -65,13 +65,14 @@ def test_missing_data_says_what_makes_it(call, tmp_path, name):
     kind = FIGURES[name]
     needed = f"{kind.data}.npz and {kind.data}.json" if kind.arrays else f"{kind.data}.json"
     commands = {
-        "audit": f"llm audit ADAPTER --json {tmp_path}/audit.json",
-        "curvature": f"llm curvature ADAPTER --out {tmp_path}",
-        "llm-compare": f"llm compare --out {tmp_path}",
+        "audit": f"lorakappa llm audit ADAPTER --json {tmp_path}/audit.json",
+        "curvature": f"lorakappa llm curvature ADAPTER --out {tmp_path}",
+        "llm-compare": f"lorakappa llm compare --out {tmp_path}",
+        "benchmarks": "make bench",
     }
-    command = commands.get(kind.data, f"synthetic {kind.data} --out {tmp_path}")
+    command = commands.get(kind.data, f"lorakappa synthetic {kind.data} --out {tmp_path}")
     assert code == 2
-    assert err == f"error: {name} needs {needed} in {tmp_path}: run lorakappa {command}\n"
+    assert err == f"error: {name} needs {needed} in {tmp_path}: run {command}\n"
     assert not (tmp_path / "to").exists()
 
 
