@@ -230,13 +230,16 @@ def attempt(report, arguments, folder, promised):
 
 
 def places(arguments, folder, defaults=("results",)):
-    """Where a command line may write: the values of --out and --json, with the figure beside the latter."""
+    """Where a command line may write: the values of --out and --json, with the figure beside the latter.
+
+    Where one is a link, what it leads to is written, if that is in the folder.
+    """
     found = list(defaults)
     for name, value in itertools.pairwise(arguments):
         if name in ("--out", "--json") and value:
-            path = Path(os.path.normpath(folder / value))
-            if path.is_relative_to(folder) and path != folder:
-                found += [str(path.relative_to(folder)), str(path.relative_to(folder).with_suffix(".png"))]
-            elif path == folder:
-                found.append(".")
+            for path in {Path(os.path.normpath(folder / value)), Path(os.path.realpath(folder / value))}:
+                if path == folder:
+                    found.append(".")
+                elif path.is_relative_to(folder):
+                    found += [str(path.relative_to(folder)), str(path.relative_to(folder).with_suffix(".png"))]
     return found
