@@ -222,10 +222,10 @@ def test_the_record_of_another_run_is_not_taken_for_this_one(task):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("splits.json", '{"source": 3, "digest": "x"}', r"splits\.json, source"),
+        ("splits.json", '{"source": 3, "digest": "x"}', r"splits\.json: source"),
         ("splits.json", "[" * 100_000, r"splits\.json"),
-        ("train.jsonl", '{"prompt": "a", "completion": null}\n', r"train\.jsonl, line 1, completion"),
-        ("test.jsonl", '{"prompt": "a", "completion": "b", "x": 1}\n', r"test\.jsonl, line 1, x"),
+        ("train.jsonl", '{"prompt": "a", "completion": null}\n', r"train\.jsonl, line 1: completion"),
+        ("test.jsonl", '{"prompt": "a", "completion": "b", "x": 1}\n', r"test\.jsonl, line 1: x"),
         ("test.jsonl", "null\n", r"test\.jsonl, line 1"),
     ],
 )
