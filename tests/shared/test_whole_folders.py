@@ -5,10 +5,13 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from lorakappa.shared.whole_folders import final_folder, whole_folder
+from tests.shared.unprivileged import unprivileged
 
 
 def write(target, names=("a", "b")):
@@ -101,3 +104,21 @@ def test_what_a_killed_write_left_goes_at_the_next_one_and_a_living_one_stays(tm
 def test_a_long_name_has_a_temporary_too(tmp_path):
     write(tmp_path / ("ü" * 120))
     assert sorted(os.listdir(tmp_path / ("ü" * 120))) == ["a", "b"]
+
+
+def test_without_the_right_to_write_nothing_changes():
+    def attempt():
+        try:
+            write(folder / "deep" / "out")
+        except OSError as error:
+            return [error.strerror, error.filename]
+        return ["written"]
+
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are for their owner only
+        folder = Path(name)
+        (folder / "kept").write_text("old")
+        folder.chmod(0o555)
+        said = unprivileged(attempt)
+        folder.chmod(0o755)
+        assert os.listdir(folder) == ["kept"]
+    assert said == ["Permission denied", str(folder / "deep")]
