@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorakappa.conditioning import balance, hessian, jacobian
-from lorakappa.conditioning.claims import CLAIMS, nearest_balanced_pair
+from lorakappa.conditioning.claims import CLAIMS, nearest_balanced_pair, projected_training
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import exact
 from tests.conditioning.test_claim_sides import instances, ordinary, repeated
@@ -235,3 +235,14 @@ def test_the_rounding_of_the_nearest_pair_is_that_of_its_smallest_singular_value
     x = ordinary(CLAIMS["nearest-gauge-is-nearest"])
     size = np.linalg.norm(x.A) * np.linalg.norm(x.B) / x.s[1]
     assert nearest_balanced_pair._rounding(x) == pytest.approx(claim_rtol(size, 14))
+
+
+def test_the_gradient_at_a_start_by_hand(monkeypatch):
+    A, B, Z = np.array([[1.0], [2.0]]), np.array([[3.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 2.0]])
+    # AB − Z = [[2, −1], [6, −2]]; times Bᵀ: [6, 18]; Aᵀ times it: [14, −5]
+    assert projected_training._gradient_norm(A, B, Z) == 6**2 + 18**2 + 14**2 + 5**2
+    claim, start = CLAIMS["projection-trains-on"], (np.zeros((2, 1)), B, Z)
+    assert claim.compare(start).left == 9 + 0  # −ZBᵀ = [−3, 0]
+    monkeypatch.setattr(projected_training, "balance", lambda A, B, gauge: (A, 2 * B if gauge == "nearest" else B))
+    assert claim.compare(start).left == 0
+    assert claim.compare(start).suspicious
