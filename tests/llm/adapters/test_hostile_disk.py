@@ -166,6 +166,7 @@ CONFIGS = {
     "a kind that is a list": ({"peft_type": ["LORA"]}, r"describes \['LORA'\], not LORA"),
     "digits": ('{"peft_type": "LORA", "r": ' + "9" * 5000 + "}", "is not JSON"),
     "a rank beyond all": ({"r": 10**30}, "r: "),
+    "a key twice": ('{"peft_type": "LORA", "r": 1, "r": 2}', "has the key 'r' twice"),
     "not UTF-8": (b"\xff\xfe", "is not JSON"),
     "empty": ("", "is not JSON"),
     "NaN": ("NaN", "NaN is no number of JSON"),

@@ -33,6 +33,12 @@ BAD = {
     ),
     "missing": ("x.jsonl", GOOD + '{"prompt": "a"}\n', "line 2: no 'completion', which other records have"),
     "deep": ("x.jsonl", "[" * 100_000 + "\n", "line 1 is nested too deeply"),
+    "a key twice": (
+        "x.jsonl",
+        GOOD + '{"prompt": "a", "completion": "b", "prompt": "c"}\n',
+        "line 2 is not JSON: it has the key 'prompt' twice",
+    ),
+    "a mark inside": ("x.jsonl", GOOD + "\ufeff" + GOOD, "line 2 is not JSON"),
     "no number": ("x.jsonl", '{"prompt": NaN, "completion": "b"}\n', "NaN is no number of JSON"),
     "half a character": ("x.jsonl", '{"prompt": "\\ud800", "completion": "b"}\n', "holds half a character"),
     "cut short": ("x.jsonl", GOOD + '{"prompt": "a', "line 2 is not JSON"),
