@@ -217,6 +217,14 @@ def test_both_sides_are_what_the_statement_says(id):
             assert (found.relation, sides) == (relation, expected), floating.shape
 
 
+@pytest.mark.parametrize("id", [id for id, claim in CLAIMS.items() if getattr(claim, "tight_at", None)])
+def test_the_case_of_equality_on_record_is_one(id):
+    claim = CLAIMS[id]
+    _, comparison = claim.evaluate(*claim.tight_at)
+    assert comparison.indistinguishable
+    assert comparison.relation in ("<=", ">=", "==")
+
+
 def test_rotations_are_orthogonal_and_of_either_determinant():
     rng, determinants = np.random.default_rng(0), set()
     for r in (1, 2, 3, 4):
