@@ -64,7 +64,10 @@ def whole_folder(final: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, str(_place(error, temporary, final))) from error
+        said = (error.strerror or "").replace(str(temporary), str(final))
+        if said and said != error.strerror:  # it names its file already, as those of `whole_files` do
+            raise OSError(error.errno, said) from error
+        raise OSError(error.errno, said, str(_place(error, temporary, final))) from error
     finally:
         if temporary is not final:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lorakappa.shared import whole_files
+from lorakappa.shared.records import write_bytes
 from lorakappa.shared.whole_folders import final_folder, whole_folder
 from tests.shared.unprivileged import unprivileged
 
@@ -51,6 +53,21 @@ def test_what_fails_leaves_nothing_and_names_the_file_that_was_to_be(tmp_path):
     assert caught.value.filename == str(target / "a")
     with pytest.raises(KeyError):
         fail(lambda folder: KeyError(folder))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_in_it_that_cannot_be_written_is_named_by_where_it_was_to_be(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill():
+        with whole_folder(tmp_path / "out") as folder:
+            write_bytes(folder / "a", b"a")
+
+    monkeypatch.setattr(whole_files, "_to_disk", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        fill()
+    assert str(caught.value) == f"[Errno 28] cannot write {tmp_path / 'out' / 'a'}: No space left on device"
     assert os.listdir(tmp_path) == []
 
 
