@@ -8,7 +8,7 @@ import pytest
 from lorakappa.conditioning import balance, hessian, jacobian
 from lorakappa.conditioning.claims import CLAIMS, nearest_balanced_pair, projected_training
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import exact
+from lorakappa.conditioning.verification import Shape, exact
 from tests.conditioning.test_claim_sides import instances, ordinary, repeated
 
 
@@ -254,3 +254,19 @@ def test_the_gradient_at_a_start_by_hand(monkeypatch):
     monkeypatch.setattr(projected_training, "balance", lambda A, B, gauge: (A, 2 * B if gauge == "nearest" else B))
     assert claim.compare(start).left == 0
     assert claim.compare(start).suspicious
+    dead = CLAIMS["projection-literal-trains-on"]
+    found = dead.compare_exactly(tuple(exact.matrix(M.astype(int).tolist()) for M in start))
+    assert (found.left, found.relation, found.right) == (0, ">", 0)
+
+
+def test_where_p_leaves_no_remainder_above_rounding_nothing_is_divided():
+    """Numbers q, q stay balanced along every tangent: what P changes there is rounding, against ‖X‖ + ‖Y‖ = 2q."""
+    claim = CLAIMS["projection-first-order"]
+    family = claim.family
+    for seed in range(40):
+        x = family.floating(Shape(1, 1, 1), family.draw(Shape(1, 1, 1), np.random.default_rng(seed)))
+        found = claim.compare(x)
+        assert (found.left, found.relation, found.right) == (1.0, "<=", 2.0)
+    found = claim.compare(ordinary(claim))
+    assert (found.relation, found.right) == ("<=", 2.0)
+    assert 0.5 < found.left < 1.5  # a second-order remainder

@@ -101,6 +101,7 @@ def test_runs_beyond_reason_are_refused(changes, message):
         (["compare", "--learning-rates", "1e-3", "--extensions", "2"], "--extensions has no effect"),
         (["compare", "--data", "mathematics", "--columns", "a,b"], "columns are for data sets that have some"),
         (["compare", "--modules", "numbers__gcd", "--columns", "a,b"], "leave one of them out"),
+        (["compare", "--extensions", "99999999999999999999"], "extensions must be between 0 and 100"),
         (["compare", "--learning-rates", "1e-300:1e300:1000000"], "at most 100000 can be compared"),
         (["compare", "--seeds", "999999999999"], "--seeds must be at most"),
         (["compare", "--seed", "99999999999"], "seeds must not be negative, nor above"),
