@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorakappa.conditioning import balance, hessian, jacobian
-from lorakappa.conditioning.claims import CLAIMS, nearest_balanced_pair, projected_training
+from lorakappa.conditioning.claims import CLAIMS, ilora_update, nearest_balanced_pair, projected_training
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Shape, exact
 from tests.conditioning.test_claim_sides import instances, ordinary, repeated
@@ -270,3 +270,16 @@ def test_where_p_leaves_no_remainder_above_rounding_nothing_is_divided():
     found = claim.compare(ordinary(claim))
     assert (found.relation, found.right) == ("<=", 2.0)
     assert 0.5 < found.left < 1.5  # a second-order remainder
+
+
+def test_the_slope_of_the_penalty_is_relative_to_the_size_of_its_terms(monkeypatch):
+    claim = CLAIMS["ilora-gradient-constant"]
+    x = ordinary(claim)
+    monkeypatch.setattr(ilora_update, "_five_point_slope", lambda values: 1.0)
+    monkeypatch.setattr(ilora_update, "_update", lambda x: (0 * x.A, 0 * x.B))
+    norms = [np.linalg.norm(M) for M in (x.A, x.B, x.extras["dA"], x.extras["dB"])]
+    for step, ratio in ((0.1, 0.5), (0.2, 3.0)):
+        x.extras["step"][0, 0], x.extras["ratio"][0, 0] = step, ratio
+        # R of a pair of norm up to 2·Σ, eight times in the difference; and the update's part, 4/step times
+        size = 8 * max(ratio, 1) ** 2 * (2 * sum(norms)) ** 4 + 4 / step * (norms[0] * norms[2] + norms[1] * norms[3])
+        assert claim.compare(x).left == pytest.approx(1 / size)
