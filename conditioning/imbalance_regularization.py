@@ -191,14 +191,15 @@ def stable_penalty_step(A: ArrayT, B: ArrayT, ratio: float = 1.0) -> ArrayT:
     u = 2.0 ** xp.maximum(exponents(xp, left), exponents(xp, right))
     top_A, top_B = (xp.max(xp.linalg.svdvals(M / u), axis=-1) for M in (left, right))
     u, limits = u[..., 0, 0], xp.finfo(left.dtype)
+    something = xp.any(left != 0, axis=(-2, -1)) | xp.any(right != 0, axis=(-2, -1))  # M > 0, though it may underflow
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         top = xp.maximum(top_B, ratio**0.5 * top_A)
-        positive = xp.where(top > 0, top, xp.ones_like(top))
+        positive = xp.where(something, top, xp.ones_like(top))
         steps = 1 / (3 * max(1.0, ratio)) / positive / positive / u / u
     if bool(xp.any(steps < float(limits.smallest_normal))):
         raise OutOfRangeError(f"the stable step is too small for {left.dtype}: the pair is too large")
     steps = xp.where(steps > float(limits.max), float(limits.max) * xp.ones_like(steps), steps)
-    return xp.where(top > 0, steps, xp.full_like(steps, math.inf))
+    return xp.where(something, steps, xp.full_like(steps, math.inf))
 
 
 def paper_ratio(a: int, r: int, *, factor: float = 1.0, power: float = 1.0) -> float:

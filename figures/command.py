@@ -25,7 +25,7 @@ def figures(
     quiet: Quiet = False,
 ) -> None:
     """Draw figures of saved results."""
-    from lorakappa.figures.drawing import available, draw_all
+    from lorakappa.figures.drawing import available, draw_all, warnings_noted
 
     wanted = [name for name in chosen or ["all"] if name != "all"]
     if not chosen or "all" in chosen:
@@ -35,6 +35,8 @@ def figures(
             raise FileNotFoundError(
                 f"no data for any figure in {source}: run lorakappa synthetic convergence --out {source}, for example"
             )
-    for path in draw_all(wanted, source, out, [name.lower() for name in names(formats)]):
+    with warnings_noted():
+        drawn = draw_all(wanted, source, out, [name.lower() for name in names(formats)])
+    for path in drawn:
         if not quiet:
             say(path)

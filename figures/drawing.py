@@ -3,7 +3,8 @@
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.style
@@ -110,10 +111,21 @@ def draw_saved(data: str, folder: str | os.PathLike[str], file: str | os.PathLik
     drawn = []
     for name in names_for(data):
         try:
-            drawn += draw(name, folder, folder) if file is None else draw_file(name, file)
+            with warnings_noted():
+                drawn += draw(name, folder, folder) if file is None else draw_file(name, file)
         except Exception as error:  # whatever it is, the result is saved
             note(f"no figure {name}: {failure(error)}")
     return drawn
+
+
+@contextmanager
+def warnings_noted() -> Iterator[None]:
+    """Context of a command's drawing: what data makes Matplotlib warn of is said in a line each, for people."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in warned):
+        note(f"drawn, but: {message}")
 
 
 def render(plot: Callable[[Saved], Figure], saved: Saved, formats: Sequence[str]) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Target matrices and spectra from files, whose claims about themselves are checked before anything is read."""
 
+import os
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array
+from lorakappa.shared.array_files import open_regular, read_array
 from lorakappa.shared.memory import check_memory
-from lorakappa.shared.records import read_npz
 
 SUFFIXES = (".npy", ".npz", ".txt")
 
@@ -37,14 +37,10 @@ def read_target(spec: str, shape: tuple[int, int]) -> Array:
     path = Path(spec)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; name a target file or one of the named spectra")
-    if not path.is_file():
-        raise ValueError(f"{path} is no regular file; name a {', '.join(SUFFIXES)} file")
     try:
-        loaded = {".txt": _read_text, ".npy": _read_npy, ".npz": _read_archive}[path.suffix](path)
-    except OSError:
-        raise
-    except Exception as error:  # whatever NumPy and zipfile make of a damaged file
-        raise ValueError(f"{path} is no target: {' '.join(str(error).split()) or type(error).__name__}") from None
+        loaded = _read_text(path) if path.suffix == ".txt" else read_array(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is no target: {error}") from None
     if loaded.dtype.kind not in "fiu":
         raise ValueError(f"{path} holds {loaded.dtype} entries; a target has real numbers")
     if loaded.shape not in (tuple(shape), (min(shape),)):
@@ -59,25 +55,11 @@ def read_target(spec: str, shape: tuple[int, int]) -> Array:
 
 
 def _read_text(path: Path) -> NDArray[Any]:
-    check_memory(path.stat().st_size, f"the numbers in {path}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # an empty file is a warning
-        return np.loadtxt(path, dtype=np.float64, encoding="utf-8")
-
-
-def _read_npy(path: Path) -> NDArray[Any]:
-    """Mapped, not read: a header that claims more than there is fails at once, and only what fits is copied."""
-    loaded: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(loaded, np.memmap):
-        raise ValueError("it is an archive of arrays and not one")
-    return loaded
-
-
-def _read_archive(path: Path) -> NDArray[Any]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is no archive, or one that was cut short")
-    arrays = read_npz(path)
-    if len(arrays) != 1:
-        raise ValueError(f"it holds {len(arrays)} arrays; a target file needs exactly one")
-    (found,) = arrays.values()
-    return found
+    with open_regular(path) as stream:
+        check_memory(os.fstat(stream.fileno()).st_size, f"the numbers in {path}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an empty file is a warning
+            try:
+                return np.loadtxt(stream, dtype=np.float64, encoding="utf-8")
+            except (ValueError, UserWarning) as error:
+                raise ValueError(" ".join(str(error).split())) from None

@@ -31,11 +31,9 @@ ROTATED = CanonicalMinimizers(
 )
 def nearest(x: FloatPair) -> Comparison:
     """Fails for r ≥ 2: a pair that is balanced but not hyperbalanced is moved although it need not be."""
-    X, Y = balance(x.A, x.B)
+    X, Y = balance(x.A, x.B)  # with the signs that bring it nearest
     O = _rotation(x.extras["K"])
-    best = np.diag(np.where(np.diag(X.T @ x.A + Y @ x.B.T) < 0, -1.0, 1.0))
-    signed, turned = (X @ best, best @ Y), (X @ O, O.T @ Y)
-    return at_most(squared_distance(signed, (x.A, x.B)), squared_distance(turned, (x.A, x.B)), _rounding(x))
+    return at_most(squared_distance((X, Y), (x.A, x.B)), squared_distance((X @ O, O.T @ Y), (x.A, x.B)), _rounding(x))
 
 
 @nearest.exact

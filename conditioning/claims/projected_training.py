@@ -115,8 +115,8 @@ def trains_on(x: FloatStart) -> Comparison:
     """By construction; directions in which AB vanishes numerically are carried over (module `projection`)."""
     A, B, Z = x
     before = _gradient_norm(A, B, Z)
-    after = min(_gradient_norm(*balance(A, B, gauge=g), Z) for g in GAUGES)
-    return more_than(after if after == before else 0.0, 0.0)
+    after = [_gradient_norm(*balance(A, B, gauge=g), Z) for g in GAUGES]
+    return more_than(before if after == [before] * len(GAUGES) else 0.0, 0.0)
 
 
 def _gradient_norm(A: Array, B: Array, Z: Array) -> float:

@@ -1,13 +1,12 @@
 """adapter_config.json as far as it is read here, checked before anything relies on it."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lorakappa.llm.adapters.factors import REFUSED_VARIANTS, CannotBalanceError, shown
+from lorakappa.shared.schemas import read_json, validated
 
 CONFIG: Final = "adapter_config.json"
 
@@ -68,34 +67,15 @@ def read_config(folder: Path) -> tuple[dict[str, Any], AdapterConfig]:
         raise FileNotFoundError(f"{folder} has no {CONFIG}; name the folder that PEFT's save_pretrained wrote")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path} has {path.stat().st_size} bytes: that is no configuration of an adapter")
-    content = _parse(path)
+    content = read_json(path)
     kind = content.get("peft_type") if isinstance(content, dict) else None
     if kind != "LORA":
         described = shown(kind) if kind else "no adapter"
         raise ValueError(f"{path} describes {described}, not LORA: it has no pairs (A, B) to look at")
-    try:
-        config = AdapterConfig.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {'; '.join(_complaints(error))}") from None
+    config = validated(content, AdapterConfig, str(path))
     for field, variant in VARIANT_FIELDS.items():
         if getattr(config, field):
             raise CannotBalanceError(str(folder), REFUSED_VARIANTS[variant])
     if config.init_lora_weights == "mica":
         raise CannotBalanceError(str(folder), REFUSED_VARIANTS["mica"])
     return content, config
-
-
-def _parse(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes().decode("utf-8"))
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply to be a configuration of an adapter") from None
-    except ValueError as error:  # no JSON, no UTF-8, numbers of thousands of digits
-        raise ValueError(f"{path} is not JSON: {error}") from None
-
-
-def _complaints(error: ValidationError) -> Iterator[str]:
-    """The first three things that are wrong, each with where and what."""
-    for entry in error.errors(include_url=False)[:3]:
-        where = ".".join(shown(str(part)) for part in entry["loc"])
-        yield f"{where}: {entry['msg'][:1].lower()}{entry['msg'][1:]}, not {shown(entry['input'])}"

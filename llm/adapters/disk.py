@@ -16,9 +16,10 @@ from lorakappa.conditioning.projection import GAUGES, Gauge, balance
 from lorakappa.conditioning.tolerances import PRODUCT_RTOL, balance_rtol
 from lorakappa.llm.adapters.config import CONFIG, AdapterConfig, read_config
 from lorakappa.llm.adapters.factors import PEFT_NAMES, CannotBalanceError, check_dtypes, check_shapes, fill, matrix
-from lorakappa.llm.adapters.folders import files_to_carry, final_folder, whole_folder
+from lorakappa.llm.adapters.folders import files_to_carry
 from lorakappa.llm.adapters.products import is_representable, product_errors, storage_eps
 from lorakappa.llm.adapters.weights import INDEX, PICKLED, WEIGHTS, copy_weights, read_weights
+from lorakappa.shared.whole_folders import final_folder, whole_folder
 
 _FACTOR = re.compile(r"(?P<module>.+)\.(?P<factor>lora_(?:embedding_)?[AB])(?P<weight>\.weight)?")
 _OTHER_ADAPTER = re.compile(r".+\.lora_(?:embedding_)?[AB]\.[^.]+(\.weight)?")

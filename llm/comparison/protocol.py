@@ -34,6 +34,9 @@ from lorakappa.shared.grids import parse_grid as parse_exactly
 from lorakappa.shared.grids import rounded
 from lorakappa.shared.methods import at_strengths, parse_method_name
 
+MOST_EXTENSIONS = 100
+"""By which a grid may grow: a factor of 10 each leads out of all numbers long before."""
+
 MOST_RUNS = 100_000
 """Of one comparison; nobody has waited for more."""
 
@@ -81,6 +84,8 @@ class Plan:
                 raise ValueError(f"{name.replace('_', ' ')} must be positive and finite")
         if min(self.seeds) < 0 or max(self.seeds) > LARGEST_SEED:
             raise ValueError(f"seeds must not be negative, nor above {LARGEST_SEED}")
+        if not 0 <= self.extensions <= MOST_EXTENSIONS:
+            raise ValueError(f"extensions must be between 0 and {MOST_EXTENSIONS}, not {self.extensions}")
         variants = sum(len(at_strengths(method, self.strengths, "llm")) for method in self.methods)
         cells = variants * len(self.ranks) * len(self.scalings) * len(self.learning_rates)
         if cells * len(self.seeds) > MOST_RUNS:

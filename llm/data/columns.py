@@ -9,6 +9,7 @@ from typing import Any
 
 from lorakappa.llm.data.record_files import FORMATS, check_file, check_folder
 from lorakappa.llm.data.splits import Example
+from lorakappa.shared.failures import first_line
 
 ALIASES = {"validation": ("validation", "valid", "val", "dev"), "test": ("test",), "train": ("train",)}
 """Names that data sets give to their splits; of several the first one counts."""
@@ -58,13 +59,13 @@ def read_columns(source: str, path: Path, columns: tuple[str, str] | None) -> di
             table = datasets.load_dataset(*arguments, **options)
         except (ConnectionError, FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
             if path.exists():
-                raise ValueError(f"cannot read {path}: {_first_line(error)}") from None
+                raise ValueError(f"cannot read {path}: {first_line(error)}") from None
             raise OSError(
                 f"cannot load the data set {source}: no such file or folder, and the hub is not reachable or does "
-                f"not have it; download it elsewhere and name its folder ({_first_line(error)})"
+                f"not have it; download it elsewhere and name its folder ({first_line(error)})"
             ) from None
         except Exception as error:  # whatever the readers of `datasets` make of a damaged file
-            raise ValueError(f"cannot read the data set {source}: {_first_line(error.__cause__ or error)}") from None
+            raise ValueError(f"cannot read the data set {source}: {first_line(error.__cause__ or error)}") from None
         finally:
             if bars:
                 datasets.enable_progress_bars()
@@ -133,7 +134,3 @@ def check_columns(columns: tuple[str, str]) -> None:
 def _fields(templates: tuple[str, str]) -> set[str]:
     """The columns that templates name."""
     return {field for text in templates for _, field, _, _ in string.Formatter().parse(text) if field is not None}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorakappa.shared.failures import first_line
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -56,14 +58,14 @@ def load_model(
         model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
     except OSError as error:
         if options:
-            raise OSError(f"cannot load the model in {place}: {_first_line(error)}") from None
+            raise OSError(f"cannot load the model in {place}: {first_line(error)}") from None
         raise OSError(
             f"cannot load {name}: no such folder, and the hub is not reachable, does not have it or wants a login; "
-            f"download it elsewhere and name its folder ({_first_line(error)})"
+            f"download it elsewhere and name its folder ({first_line(error)})"
         ) from None
     except (ValueError, KeyError) as error:
         raise ValueError(
-            f"{name} is no causal language model that transformers can load: {_first_line(error)}"
+            f"{name} is no causal language model that transformers can load: {first_line(error)}"
         ) from None
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {name} has no end token; set eos_token in its tokenizer_config.json")
@@ -115,7 +117,3 @@ def _place(name: str) -> str:
     if name.startswith((".", "/", "~")) or name.count("/") != name.strip("/").count("/") or name.count("/") > 1:
         raise FileNotFoundError(f"{folder} does not exist; name the folder of a model, a hub id or {TINY!r}")
     return name
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

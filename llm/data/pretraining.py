@@ -6,7 +6,6 @@ weights come with the package, so that a fine-tune needs no download.
 
 import importlib.metadata
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from lorakappa.llm.data.sources import MATHEMATICS, load_splits
 from lorakappa.llm.data.splits import Example
 from lorakappa.llm.data.tokens import IGNORED, encode
 from lorakappa.shared.records import ensure_folder, provenance, write_json
+from lorakappa.shared.whole_folders import final_folder, whole_folder
 
 PRETRAINING_MODULES = (
     "algebra__linear_1d",
@@ -136,18 +136,15 @@ def pretrain(
         OSError: if the target is in use or cannot be written.
         ValueError: for unknown modules or values out of range.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an empty folder; nothing was written")
+    final = final_folder(out)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
-    ensure_folder(out)
+    ensure_folder(final)
     splits = load_splits(MATHEMATICS, modules=modules, train=examples, validation=held_out, test=1, seed=seed)
     tokenizer = character_tokenizer()
     set_seed(seed)
     model = new_model(tokenizer, hidden_size=hidden_size, layers=layers)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with whole_folder(final) as temporary:
         trainer = Trainer(
             model,
             TrainingArguments(
@@ -192,12 +189,6 @@ def pretrain(
         (temporary / "model.safetensors").chmod(0o644)
         tokenizer.save_pretrained(temporary)
         write_json(temporary / "recipe.json", recipe)
-        temporary.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return recipe
 
 

@@ -5,12 +5,12 @@ or numbers, one kind in each. Of Parquet the ends are looked at.
 """
 
 import csv
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from lorakappa.shared.memory import check_memory
+from lorakappa.shared.schemas import BYTES_PER_BYTE, parse_text
 
 FORMATS: Final = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 """Loader of `datasets` by ending of a file."""
@@ -136,10 +136,11 @@ def _check_text(text: str, where: str, column: str) -> None:
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
     """(line, record) of JSON lines, or of one JSON value: a list of records, or columns by name."""
     if path.suffix == ".json":
-        check_memory(8 * path.stat().st_size, f"the JSON of {path}", "write it as .jsonl, which is read line by line")
+        needed = BYTES_PER_BYTE * path.stat().st_size
+        check_memory(needed, f"the JSON of {path}", "write it as .jsonl, which is read line by line")
         text = _text(path.read_bytes(), f"{path}")
         try:
-            whole = _parse(text, f"{path}")
+            whole = parse_text(text, f"{path}")
         except ValueError:
             if "\n" not in text.strip():
                 raise
@@ -155,7 +156,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
                 raise ValueError(f"{path}, line {number} is longer than {LONGEST_LINE // 2**20} MiB")
             if raw.strip():
                 where = f"{path}, line {number}"
-                yield number, _parse(_text(raw, where), where)
+                yield number, parse_text(_text(raw, where), where)
 
 
 def _whole(value: Any) -> Iterator[tuple[int, Any]]:
@@ -165,19 +166,6 @@ def _whole(value: Any) -> Iterator[tuple[int, Any]]:
             raise ValueError("the columns have different lengths")
         value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
     yield from enumerate(value if isinstance(value, list) else [value], start=1)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError(f"{where}: too deeply nested") from None
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON's")
 
 
 def _text(raw: bytes, where: str) -> str:

@@ -6,16 +6,16 @@ the matter of `llm.data.sources`, what a model makes of them that of `llm.data.t
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lorakappa.shared.records import write_bytes, write_json
+from lorakappa.shared.schemas import parse_json, validated
+from lorakappa.shared.whole_folders import whole_folder
 
 SPLITS = ("train", "validation", "test", "extrapolate")
 
@@ -78,15 +78,11 @@ def _parsed(model: type[Model], place: Path, text: bytes, line: int | None = Non
     Raises:
         ValueError: naming the file, the line and the field.
     """
+    where = place.name if line is None else f"{place.name}, line {line}"
     try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        where = f"{place.name}{'' if line is None else f', line {line}'}{f', {field}' if field else ''}"
-        raise ValueError(
-            f"{place.parent} is damaged ({where}: {first['msg']}); delete it to have it written again"
-        ) from None
+        return validated(parse_json(text, where), model, where)
+    except ValueError as error:
+        raise ValueError(f"{place.parent} is damaged ({error}); delete it to have it written again") from None
 
 
 def _examples(file: Path) -> Iterator[Example]:
@@ -113,21 +109,15 @@ def save_splits(splits: Splits, folder: Path) -> Path:
         if read_splits(folder).digest != splits.digest:
             raise FileExistsError(f"{folder} holds other data; nothing was written")
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        for name in SPLITS:
-            lines = [json.dumps({"prompt": e.prompt, "completion": e.completion}) for e in getattr(splits, name)]
-            write_bytes(temporary / f"{name}.jsonl", "".join(line + "\n" for line in lines).encode())
-        write_json(temporary / "splits.json", {"source": splits.source, "digest": splits.digest})
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir() or read_splits(folder).digest != splits.digest:
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with whole_folder(folder) as temporary:
+            for name in SPLITS:
+                lines = [json.dumps({"prompt": e.prompt, "completion": e.completion}) for e in getattr(splits, name)]
+                write_bytes(temporary / f"{name}.jsonl", "".join(line + "\n" for line in lines).encode())
+            write_json(temporary / "splits.json", {"source": splits.source, "digest": splits.digest})
+    except OSError:
+        if not folder.is_dir() or read_splits(folder).digest != splits.digest:  # not written by another process, either
+            raise
     return folder
 
 

@@ -89,6 +89,11 @@ def keep_traceback(error: BaseException) -> str:
     return f"{said}; the traceback is in {path}, please report it"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception of a library says, where the rest is advice for its developers."""
+    return str(error).strip().split("\n", 1)[0]
+
+
 def one_line(message: str) -> str:
     """A message as one line of printable characters."""
     text = printable(" ".join(message.split()))

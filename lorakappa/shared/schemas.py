@@ -3,14 +3,17 @@
 Pydantic is imported with this file, so commands import it when they read, not when they print their help.
 """
 
+import functools
 import json
 import os
+from collections import Counter
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from lorakappa.shared.array_files import open_regular
+from lorakappa.shared.failures import one_line
 from lorakappa.shared.memory import check_memory
 
 T = TypeVar("T")
@@ -66,9 +69,15 @@ def parse_json(content: bytes, where: str) -> Any:
     """
     try:
         text = content.decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_different_keys, parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise ValueError(f"{where} is not JSON: it is no text in UTF-8") from None
+    return parse_text(text, where)
+
+
+def parse_text(text: str, where: str) -> Any:
+    """As `parse_json`, from text, which must not begin with a byte order mark."""
+    try:
+        return json.loads(text, object_pairs_hook=_different_keys, parse_constant=_no_constant)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
     except RecursionError:
@@ -115,12 +124,18 @@ def validated(data: Any, model: type[T], where: str, *, what: str = "") -> T:
         ValueError: names the place, field and what is wrong.
     """
     try:
-        return TypeAdapter(model).validate_python(data)
+        found: T = _schema(model).validate_python(data)  # type: ignore[arg-type]  # types can be hashed
     except ValidationError as error:
         expected = f" is not {what}" if what else ""
         raise ValueError(f"{where}{expected}: {_first(error)}") from None
     except RecursionError:
         raise ValueError(f"{where} is nested too deeply") from None
+    return found
+
+
+@functools.cache
+def _schema(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
 
 
 def rational(value: Any) -> Fraction:
@@ -168,14 +183,14 @@ def _whole(text: str) -> int:
 
 
 def _short(text: str) -> str:
+    text = one_line(text)
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"it has the key {_short(twice)!r} twice")
     return found
 

@@ -23,6 +23,9 @@ if sys.platform != "win32":
 LONGEST_NAME = 200
 """Bytes of a name up to which the temporary's is made of it; file systems end at about 255."""
 
+PART = ".part"
+"""How the name of a temporary ends."""
+
 
 def ensure_writable(path: str | os.PathLike[str]) -> None:
     """Checks that a file can be written: before long work, not after it.
@@ -151,7 +154,8 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _stem(target: Path) -> str:
+def stem(target: Path) -> str:
+    """What the names of the temporaries of a file or folder have in common."""
     import hashlib
 
     name = os.fsencode(target.name)
@@ -162,23 +166,23 @@ def _stem(target: Path) -> str:
 def _temporary(target: Path) -> Iterator[tuple[Path, IO[bytes]]]:
     """A new, locked file beside the target; it is gone afterwards unless it was renamed."""
     while True:
-        path = target.with_name(f".{_stem(target)}.{os.urandom(4).hex()}.part")
+        path = target.with_name(f".{stem(target)}.{os.urandom(4).hex()}{PART}")
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         except FileExistsError:
             continue
         with os.fdopen(handle, "w+b") as stream:
-            if not _lock(handle) or _same(path, handle):  # or somebody tidied up before it was locked
+            if not lock(handle) or is_open(path, handle):  # or somebody tidied up before it was locked
                 try:
                     yield path, stream
                 finally:
-                    if _same(path, handle):  # not yet renamed; unlinked under the lock, so that no other one goes
+                    if is_open(path, handle):  # not yet renamed; unlinked under the lock, so that no other one goes
                         path.unlink(missing_ok=True)
                 return
 
 
-def _lock(handle: int, *, wait: bool = True) -> bool:
-    """Locks an open file; False if it is locked elsewhere, or if there are no locks here: then leftovers stay."""
+def lock(handle: int, *, wait: bool = True) -> bool:
+    """Locks an open file or folder; False if it is locked elsewhere, or there are no locks: then leftovers stay."""
     if sys.platform == "win32":
         return False
     try:
@@ -188,23 +192,28 @@ def _lock(handle: int, *, wait: bool = True) -> bool:
     return True
 
 
-def _same(path: Path, handle: int) -> bool:
+def is_open(path: Path, handle: int) -> bool:
+    """Whether a descriptor is of what a path names now."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(handle))
     except FileNotFoundError:
         return False
 
 
+def is_temporary(name: str, target: Path) -> bool:
+    """Whether a name is that of a temporary of a file or folder."""
+    return re.fullmatch(rf"\.{re.escape(stem(target))}\.[a-z0-9_]{{8}}{re.escape(PART)}", name) is not None
+
+
 def _remove_leftovers(target: Path) -> None:
     """Removes the temporaries of writes of this file that nobody is at any more."""
-    ours = re.compile(rf"\.{re.escape(_stem(target))}\.[a-z0-9_]{{8}}\.part")
     with contextlib.suppress(OSError):
         for entry in os.scandir(target.parent):
-            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            if is_temporary(entry.name, target) and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(OSError):
                     handle = os.open(entry.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
                     try:
-                        if _lock(handle, wait=False):
+                        if lock(handle, wait=False):
                             os.unlink(entry.path)
                     finally:
                         os.close(handle)

@@ -47,6 +47,7 @@ def test_the_worst_and_the_widest_of_several_decide():
     assert found.worst_margin == pytest.approx(0.5)  # 10 of 20
     assert "at most 20.0 %" in found.note  # 0.1 of 0.5, 0.2 absolutely, 20 of 100
     assert found.verdict == "holds"
+    assert "at most 20.0 %" in _judge(16, {"zero": 0.0}, {"zero": observed["zero"]}).note
     assert _judge(16, expected, {**observed, "zero": spread(0.25, 0.2)}).verdict == "refuted"
     assert _judge(16, expected, {**observed, "small": spread(0.5, 0.13)}).verdict == "inconclusive"
 

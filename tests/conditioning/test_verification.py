@@ -303,7 +303,8 @@ def test_all_shapes_are_there_smallest_first():
     shapes = all_shapes(4)
     expected = {(a, b, r) for a, b, r in itertools.product(range(1, 5), repeat=3) if r <= min(a, b)}
     assert {(s.a, s.b, s.r) for s in shapes} == expected
-    assert [s.d for s in shapes] == sorted(s.d for s in shapes)
+    sizes = [(s.d, s.a + s.b) for s in shapes]
+    assert sizes == sorted(sizes)
     assert shapes[0] == Shape(1, 1, 1)
 
 

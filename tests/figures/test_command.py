@@ -1,14 +1,17 @@
 """`python -m figures`: what it writes, and one clear line when it cannot."""
 
+import dataclasses
 import shutil
 import sys
+import warnings
 
+import numpy as np
 import pytest
 
 from lorakappa.figures import FIGURES
 from lorakappa.figures.command import app
 from lorakappa.shared.command_line import run as run_app
-from tests.figures.samples import rates, save
+from tests.figures.samples import rates, ratios, save
 
 
 @pytest.fixture
@@ -33,6 +36,16 @@ def test_all_is_every_figure_whose_data_is_there(call, tmp_path):
         assert (code, err) == (0, "")
         assert sorted(path.name for path in target.iterdir()) == ["rates.png", "rates.svg"]
         assert out.split() == [str(target / "rates.png"), str(target / "rates.svg")]
+
+
+def test_what_data_makes_matplotlib_warn_of_is_said_in_a_line(call, tmp_path):
+    nothing_left = dataclasses.replace(ratios(), arrays={**ratios().arrays, "log10": np.full((2, 5, 4), -400.0)})
+    save(nothing_left, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        code, out, err = call("ratios", "--from", tmp_path, "--out", tmp_path)
+    assert (code, out.strip()) == (0, str(tmp_path / "ratios.png"))
+    assert err == "drawn, but: Data has no positive values, and therefore cannot be log-scaled.\n"
 
 
 def test_several_names(call, data, tmp_path):

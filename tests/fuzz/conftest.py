@@ -2,11 +2,13 @@
 
 import os
 import warnings
+from concurrent.futures import Executor, Future
 
 import pytest
 
 from lorakappa.shared import memory
 from lorakappa.shared.extras import install_hint
+from lorakappa.shared.options import MOST_JOBS
 
 MEMORY = 8 * 2**30
 """What all machines have here, so that the same work is refused everywhere."""
@@ -52,12 +54,27 @@ def small_models(tmp_path_factory):
     return {"MODEL": str(model), "trained": str(folder / "trained")}
 
 
+class InThisProcess(Executor):
+    """What pools of processes are replaced by: others would not stand still."""
+
+    def __init__(self, processes, **_):
+        assert 1 <= processes <= MOST_JOBS
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 @pytest.fixture
 def untrained(monkeypatch):
     """Nothing is trained: what would train checks what it is given and returns a record as if it had."""
     import numpy as np
 
-    from lorakappa.llm.comparison import finetuning
+    from lorakappa.llm.comparison import finetuning, workers
     from lorakappa.llm.comparison.settings import Run, TrainingSettings
     from lorakappa.llm.curvature import spectra
     from lorakappa.llm.data import pretraining
@@ -96,3 +113,4 @@ def untrained(monkeypatch):
     monkeypatch.setattr(pretraining, "load_splits", lambda *_, **__: SPLITS)
     monkeypatch.setattr(spectra, "curvature", curvature)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", InThisProcess)

@@ -31,8 +31,21 @@ BUG = 70
 """Exit code of what the command line did not foresee."""
 
 
+AFTERWARDS = 1
+"""Seconds for which a command goes on that has said so: the rest is more of the same."""
+
+
 class Hang(BaseException):
-    """A case took longer than `SECONDS`."""
+    """A case was stopped, after `SECONDS` or, if it said that it takes long, `AFTERWARDS`."""
+
+
+class Heard(io.StringIO):
+    """Stderr of a case; once a forecast is heard on it, the case is stopped soon."""
+
+    def write(self, text):
+        if FORECAST.search(text):
+            signal.setitimer(signal.ITIMER_REAL, AFTERWARDS, 5)
+        return super().write(text)
 
 
 @dataclass
@@ -56,7 +69,7 @@ class Outcome:
 
 def call(arguments, folder):
     """Runs `lorakappa ARGUMENTS` in a folder."""
-    stdout, stderr = io.StringIO(), io.StringIO()
+    stdout, stderr = io.StringIO(), Heard()
 
     def stop(*_):
         raise Hang
@@ -110,8 +123,29 @@ def broken(outcome, before, after, promised):
         after: likewise.
         promised: paths, relative to the folder, at or below which files may appear.
     """
-    if outcome.hung:
-        return None if FORECAST.search(outcome.err) else f"hangs: {last_line_here(outcome.error)}"
+    if outcome.hung and not FORECAST.search(outcome.err):
+        return f"hangs: {last_line_here(outcome.error)}"
+    if not outcome.hung and (wrong := misbehaved(outcome)) is not None:
+        return wrong
+    changed = [name for name, entry in before.items() if after.get(name) != entry]
+    changed = [name for name in changed if not below(name, promised)]
+    if changed:
+        return f"touched {changed[:3]}"
+    new = [name for name in after if name not in before]
+    stray = [name for name in new if not below(name, promised) and not above(name, promised)]
+    if stray:
+        return f"left {stray[:3]}"
+    kept = {name for name in new if "llm-compare/" in f"{name}/"}  # runs that were made, and why others failed
+    kept |= {name for name in new if above(name, kept)}
+    if outcome.code == 2 and set(new) - kept:
+        return f"failed and left {new[:3]}"
+    if any(name.endswith(".part") or ("/." in f"/{name}" and not name.endswith(".lock")) for name in new):
+        return f"left a temporary file among {new[:3]}"
+    return unreadable(after, new)
+
+
+def misbehaved(outcome):
+    """What is wrong with the end of a command and with what it said; None if nothing is."""
     if outcome.error:
         return last_line_here(outcome.error)
     if outcome.code == BUG:
@@ -128,21 +162,7 @@ def broken(outcome, before, after, promised):
         return f"an error of {len(errors[0])} characters"
     if outcome.code == 0 and errors:
         return f"exit code 0 with {errors[0]}"
-    changed = [name for name, entry in before.items() if after.get(name) != entry]
-    changed = [name for name in changed if not below(name, promised)]
-    if changed:
-        return f"touched {changed[:3]}"
-    new = [name for name in after if name not in before]
-    stray = [name for name in new if not below(name, promised) and not above(name, promised)]
-    if stray:
-        return f"left {stray[:3]}"
-    kept = {name for name in new if "llm-compare/" in f"{name}/"}  # runs that were made, and why others failed
-    kept |= {name for name in new if above(name, kept)}
-    if outcome.code == 2 and set(new) - kept:
-        return f"failed and left {new[:3]}"
-    if any(name.endswith(".part") or ("/." in f"/{name}" and not name.endswith(".lock")) for name in new):
-        return f"left a temporary file among {new[:3]}"
-    return unreadable(after, new)
+    return None
 
 
 def unreadable(after, new):
@@ -189,7 +209,8 @@ class Report:
     failures: dict = field(default_factory=dict)
 
     def add(self, outcome, failure, shown):
-        self.codes["hang" if outcome.hung else str(outcome.code)] += 1
+        stopped = "announced" if FORECAST.search(outcome.err) else "hang"
+        self.codes[stopped if outcome.hung else str(outcome.code)] += 1
         if failure is not None:
             key = re.sub(r"[0-9]+|'[^']*'", "…", failure)
             self.failures.setdefault(key, (failure, shown))
@@ -209,13 +230,16 @@ def attempt(report, arguments, folder, promised):
 
 
 def places(arguments, folder, defaults=("results",)):
-    """Where a command line may write: the values of --out and --json, with the figure beside the latter."""
+    """Where a command line may write: the values of --out and --json, with the figure beside the latter.
+
+    Where one is a link, what it leads to is written, if that is in the folder.
+    """
     found = list(defaults)
     for name, value in itertools.pairwise(arguments):
         if name in ("--out", "--json") and value:
-            path = Path(os.path.normpath(folder / value))
-            if path.is_relative_to(folder) and path != folder:
-                found += [str(path.relative_to(folder)), str(path.relative_to(folder).with_suffix(".png"))]
-            elif path == folder:
-                found.append(".")
+            for path in {Path(os.path.normpath(folder / value)), Path(os.path.realpath(folder / value))}:
+                if path == folder:
+                    found.append(".")
+                elif path.is_relative_to(folder):
+                    found += [str(path.relative_to(folder)), str(path.relative_to(folder).with_suffix(".png"))]
     return found

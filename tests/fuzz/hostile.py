@@ -19,7 +19,20 @@ TEXTS = [
     "1:1:999999999", ":", "=", "@", "all",
 ]  # fmt: skip
 
-NUMBERS = ["0", "-1", "nan", "inf", "-inf", "1e308", "-1e308", "1e-320", "999999999999", "99999999999999999999", "x"]
+NUMBERS = [
+    "0",
+    "-1",
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "-1e308",
+    "1e-320",
+    "5000000",
+    "999999999999",
+    "99999999999999999999",
+    "x",
+]
 
 texts = st.one_of(
     st.sampled_from(TEXTS), st.sampled_from(NUMBERS), st.text(max_size=12).map(lambda s: s.replace("\0", ""))

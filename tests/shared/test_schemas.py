@@ -31,6 +31,7 @@ class Outer(Part):
         (b"[" * 100_000, "is nested too deeply"),
         (b'{"a": ' * 100_000, "is nested too deeply"),
         (b'{"a": 1, "b": 2, "a": 3}', "it has the key 'a' twice"),
+        (b'{"": 0' + b"".join(b', "%d": 0' % i for i in range(10**5)) + b', "99999": 0}', "the key '99999' twice"),
         (b"[NaN]", "NaN is no number of JSON"),
         (b"[-Infinity]", "-Infinity is no number of JSON"),
         (b"[" + b"9" * 10_000 + b"]", "is not JSON: Exceeds the limit"),

@@ -16,6 +16,7 @@ import pytest
 from lorakappa.shared import whole_files
 from lorakappa.shared.records import write_bytes, write_json, write_npz
 from lorakappa.shared.whole_files import ensure_folder, ensure_writable, write_whole
+from tests.shared.unprivileged import unprivileged
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,25 +106,6 @@ def test_an_existing_file_keeps_its_mode_and_a_new_one_respects_the_umask(tmp_pa
     kept.chmod(0o600)
     write_bytes(kept, b"3")
     assert kept.stat().st_mode & 0o777 == 0o600
-
-
-def unprivileged(work):
-    """What a function returns in a process without rights of its own, also if tests run as root."""
-    reader, writer = os.pipe()
-    if not (child := os.fork()):
-        try:
-            if os.getuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
-            os.write(writer, json.dumps(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as stream:
-        answer = stream.read()
-    os.waitpid(child, 0)
-    return json.loads(answer)
 
 
 def test_without_the_right_to_write_nothing_changes():

@@ -91,7 +91,7 @@ def target(kind, path):
         ("bytes", "is no target"),
         ("no text", "is no target"),
         ("fifo", "is no regular file"),
-        ("folder", "is no regular file"),
+        ("folder", "is a folder; name a file to read"),
         ("complex", "holds complex128 entries; a target has real numbers"),
         ("words", "a target has real numbers"),
         ("nan", "contains NaN or infinity"),

@@ -218,7 +218,7 @@ def test_streams_of_a_seed_are_independent_and_do_not_depend_on_the_number_of_se
 
 def test_a_file_with_two_arrays_or_of_singular_values(tmp_path):
     np.savez(tmp_path / "two.npz", a=np.eye(2), b=np.eye(2))
-    with pytest.raises(ValueError, match="holds 2 arrays; a target file needs exactly one"):
+    with pytest.raises(ValueError, match="holds 2 arrays; exactly one is needed"):
         targets(str(tmp_path / "two.npz"), (2, 2), generators(0, 1)[0])
     np.save(tmp_path / "s.npy", np.array([2.0, 1.0]))
     Z = targets(str(tmp_path / "s.npy"), (3, 2), generators(0, 2)[0])

@@ -151,11 +151,11 @@ CONFIGS = {
     "deep objects": ('{"a":' * 10**5, "nested too deeply"),
     "numbers among parameters": (
         {"target_parameters": [1, None]},
-        "target_parameters.0: input should be a valid string",
+        r"target_parameters\[0\]: input should be a valid string",
     ),
-    "a parameter alone": ({"target_parameters": "experts"}, "target_parameters: .* valid list, not experts"),
-    "a rank that is none": ({"r": "8"}, "r: input should be a valid integer, not 8"),
-    "a true rank": ({"r": True}, "r: input should be a valid integer, not True"),
+    "a parameter alone": ({"target_parameters": "experts"}, 'target_parameters: .* valid list, not "experts"'),
+    "a rank that is none": ({"r": "8"}, 'r: input should be a valid integer, not "8"'),
+    "a true rank": ({"r": True}, "r: input should be a valid integer, not true"),
     "a rank of 0": ({"r": 0}, "r: input should be greater than or equal to 1, not 0"),
     "ranks by list": ({"rank_pattern": [1]}, "rank_pattern: input should be a valid dictionary"),
     "a start that is none": ({"init_lora_weights": {"a": 1}}, "init_lora_weights"),
@@ -166,9 +166,10 @@ CONFIGS = {
     "a kind that is a list": ({"peft_type": ["LORA"]}, r"describes \['LORA'\], not LORA"),
     "digits": ('{"peft_type": "LORA", "r": ' + "9" * 5000 + "}", "is not JSON"),
     "a rank beyond all": ({"r": 10**30}, "r: "),
+    "a key twice": ('{"peft_type": "LORA", "r": 1, "r": 2}', "has the key 'r' twice"),
     "not UTF-8": (b"\xff\xfe", "is not JSON"),
     "empty": ("", "is not JSON"),
-    "NaN": ("NaN", "describes no adapter"),
+    "NaN": ("NaN", "NaN is no number of JSON"),
     "huge": (" " * (16 * 2**20 + 1), "bytes: that is no configuration"),
 }
 

@@ -108,16 +108,16 @@ def test_only_abandoned_folders_of_ours_are_removed(tmp_path):
 
 
 def test_a_folder_taken_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    import lorakappa.llm.adapters.folders as folders
+    import lorakappa.shared.whole_folders as folders
 
-    source, lock, taken = write_adapter(tmp_path / "in", random_pair()), folders._lock, []
+    source, opened, taken = write_adapter(tmp_path / "in", random_pair()), folders._opened, []
 
     def snatched(folder):
         if not taken:
             taken.append(folder)
             folder.rmdir()
-        return lock(folder)
+        return opened(folder)
 
-    monkeypatch.setattr(folders, "_lock", snatched)
+    monkeypatch.setattr(folders, "_opened", snatched)
     balance_adapter(source, tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]

@@ -101,6 +101,7 @@ def test_runs_beyond_reason_are_refused(changes, message):
         (["compare", "--learning-rates", "1e-3", "--extensions", "2"], "--extensions has no effect"),
         (["compare", "--data", "mathematics", "--columns", "a,b"], "columns are for data sets that have some"),
         (["compare", "--modules", "numbers__gcd", "--columns", "a,b"], "leave one of them out"),
+        (["compare", "--extensions", "99999999999999999999"], "extensions must be between 0 and 100"),
         (["compare", "--learning-rates", "1e-300:1e300:1000000"], "at most 100000 can be compared"),
         (["compare", "--seeds", "999999999999"], "--seeds must be at most"),
         (["compare", "--seed", "99999999999"], "seeds must not be negative, nor above"),
@@ -222,10 +223,10 @@ def test_the_record_of_another_run_is_not_taken_for_this_one(task):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("splits.json", '{"source": 3, "digest": "x"}', r"splits\.json, source"),
+        ("splits.json", '{"source": 3, "digest": "x"}', r"splits\.json: source"),
         ("splits.json", "[" * 100_000, r"splits\.json"),
-        ("train.jsonl", '{"prompt": "a", "completion": null}\n', r"train\.jsonl, line 1, completion"),
-        ("test.jsonl", '{"prompt": "a", "completion": "b", "x": 1}\n', r"test\.jsonl, line 1, x"),
+        ("train.jsonl", '{"prompt": "a", "completion": null}\n', r"train\.jsonl, line 1: completion"),
+        ("test.jsonl", '{"prompt": "a", "completion": "b", "x": 1}\n', r"test\.jsonl, line 1: x"),
         ("test.jsonl", "null\n", r"test\.jsonl, line 1"),
     ],
 )
