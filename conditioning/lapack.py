@@ -81,7 +81,7 @@ def _triangular(M: Any) -> TriangularFactor:
         if factor.relative_error <= ILL_CONDITIONED:
             return factor
     R = lapack.dgeqrf(M)[0][:r] * _upper(r)
-    _, sigma, _, info = lapack.dgesdd(R, compute_uv=0)
+    _, sigma, _, info = lapack.dgesvd(R, compute_uv=0)
     _converged(info)
     return TriangularFactor(R, sigma)
 
@@ -107,7 +107,7 @@ def _svd(M: Any) -> Any:
 
 def _largest_eigenvalue(M: Any) -> float:
     n = len(M)
-    values, _, _, _, info = lapack.dsyevr(M, compute_v=0, range="I", il=n, iu=n, lower=1)
+    values, _, _, _, info = lapack.dsyevr(M, compute_v=0, range="I", lower=1, il=n, iu=n)
     _converged(info)
     return float(values[0])
 

@@ -13,7 +13,8 @@ than E, so X is the best rank-r approximation of Z' = Z − Δ, whose gap is at 
 1. By Weyl |s_i(Z) − s_i| ≤ δ for i ≤ r and |s_{r+1}(Z) − t| ≤ 2δ: rank and gap of Z are those of X to within ργ.
 2. ‖Z_r − X‖_F ≤ (5/8)ρs_r ≤ rtol‖Z_r‖_F. For the derivative of Z ↦ Z_r maps the entries (i, j), (j, i) with i ≤ r < j,
    in singular bases, by s_i/(s_i² − s_j²)·[[s_i, s_j], [s_j, s_i]], whose norm is s_i/(s_i − s_j), and the others by 1
-   or 0. So its norm is s_r/(s_r − s_{r+1}), at most (s_r + γ/4)/(γ/2) on the way from Z' to Z; times δ ≤ ργ/4.
+   or 0. So its norm is s_r/(s_r − s_{r+1}), at most (s_r + γ/4)/(γ/2) on the way from Z' to Z; times δ ≤ ργ/4. The
+   other three eighths are for what the other route rounds.
 3. μ = ‖F⁻¹‖⁻², and the row of F⁻¹ that belongs to s_i and the sign ∓ is (1 ∓ s_{r+1}/s_i)^{-1/2}/s_i times a row that
    holds neither. From (s_i, t) to those of Z its square changes by the factor (s_i ∓ t)/(s_i ∓ t)' · s_i/s_i', that is,
    relatively by at most 3δ/γ + δ/s_r ≤ ρ; μ and κ by no more. L is the same.
@@ -153,7 +154,7 @@ def recognize(A: Any, B: Any, Z: Any, s: Any, rtol: float, exponent: int = 0) ->
         return None
     E = None if Z is None else Z - A.dot(B)
     norm_E = 0.0 if E is None else SINGLE.norm(E)
-    if not norm_E < MODERATE**2:
+    if not norm_E < MODERATE**2 or (s is not None and not s[0] < MODERATE**2):
         return None
     found, accepted = _measured(A, B, E, s, (norm_A, norm_B, norm_E), rtol, exponent, SINGLE)
     return found if accepted else None

@@ -213,6 +213,15 @@ def test_nothing_is_recognized_in_what_is_not_finite_or_far_too_large(value, whi
     assert recognize(*problem, None, MINIMIZER_RTOL) is None
 
 
+@pytest.mark.parametrize("value", [np.nan, 1e80, 1e200, 1e308])
+def test_nor_in_singular_values_that_are_far_too_large(value):
+    A, B = minimizer(np.diag([4.0, 2.0, 1.0, 0.5]), 2)
+    assert recognize(A, B, None, np.array([value, value, 1.0]), 10.0) is None
+    s = np.array([value, value, 1.0]) if value > 0 else np.array([4.0, 2.0, np.nan])
+    with pytest.raises(ValueError, match=r"NaN or infinity|is not the best rank-2"):
+        condition_number(A, B, singular_values=s)
+
+
 def test_zero_is_nothing_to_divide_by():
     zero, one = np.zeros((3, 1)), np.ones((3, 1))
     for A, B in ((zero, zero.T), (one, zero.T), (zero, one.T)):
