@@ -163,6 +163,15 @@ def test_bad_input():
         model2_kappa_bound(np.eye(3, 2), np.ones((2, 3)), np.eye(9))
 
 
+def test_what_counts_as_rank_deficient_goes_with_the_size():
+    for size in (1e-10, 1e10):
+        with pytest.raises(ValueError, match="A has rank < r = 2"):
+            model2_kappa_bound(size * np.ones((3, 2)) * [[0.1, 0.3]], np.eye(2, 3), np.eye(9))
+        J = size * np.array([[0.1, 0.3], [0.2, 0.6], [0.7, 2.1]])
+        assert np.linalg.svd(J, compute_uv=False)[1] > 0
+        assert model2_kappa_bound(np.ones((2, 1)), np.ones((1, 1)), J, form="corrected") == np.inf
+
+
 def tied_problem(seed, s=(3.0, 2.0, 2.0, 1.0), r=3):
     """A minimizer whose s_r is double, in a random frame, with its gauge in the basis of the frame."""
     rng = np.random.default_rng(seed)
@@ -172,7 +181,7 @@ def tied_problem(seed, s=(3.0, 2.0, 2.0, 1.0), r=3):
     return U[:, :r] * root @ G, np.linalg.solve(G, root[:, None] * V[:, :r].T), U * s @ V.T, G
 
 
-@pytest.mark.parametrize("t", [1.0, 1e3, 1e20])
+@pytest.mark.parametrize("t", [1.0, 1e3, 1e20, 1e45, 1e-45])
 @pytest.mark.parametrize("seed", range(5))
 def test_where_s_r_is_double_the_lower_bound_takes_the_best_of_its_eigenspace(seed, t):
     A, B, Z, G = tied_problem(seed)
