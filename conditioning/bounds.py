@@ -56,8 +56,8 @@ def kappa_bounds(
       in the block whose smallest eigenvalue is μ. If s_r is a multiple singular value, any unit vector e of its
       eigenspace gives the same quadratic form, 2(eᵀSe − s_{r+1}), and the largest of these bounds is taken, an
       eigenvalue of GGᵀ + G⁻ᵀG⁻¹ restricted to that space, which does not depend on the basis that an SVD happens to
-      choose there. Singular values count as equal up to `gap_rtol`; then s_r above is the largest of them, which eᵀSe
-      does not exceed;
+      choose there. Singular values count as equal if they differ by no more than `gap_rtol` or, relatively
+      to the gap s_r − s_{r+1}, √EPS; then s_r above is the largest of them, which eᵀSe does not exceed;
     - upper: the smaller of L/λ and L·max(‖G‖₂, ‖G⁻¹‖₂)² / (s_r − s_{r+1}). Here λ is the smallest
       eigenvalue of [[σ_r(B)², −s_{r+1}], [−s_{r+1}, σ_r(A)²]] where positive (λ ≥ m − s_{r+1}, so it is never
       weaker than the paper's), and the second is Ostrowski's theorem for the congruence
@@ -129,8 +129,9 @@ def _gauge(x: Analysis) -> tuple[Any, Any, Any]:
         The largest ‖Gᵀe‖² + ‖G⁻¹e‖² of unit vectors e in the eigenspace of s_r, the largest singular value that counts
         as equal to s_r, and max(‖G‖₂, ‖G⁻¹‖₂)².
     """
-    s, k = x.s[..., : x.r], x.k
-    tied = s - s[..., -1:] <= gap_rtol(k) * s[..., :1]
+    s, s_r = x.s[..., : x.r], x.s[..., x.r - 1 : x.r]
+    s_next = np.expand_dims(x.tail, -1) if isinstance(x, Recognized) else x.s[x.r]
+    tied = s - s_r <= np.maximum(gap_rtol(x.k) * s[..., :1], MINIMIZER_RTOL * (s_r - s_next))
     if isinstance(x, Recognized):
         root = np.sqrt(s)[..., None]
         X, Y = x.UtA / root, x.VtBt / root  # G and G⁻ᵀ
