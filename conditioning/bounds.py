@@ -4,22 +4,35 @@ Write L = σ₁(A)² + σ₁(B)², m = min(σ_r(A)², σ_r(B)²), s = singular v
 G for the gauge of the minimizer (A = U_r S^{1/2} G, B = G⁻¹ S^{1/2} V_rᵀ).
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lorakappa.conditioning.analysis import Analysis, PerProblem, per_minimizer
 from lorakappa.conditioning.checks import as_matrix, as_pair, check_rank
-from lorakappa.conditioning.minimizers import Minimizer, analyse_minimizer
-from lorakappa.conditioning.scaling import Wide, unit, wide_norm
+from lorakappa.conditioning.minimizers import Minimizer
+from lorakappa.conditioning.recognition import Recognized
+from lorakappa.conditioning.scaling import (
+    Wide,
+    hypotenuse,
+    larger,
+    nearest,
+    quotient_or_infinity,
+    shifted,
+    smaller,
+    squared,
+    unit,
+    wide_norm,
+)
 from lorakappa.conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
 
 
 class KappaBounds(NamedTuple):
-    """lower ≤ κ ≤ upper; an upper bound that says nothing, or more than float64 can, is inf."""
+    """lower ≤ κ ≤ upper; an upper bound that says nothing, or more than float64 can, is inf. Arrays for a stack."""
 
-    lower: float
-    upper: float
+    lower: PerProblem
+    upper: PerProblem
 
 
 def kappa_bounds(
@@ -39,8 +52,12 @@ def kappa_bounds(
 
     "corrected" (derived here; claims `model1-bounds-corrected-lower` and `…-upper`). For r < k:
 
-    - lower: the larger of L/m and L(‖Gᵀe_r‖² + ‖G⁻¹e_r‖²) / (2(s_r − s_{r+1})), by the test vector
-      (Gᵀe_r, G⁻¹e_r) in the block whose smallest eigenvalue is μ;
+    - lower: the larger of L/m and L(‖Gᵀe‖² + ‖G⁻¹e‖²) / (2(s_r − s_{r+1})) with e = e_r, by the test vector (Gᵀe, G⁻¹e)
+      in the block whose smallest eigenvalue is μ. If s_r is a multiple singular value, any unit vector e of its
+      eigenspace gives the same quadratic form, 2(eᵀSe − s_{r+1}), and the largest of these bounds is taken, an
+      eigenvalue of GGᵀ + G⁻ᵀG⁻¹ restricted to that space, which does not depend on the basis that an SVD happens to
+      choose there. Singular values count as equal if they differ by no more than `gap_rtol` or, relatively
+      to the gap s_r − s_{r+1}, √EPS; then s_r above is the largest of them, which eᵀSe does not exceed;
     - upper: the smaller of L/λ and L·max(‖G‖₂, ‖G⁻¹‖₂)² / (s_r − s_{r+1}). Here λ is the smallest
       eigenvalue of [[σ_r(B)², −s_{r+1}], [−s_{r+1}, σ_r(A)²]] where positive (λ ≥ m − s_{r+1}, so it is never
       weaker than the paper's), and the second is Ostrowski's theorem for the congruence
@@ -50,61 +67,89 @@ def kappa_bounds(
     L/σ_r(B)² if a > b, L/σ_r(A)² if a < b.
 
     Args:
-        A: (a, r) factor.
-        B: (r, b) factor.
-        Z: (a, b) target; leave it out to pass `singular_values`.
+        A: (…, a, r) factor. Leading dimensions of all arguments are broadcast.
+        B: (…, r, b) factor.
+        Z: (…, a, b) target; leave it out to pass `singular_values`.
         form: which pair of bounds.
         singular_values: as for `condition_number`.
         rtol: accepted distance ‖AB − Z_r‖_F relative to ‖Z_r‖_F.
 
     Returns:
-        (lower, upper); inf for a bound that says nothing, or that float64 does not hold while it holds κ.
+        (lower, upper), floats or arrays (…); inf for a bound that says nothing, or that float64 does not hold while it
+        holds κ.
 
     Raises:
         NotAMinimizerError: if (A, B) is not a minimizer.
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
         OutOfRangeError: if κ does not fit into float64; A, B and Z may be of any size.
-        ValueError: on bad shapes, ranks, an unknown form or non-finite entries.
+        ValueError: on bad shapes, ranks, an unknown form or non-finite entries. In a stack every error names the
+            problem's place.
     """
-    pair = analyse_minimizer(A, B, Z, singular_values=singular_values, rtol=rtol)
     if form not in ("paper", "corrected"):
         raise ValueError(f'form must be "paper" or "corrected", not {form!r}')
-    bounds = _paper(pair) if form == "paper" else _corrected(pair)
-    if np.inf in bounds:
-        _ = pair.kappa  # inf stands for a bound that says nothing or that float64 does not hold, but never for κ
+    found = per_minimizer(lambda x: bounds_at(x, form), 2, A, B, Z, singular_values=singular_values, rtol=rtol)
+    return KappaBounds(*found)
+
+
+def bounds_at(x: Analysis, form: Literal["paper", "corrected"]) -> KappaBounds:
+    """The bounds of `kappa_bounds` for a minimizer that has been analysed, or for a stack of them."""
+    bounds = _paper(x) if form == "paper" else _corrected(x)
+    if isinstance(x, Minimizer) and np.inf in bounds:
+        _ = x.kappa  # inf stands for a bound that says nothing or that float64 does not hold, but never for κ
     return bounds
 
 
-def _paper(pair: Minimizer) -> KappaBounds:
-    m = min(pair.sigma("A", -1), pair.sigma("B", -1)).squared()
-    margin = m - _singular_value(pair, pair.r) if pair.r < pair.k else m
-    upper = (pair.largest / margin).nearest if margin.value > 0 else np.inf
-    return KappaBounds((pair.largest / m).nearest, upper)
+def _paper(x: Analysis) -> KappaBounds:
+    m = squared(smaller(x.sigma("A", -1), x.sigma("B", -1)))
+    margin = m - x.singular_value(x.r) if x.r < x.k else m
+    return KappaBounds(nearest(x.largest / m), quotient_or_infinity(x.largest, margin))
 
 
-def _corrected(pair: Minimizer) -> KappaBounds:
-    if pair.r == pair.k:
-        return KappaBounds(pair.kappa, pair.kappa)
-    s_r, s_next = (_singular_value(pair, i) for i in (pair.r - 1, pair.r))
-    gap = s_r - s_next
-    root = np.sqrt(pair.s[: pair.r])
-    Gt, G_inv = pair.AtU / root, pair.BV / root  # in units of 2^{(p−q)/2} and 2^{(q−p)/2}
-    half = (pair.p - pair.q) // 2
-    test_vector = wide_norm(Gt[:, -1], half).squared() + wide_norm(G_inv[:, -1], -half).squared()
-    sigma_A, sigma_B = pair.sigma("A", -1), pair.sigma("B", -1)
-    alpha, beta = sigma_A.squared(), sigma_B.squared()
-    lower = pair.largest * max(Wide(1.0) / min(alpha, beta), test_vector / (Wide(2.0) * gap))
+def _corrected(x: Analysis) -> KappaBounds:
+    if x.r == x.k:
+        return KappaBounds(x.kappa, x.kappa)
+    s_next = x.singular_value(x.r)
+    sigma_A, sigma_B = x.sigma("A", -1), x.sigma("B", -1)
+    alpha, beta = squared(sigma_A), squared(sigma_B)
+    test_vector, s_top, gauge = _gauge(x)
+    gap = s_top - s_next
+    lower = x.largest * larger(1.0 / smaller(alpha, beta), test_vector / (gap + gap))
 
     # λ_min of the 2×2 matrix as det / λ_max, which does not cancel
-    largest = (alpha + beta + (alpha - beta).hypot(Wide(2.0) * s_next)) / Wide(2.0)
-    pencil = (sigma_A * sigma_B - s_next) * (sigma_A * sigma_B + s_next) / largest
-    ostrowski = gap / max(wide_norm(Gt, half, 2), wide_norm(G_inv, -half, 2)).squared()
-    return KappaBounds(lower.nearest, (pair.largest / max(pencil, ostrowski)).nearest)
+    doubled = alpha + beta + hypotenuse(alpha - beta, s_next + s_next)  # 2·λ_max
+    pencil = (sigma_A * sigma_B - s_next) * (sigma_A * sigma_B + s_next) / doubled
+    ostrowski = (x.singular_value(x.r - 1) - s_next) / gauge
+    return KappaBounds(nearest(lower), nearest(x.largest / larger(pencil + pencil, ostrowski)))
 
 
-def _singular_value(pair: Minimizer, i: int) -> Wide:
-    """s_{i+1} of Z, of any size."""
-    return Wide.of(pair.s[i], pair.p + pair.q)
+def _gauge(x: Analysis) -> tuple[Any, Any, Any]:
+    """What the corrected bounds need of G.
+
+    Returns:
+        The largest ‖Gᵀe‖² + ‖G⁻¹e‖² of unit vectors e in the eigenspace of s_r, the largest singular value that counts
+        as equal to s_r, and max(‖G‖₂, ‖G⁻¹‖₂)².
+    """
+    s, s_r = x.s[..., : x.r], x.s[..., x.r - 1 : x.r]
+    s_next = np.expand_dims(x.tail, -1) if isinstance(x, Recognized) else x.s[x.r]
+    tied = s - s_r <= np.maximum(gap_rtol(x.k) * s[..., :1], MINIMIZER_RTOL * (s_r - s_next))
+    if isinstance(x, Recognized):
+        root = np.sqrt(s)[..., None]
+        X, Y = x.UtA / root, x.VtBt / root  # G and G⁻ᵀ
+        squares_G, squares_inverse = x.on.dot(X, X.mT), x.on.dot(Y, Y.mT)
+        of_tied = (squares_G + squares_inverse) * (tied[..., None] & tied[..., None, :])
+        norms = x.on.largest_eigenvalue(squares_G), x.on.largest_eigenvalue(squares_inverse)
+        return x.on.largest_eigenvalue(of_tied), np.where(tied, s, 0.0).max(axis=-1), larger(*norms)
+    root, first = np.sqrt(s), int(np.argmax(tied))
+    Gt, G_inv = x.AtU / root, x.BV / root  # in units of 2^{(p−q)/2} and 2^{(q−p)/2}
+    half = (x.p - x.q) // 2
+    if first == x.r - 1:
+        test_vector = wide_norm(Gt[:, -1], half).squared() + wide_norm(G_inv[:, -1], -half).squared()
+    else:
+        top = abs(half)
+        both = np.vstack([shifted(Gt[:, first:], half - top), shifted(G_inv[:, first:], -half - top)])
+        test_vector = wide_norm(both, top, 2).squared()
+    gauge = max(wide_norm(Gt, half, 2), wide_norm(G_inv, -half, 2)).squared()
+    return test_vector, x.singular_value(first), gauge
 
 
 def model2_kappa_bound(

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+FLOAT64 = np.dtype(np.float64)
+
 
 class DegenerateTargetError(ValueError):
     """The target Z does not determine an isolated GL(r) orbit of minimizers.
@@ -28,13 +30,14 @@ class OutOfRangeError(ValueError):
     """A result does not fit into the floating-point type that it is asked for in: it is too large or too small."""
 
 
-def as_array(name: str, value: ArrayLike, *, what: str = "a real matrix") -> Array:
+def as_array(name: str, value: ArrayLike, *, what: str = "a real matrix", finite: bool = True) -> Array:
     """Returns `value` as a finite float64 array of its own, of any shape.
 
     Args:
         name: of the argument, for errors.
         value: anything that NumPy understands, or a torch tensor of any dtype and device.
         what: what is expected, for errors.
+        finite: False lets NaN and infinity pass, for callers that look for them later.
 
     Raises:
         TypeError: on what holds no plain real numbers, or would lose what it knows besides (a gradient, a mask).
@@ -62,7 +65,8 @@ def as_array(name: str, value: ArrayLike, *, what: str = "a real matrix") -> Arr
     if not np.isfinite(converted).all():
         if np.isfinite(array).all():
             raise OutOfRangeError(f"{name} has entries that float64 does not hold; rescale it first")
-        raise ValueError(f"{name} contains NaN or infinity; clean it before asking for its conditioning")
+        if finite:
+            raise ValueError(f"{name} contains NaN or infinity; clean it before asking for its conditioning")
     if array.dtype.itemsize > 8 and ((converted == 0) & (array != 0)).any():
         raise OutOfRangeError(f"{name} has entries that float64 does not hold; rescale it first")
     return converted
@@ -97,6 +101,16 @@ def as_matrix(name: str, value: ArrayLike) -> Array:
     if array.ndim != 2:
         raise ValueError(f"{name} must be a matrix (2 dimensions), but has shape {array.shape}")
     if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty, but has shape {array.shape}")
+    return array
+
+
+def as_stack(name: str, value: ArrayLike) -> Array:
+    """Returns `value` as float64 matrices (…, m, n), finite or not, and perhaps the caller's own array."""
+    array = value if type(value) is np.ndarray and value.dtype is FLOAT64 else as_array(name, value, finite=False)
+    if array.ndim < 2:
+        raise ValueError(f"{name} must be a matrix (2 dimensions), but has shape {array.shape}")
+    if 0 in array.shape[-2:]:
         raise ValueError(f"{name} must not be empty, but has shape {array.shape}")
     return array
 

@@ -3,6 +3,8 @@
 Parameters are ordered θ = (vec A, vec B) with row-major vec, so d = r(a + b).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -13,10 +15,12 @@ from lorakappa.conditioning.checks import (
     as_pair,
     as_problem,
     as_singular_values,
+    as_stack,
     check_integer,
     check_rank,
 )
-from lorakappa.conditioning.scaling import Wide, common_exponent, fit_array, shifted, unit, wide_norm
+from lorakappa.conditioning.scaling import MODERATE, Wide, common_exponent, fit_array, shifted, unit, wide_norm
+from lorakappa.conditioning.stacks import chunks, flattened, leading_shape, one_by_one
 from lorakappa.conditioning.tolerances import gap_rtol
 
 
@@ -95,25 +99,71 @@ def minimizer(Z: ArrayLike, r: int, gauge: ArrayLike | None = None) -> tuple[Arr
     s_r > s_{r+1} they form exactly one GL(r) orbit, which G sweeps. G = I is hyperbalanced.
 
     Args:
-        Z: (a, b) target.
+        Z: (…, a, b) target.
         r: rank, 1 ≤ r ≤ min(a, b).
-        gauge: (r, r) invertible G; None means the identity.
+        gauge: (…, r, r) invertible G; None means the identity. Leading dimensions are broadcast.
 
     Returns:
-        A (a, r) and B (r, b), float64.
+        A (…, a, r) and B (…, r, b), float64.
 
     Raises:
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1} to working precision.
         OutOfRangeError: if the gauge makes a factor that does not fit into float64.
-        ValueError: on a bad rank, shape, non-finite entry or singular gauge.
+        ValueError: on a bad rank, shape, non-finite entry or singular gauge. In a stack every error names the problem's
+            place.
     """
+    target = as_stack("Z", Z)
+    a, b = target.shape[-2:]
+    check_rank(r, a, b)
+    G = None if gauge is None else as_stack("G", gauge)
+    if target.ndim == 2 and (G is None or G.ndim == 2):
+        return _minimizer(target, r, G)
+    if G is not None and G.shape[-2:] != (r, r):
+        raise ValueError(f"G must be ({r}, {r}) to act on the inner dimension, but has shape {G.shape}")
+    lead = leading_shape(target.shape[:-2], () if G is None else G.shape[:-2])
+    A, B = _minimizers(flattened(target, lead, 2), r, flattened(G, lead, 2), lead)
+    return A.reshape(*lead, a, r), B.reshape(*lead, r, b)
+
+
+def _minimizer(Z: Array, r: int, gauge: Array | None) -> tuple[Array, Array]:
+    """`minimizer` for one target."""
     target, z = unit(as_matrix("Z", Z))
-    check_rank(r, *target.shape)
     U, s, Vt = np.linalg.svd(target, full_matrices=False)
     check_target(s, r, exponent=z)
     root = shifted(np.sqrt(s[:r]), z // 2)
     A, B = U[:, :r] * root, root[:, None] * Vt[:r]
     return (A, B) if gauge is None else change_gauge(A, B, gauge)
+
+
+def _minimizers(Z: Any, r: int, gauge: Any, lead: tuple[int, ...]) -> tuple[Array, Array]:
+    """`minimizer` for a flattened stack: together where sizes are moderate and there is nothing to refuse."""
+    N, a, b = Z.shape
+    A, B = np.empty((N, a, r)), np.empty((N, r, b))
+    together = _moderate(Z) if gauge is None else _moderate(Z) & _moderate(gauge)
+    candidates = np.flatnonzero(together)
+    for chunk in chunks(len(candidates), a * b):
+        rows = candidates[chunk]
+        U, s, Vt = np.linalg.svd(Z[rows], full_matrices=False)
+        fine = s[:, r - 1] - (s[:, r] if r < min(a, b) else 0.0) > gap_rtol(min(a, b)) * s[:, 0]
+        if gauge is not None:
+            sigma = np.linalg.svd(gauge[rows], compute_uv=False)
+            fine &= sigma[:, -1] > gap_rtol(r) * sigma[:, 0]
+        together[rows] = fine
+        rows, root = rows[fine], np.sqrt(s[fine, :r])
+        A[rows], B[rows] = U[fine, :, :r] * root[:, None], root[:, :, None] * Vt[fine, :r]
+        if gauge is not None:
+            A[rows], B[rows] = A[rows] @ gauge[rows], np.linalg.solve(gauge[rows], B[rows])
+    alone = np.flatnonzero(~together)
+    pairs = one_by_one(lambda target, G: _minimizer(target, r, G), alone, lead, Z, gauge)
+    for i, pair in zip(alone, pairs, strict=True):
+        A[i], B[i] = pair
+    return A, B
+
+
+def _moderate(M: Array) -> Any:
+    """Which matrices of a flattened stack are finite, not 0, and of a size at which nothing over- or underflows."""
+    largest = np.abs(M).max(axis=(1, 2))
+    return (largest > 2.0**-MODERATE) & (largest < 2.0**MODERATE)
 
 
 def check_target(s: Array, r: int, *, exponent: int = 0) -> None:

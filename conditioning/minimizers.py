@@ -120,6 +120,10 @@ class Minimizer:
         """σ_{i+1} of A or B, of any size."""
         return Wide.of(self.sigma_A[i], self.p) if factor == "A" else Wide.of(self.sigma_B[i], self.q)
 
+    def singular_value(self, i: int) -> Wide:
+        """s_{i+1} of Z, of any size."""
+        return Wide.of(self.s[i], self.p + self.q)
+
     def inverse_block(self, tail: Array) -> tuple[Array, int]:
         """2^{1/2}·F⁻¹ (module docstring) for each s_l in `tail`, as (n, 2r, 2r) matrices M and e: it is M·2^e."""
         s, ratio = self.s[: self.r, None], tail[:, None, None] / self.s[: self.r, None]

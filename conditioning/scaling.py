@@ -119,6 +119,9 @@ class Wide:
     def __truediv__(self, other: "Wide") -> "Wide":
         return Wide.of(self.value / other.value if other.value else math.inf, self.exponent - other.exponent)
 
+    def __rtruediv__(self, other: float) -> "Wide":
+        return Wide.of(other) / self
+
     def __lt__(self, other: "Wide") -> bool:
         x, y, _ = self._aligned(other)
         return x < y
@@ -204,6 +207,39 @@ class WideArray:
             first = int(np.argmax(lost))
             raise _out_of_range(f"{name} = {Wide.of(float(self.values[first]), int(self.exponents[first]))}")
         return numbers
+
+
+def squared(x: Any) -> Any:
+    """The square of a `Wide`, a float or an array; so are the following, for formulas written once for all of these."""
+    return x.squared() if isinstance(x, Wide) else x * x
+
+
+def hypotenuse(x: Any, y: Any) -> Any:
+    """√(x² + y²)."""
+    return x.hypot(y) if isinstance(x, Wide) else np.hypot(x, y)
+
+
+def smaller(x: Any, y: Any) -> Any:
+    """The smaller one of x and y."""
+    return min(x, y) if isinstance(x, Wide) else np.minimum(x, y)
+
+
+def larger(x: Any, y: Any) -> Any:
+    """The larger one of x and y."""
+    return max(x, y) if isinstance(x, Wide) else np.maximum(x, y)
+
+
+def nearest(x: Any) -> Any:
+    """As float64: 0 or ±inf where a `Wide` does not fit."""
+    return x.nearest if isinstance(x, Wide) else x
+
+
+def quotient_or_infinity(x: Any, y: Any) -> Any:
+    """The float64 x/y where y > 0, else inf."""
+    if isinstance(y, Wide):
+        return (x / y).nearest if y.value > 0 else math.inf
+    positive = np.asarray(y) > 0
+    return np.where(positive, x / np.where(positive, y, 1.0), math.inf)
 
 
 def wide_norm(M: Array, e: int = 0, ord: int | None = None) -> Wide:

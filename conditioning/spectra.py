@@ -3,44 +3,61 @@
 The closed forms are derived in `minimizers`.
 """
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lorakappa.conditioning.analysis import PerProblem, checked_problems, per_minimizer
 from lorakappa.conditioning.checks import Array, as_matrix, as_number, as_pair, check_rank
 from lorakappa.conditioning.factors import jacobian, leading_singular_values
 from lorakappa.conditioning.minimizers import Minimizer as Minimizer
 from lorakappa.conditioning.minimizers import analyse_minimizer as analyse_minimizer
 from lorakappa.conditioning.scaling import Wide, WideArray, unit, unit_pair
+from lorakappa.conditioning.stacks import flattened, one_by_one
 from lorakappa.conditioning.tolerances import MINIMIZER_RTOL, gap_rtol
 
 
 class ExtremeEigenvalues(NamedTuple):
-    """The smallest non-zero and the largest eigenvalue of a Hessian."""
+    """The smallest non-zero and the largest eigenvalue of a Hessian; arrays for a stack."""
 
-    mu: float
-    L: float
+    mu: PerProblem
+    L: PerProblem
 
 
 def spectrum(A: ArrayLike, B: ArrayLike, Z: ArrayLike, *, rtol: float = MINIMIZER_RTOL) -> Array:
     """All eigenvalues of the Hessian of ½‖Z − AB‖_F² at a minimizer, in closed form.
 
     Args:
-        A: (a, r) factor.
-        B: (r, b) factor.
-        Z: (a, b) target.
+        A: (…, a, r) factor.
+        B: (…, r, b) factor.
+        Z: (…, a, b) target. Leading dimensions are broadcast; each problem of a stack has its own SVD.
         rtol: accepted distance ‖AB − Z_r‖_F relative to ‖Z_r‖_F.
 
     Returns:
-        (d,) float64, ascending, with multiplicity; the first r² are exactly 0. Source: `minimizers`.
+        (…, d) float64, ascending, with multiplicity; the first r² are exactly 0. Source: `minimizers`.
 
     Raises:
         NotAMinimizerError: if (A, B) is not a minimizer.
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
         OutOfRangeError: if an eigenvalue other than these does not fit into float64.
-        ValueError: on bad shapes, ranks or non-finite entries.
+        ValueError: on bad shapes, ranks or non-finite entries. In a stack every error names the problem's place.
     """
+    if Z is None:
+        raise TypeError("spectrum needs the target Z; its largest singular values do not determine the spectrum")
+    left, right, target, _, lead = checked_problems(A, B, Z, None, rtol)
+    if lead is None:
+        return _spectrum(left, right, target, rtol)
+    stacks = (flattened(M, lead, 2) for M in (left, right, target))
+    found = one_by_one(partial(_spectrum, rtol=rtol), range(math.prod(lead)), lead, *stacks)
+    d = left.shape[-1] * (left.shape[-2] + right.shape[-1])
+    return np.reshape(np.asarray(found, dtype=np.float64), (*lead, d))
+
+
+def _spectrum(A: Array, B: Array, Z: Array | None, rtol: float) -> Array:
+    """`spectrum` of one problem."""
     pair = analyse_minimizer(A, B, Z, rtol=rtol)
     a, b, k, r = pair.a, pair.b, pair.k, pair.r
     alpha, beta = WideArray.of(pair.sigma_A, pair.p).squared(), WideArray.of(pair.sigma_B, pair.q).squared()
@@ -59,10 +76,10 @@ def extreme_eigenvalues(
 ) -> ExtremeEigenvalues:
     """The smallest non-zero eigenvalue μ and the largest L of the Hessian at a minimizer, in closed form.
 
-    Arguments, errors and cost are those of `condition_number`; μ and L must fit into float64, rather than κ.
+    Arguments, stacks, errors and cost are those of `condition_number`; μ and L must fit into float64, rather than κ.
     """
-    pair = analyse_minimizer(A, B, Z, singular_values=singular_values, rtol=rtol)
-    return ExtremeEigenvalues(mu=pair.mu, L=pair.L)
+    mu, L = per_minimizer(lambda x: (x.mu, x.L), 2, A, B, Z, singular_values=singular_values, rtol=rtol)
+    return ExtremeEigenvalues(mu=mu, L=L)
 
 
 def condition_number(
@@ -72,27 +89,30 @@ def condition_number(
     *,
     singular_values: ArrayLike | None = None,
     rtol: float = MINIMIZER_RTOL,
-) -> float:
+) -> PerProblem:
     """κ = L/μ of the Hessian of ½‖Z − AB‖_F² at a minimizer; μ is the smallest eigenvalue past the r² zeros.
 
     Args:
-        A: (a, r) factor.
-        B: (r, b) factor.
-        Z: (a, b) target; its SVD dominates the cost. Leave it out to pass `singular_values`.
-        singular_values: descending singular values of Z, at least min(r + 1, k); then the cost is
+        A: (…, a, r) factor. Leading dimensions of all arguments are broadcast, as NumPy does it.
+        B: (…, r, b) factor.
+        Z: (…, a, b) target; the largest singular value of Z − AB dominates the cost, O(ab·min(a, b)), less than half
+            of an SVD of Z. That is taken only where `recognition` leaves the pair to `minimizers`. Leave Z out to pass
+            `singular_values`.
+        singular_values: (…, n) descending singular values of Z, at least min(r + 1, k); then the cost is
             O((a + b)r² + r³), and only σ(AB) is checked, not the singular subspaces.
         rtol: accepted distance ‖AB − Z_r‖_F relative to ‖Z_r‖_F.
 
     Returns:
-        κ ≥ 1. Source: `minimizers`.
+        κ ≥ 1, a float, or a float64 array (…) for a stack. Source: `minimizers`.
 
     Raises:
         NotAMinimizerError: if (A, B) is not a minimizer.
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
         OutOfRangeError: if κ does not fit into float64; A, B, Z, L and μ may be of any size.
-        ValueError: on bad shapes, ranks, singular values or non-finite entries.
+        ValueError: on bad shapes, ranks, singular values or non-finite entries. In a stack every error names the
+            problem's place.
     """
-    return analyse_minimizer(A, B, Z, singular_values=singular_values, rtol=rtol).kappa
+    return per_minimizer(lambda x: (x.kappa,), 1, A, B, Z, singular_values=singular_values, rtol=rtol)[0]
 
 
 def balanced_condition_number(singular_values: ArrayLike, r: int, shape: tuple[int, int] | None = None) -> float:

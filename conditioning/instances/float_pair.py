@@ -123,7 +123,7 @@ class FloatPair:
         return float(self.scaled_eigenvalues[-1] / self.scaled_eigenvalues[self.shape.r**2])
 
     def bounds(self, form: BoundForm) -> tuple[float, float]:
-        return bounds.kappa_bounds(self.A, self.B, self.Z, form=form, rtol=max(self.rounding, 1e-8))
+        return bounds.bounds_at(self.closed, form)
 
     def with_gauge(self, G: Array) -> Self:
         return replace(self, G=np.asarray(G, dtype=float))

@@ -140,7 +140,6 @@ REFUSED = {
     "number": (lambda M: 3.0, ValueError, r"{} must be a matrix \(2 dimensions\), but has shape \(\)"),
     "0-d": (lambda M: tensor(M).sum(), ValueError, r"{} must be a matrix \(2 dimensions\), but has shape \(\)"),
     "1-d": (lambda M: M[0], ValueError, r"{} must be a matrix \(2 dimensions\), but has shape \(\d,\)"),
-    "3-d": (lambda M: M[None], ValueError, r"{} must be a matrix \(2 dimensions\), but has shape \(1, "),
     "empty": (lambda M: M[:, :0], ValueError, r"{} must not be empty, but has shape \(\d, 0\)"),
     "NaN": (lambda M: M * np.nan, ValueError, "{} contains NaN or infinity"),
     "infinity": (lambda M: M + np.inf, ValueError, "{} contains NaN or infinity"),

@@ -14,7 +14,9 @@ from lorakappa.conditioning import (
     model2_kappa_bound,
     tangent_basis,
 )
-from tests.strategies import minimizers
+from lorakappa.conditioning.bounds import bounds_at
+from lorakappa.conditioning.minimizers import analyse_minimizer
+from tests.strategies import minimizers, orthogonal
 
 
 def slack(problem):
@@ -159,3 +161,50 @@ def test_bad_input():
         model2_kappa_bound(np.ones((3, 2)), np.eye(2, 3), np.eye(9))
     with pytest.raises(ValueError, match="B has rank < r = 2"):
         model2_kappa_bound(np.eye(3, 2), np.ones((2, 3)), np.eye(9))
+
+
+def test_what_counts_as_rank_deficient_goes_with_the_size():
+    for size in (1e-10, 1e10):
+        with pytest.raises(ValueError, match="A has rank < r = 2"):
+            model2_kappa_bound(size * np.ones((3, 2)) * [[0.1, 0.3]], np.eye(2, 3), np.eye(9))
+        J = size * np.array([[0.1, 0.3], [0.2, 0.6], [0.7, 2.1]])
+        assert np.linalg.svd(J, compute_uv=False)[1] > 0
+        assert model2_kappa_bound(np.ones((2, 1)), np.ones((1, 1)), J, form="corrected") == np.inf
+
+
+def tied_problem(seed, s=(3.0, 2.0, 2.0, 1.0), r=3):
+    """A minimizer whose s_r is double, in a random frame, with its gauge in the basis of the frame."""
+    rng = np.random.default_rng(seed)
+    U, V = orthogonal(5, rng)[:, :4], orthogonal(4, rng)
+    G = np.eye(r) + 0.3 * rng.standard_normal((r, r))
+    root = np.sqrt(s[:r])
+    return U[:, :r] * root @ G, np.linalg.solve(G, root[:, None] * V[:, :r].T), U * s @ V.T, G
+
+
+@pytest.mark.parametrize("t", [1.0, 1e3, 1e20, 1e45, 1e-45])
+@pytest.mark.parametrize("seed", range(5))
+def test_where_s_r_is_double_the_lower_bound_takes_the_best_of_its_eigenspace(seed, t):
+    A, B, Z, G = tied_problem(seed)
+    A, B, G = A * t, B / t, G * t
+    L = np.linalg.norm(A, 2) ** 2 + np.linalg.norm(B, 2) ** 2
+    m = min(np.linalg.svd(M, compute_uv=False)[-1] for M in (A, B)) ** 2
+    best = np.linalg.eigvalsh((G @ G.T + np.linalg.inv(G @ G.T))[1:, 1:])[-1]
+    expected = L * max(1 / m, best / (2 * (2 - 1)))
+    lower, upper = kappa_bounds(A, B, Z, form="corrected")
+    assert lower == pytest.approx(expected, rel=1e-11)
+    assert lower <= condition_number(A, B, Z) * (1 + 1e-11) <= upper * (1 + 1e-10)
+    assert bounds_at(analyse_minimizer(A, B, Z), "corrected").lower == pytest.approx(expected, rel=1e-11)
+    if t < 1e10:
+        # a vector of the eigenspace says no more; e_r is one, and the best is better than most
+        e_r = (np.linalg.norm(G[2]) ** 2 + np.linalg.norm(np.linalg.inv(G)[:, 2]) ** 2) / 2
+        assert lower >= L * e_r * (1 - 1e-12)
+
+
+def test_singular_values_that_are_only_close_are_not_one():
+    A, B, Z, G = tied_problem(1, s=(3.0, 2.0 + 1e-6, 2.0, 1.0))
+    e_r = (np.linalg.norm(G[2]) ** 2 + np.linalg.norm(np.linalg.inv(G)[:, 2]) ** 2) / 2
+    L = np.linalg.norm(A, 2) ** 2 + np.linalg.norm(B, 2) ** 2
+    m = min(np.linalg.svd(M, compute_uv=False)[-1] for M in (A, B)) ** 2
+    expected = L * max(1 / m, e_r)
+    assert kappa_bounds(A, B, Z, form="corrected").lower == pytest.approx(expected, rel=1e-8)
+    assert bounds_at(analyse_minimizer(A, B, Z), "corrected").lower == pytest.approx(expected, rel=1e-8)
