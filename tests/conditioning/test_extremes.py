@@ -218,7 +218,7 @@ def test_the_spectrum_against_exact_numbers(case):
     rel = 1e-11 + 256 * EPS * exact[-1] ** 0.5 / np.sqrt(exact)
     if exact[-1] * 2.0**-52 > exact[0]:
         rel[np.array(exact) < exact[0] * 1e4] = 1e-11
-    assert (np.abs(found[r * r :] / exact - 1) <= rel * 4).all()
+    assert (np.abs(np.sqrt(found[r * r :] / exact) - 1) <= rel).all()
 
 
 # --- powers of two ---------------------------------------------------------------------------------------
