@@ -53,8 +53,19 @@ def move(loss: LossT, convert: Callable[[Any], Any]) -> LossT:
     return replace(loss, **changes)  # type: ignore[type-var]
 
 
+def contiguous(M: Any) -> Any:
+    """The same matrices with rows one after the other in memory, which NumPy's stacked products are faster with."""
+    return np.ascontiguousarray(M) if isinstance(M, np.ndarray) else M
+
+
+def flat(M: Any) -> Any:
+    """(…, entries) of contiguous matrices."""
+    return M.reshape((*M.shape[:-2], -1))
+
+
 def _half_square(E: Any) -> Any:
-    return array_namespace(E).sum(E * E, axis=(-2, -1)) / 2
+    """(…) ½‖E‖² of contiguous matrices."""
+    return array_namespace(E).vecdot(flat(E), flat(E)) / 2
 
 
 class _Plain:
@@ -88,6 +99,8 @@ class OneLayer:
         U: (…, a, k − r) left singular vectors of R.
         tail: (…, k − r) singular values s_{r+1}, …, s_k.
         V: (…, b, k − r) right singular vectors of R.
+        weighted_U: (…, a, k − r) those of U times the singular values.
+        R: (…, a, b) the rest Z − Z_r.
         smoothness: (…) 2λs₁, the largest Hessian eigenvalue at a balanced minimizer.
         minimum: (…) f* = ½‖R‖².
         scaling: λ = α/r.
@@ -98,6 +111,8 @@ class OneLayer:
     U: Any
     tail: Any
     V: Any
+    weighted_U: Any
+    R: Any
     smoothness: Any
     minimum: Any
     scaling: float = 1.0
@@ -131,7 +146,9 @@ class OneLayer:
             Z_r=(U[..., :r] * s[..., None, :r]) @ Vt[..., :r, :],
             U=U[..., r:],
             tail=s[..., r:],
-            V=np.swapaxes(Vt[..., r:, :], -1, -2),
+            V=contiguous(np.swapaxes(Vt[..., r:, :], -1, -2)),
+            weighted_U=U[..., r:] * s[..., None, r:],
+            R=(U[..., r:] * s[..., None, r:]) @ Vt[..., r:, :],
             smoothness=2 * scaling * s[..., 0],
             minimum=(s[..., r:] ** 2).sum(axis=-1) / 2,
             scaling=scaling,
@@ -154,16 +171,24 @@ class OneLayer:
         dA, dB = theta
         A, B = self.factors(theta)
         lam = self.scaling
-        E = lam * (dA @ B + self.origin[0] @ dB) if self.origin else lam * (A @ B) - self.Z_r
-        a, b = self.U.mT @ dA, dB @ self.V
-        weighted_a = self.tail[..., :, None] * a
-        weighted_b = self.tail[..., None, :] * b
         xp = array_namespace(dA)
-        excess = _half_square(E) - lam * xp.sum(weighted_a * b.mT, axis=(-2, -1))
-        return excess, (
-            lam * (E @ B.mT - self.U @ weighted_b.mT),
-            lam * (A.mT @ E - weighted_a.mT @ self.V.mT),
-        )
+        E = dA @ B
+        if self.origin:
+            E = E + self.origin[0] @ dB
+        E = E if lam == 1 else lam * E
+        if not self.origin:
+            E -= self.Z_r
+        # s_l(U_⊥ᵀA)_l and (BV_⊥)_l, whose products are summed over l
+        weighted_a, b = self.weighted_U.mT @ dA, dB @ self.V
+        excess = _half_square(E)
+        excess -= lam * xp.vecdot(flat(weighted_a), flat(contiguous(b.mT)))
+        if self.origin:
+            weighted_b = self.tail[..., None, :] * b
+            g_A, g_B = E @ B.mT - self.U @ weighted_b.mT, A.mT @ E - weighted_a.mT @ self.V.mT
+        else:  # E has the rounding of Z already, so E − R loses nothing, and it saves two products
+            E -= self.R
+            g_A, g_B = E @ B.mT, A.mT @ E
+        return excess, (g_A, g_B) if lam == 1 else (lam * g_A, lam * g_B)
 
 
 @dataclass(frozen=True)
