@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lorakappa.figures.catalogue import FIGURES, FORMATS
@@ -128,11 +129,16 @@ def render(plot: Callable[[Saved], Figure], saved: Saved, formats: Sequence[str]
         warnings.simplefilter("always")
         try:
             figure = plot(saved)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # one layout for all formats
+            layout = figure.get_layout_engine()
+            if layout is not None:  # once for all formats, and without drawing
+                layout.execute(figure)
+            figure.set_layout_engine("none")
             for suffix in formats:
                 stream = io.BytesIO()
-                figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
+                if suffix == "png":  # what savefig does behind a rehearsal that finds nothing to do here
+                    FigureCanvasAgg(figure).print_png(stream, metadata=FORMATS[suffix])
+                else:
+                    figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
                 contents[suffix] = stream.getvalue()
         except MemoryError:
             raise
