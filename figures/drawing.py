@@ -136,7 +136,7 @@ def render(plot: Callable[[Saved], Figure], saved: Saved, formats: Sequence[str]
             for suffix in formats:
                 stream = io.BytesIO()
                 if suffix == "png":  # what savefig does behind a rehearsal that finds nothing to do here
-                    FigureCanvasAgg(figure).print_png(stream, metadata=FORMATS[suffix])
+                    FigureCanvasAgg(figure).print_png(stream, metadata=FORMATS[suffix])  # type: ignore[no-untyped-call]
                 else:
                     figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
                 contents[suffix] = stream.getvalue()

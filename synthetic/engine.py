@@ -15,10 +15,12 @@ from lorakappa.shared.memory import check_memory
 from lorakappa.synthetic.losses import Loss, Params, move
 from lorakappa.synthetic.methods import Method, parse_method
 from lorakappa.synthetic.optimizers import Optimizer, make_optimizer
-from lorakappa.synthetic.stepping import BLOCK, DIVERGENCE_FACTOR, Block, advance, usable_threads
+from lorakappa.synthetic.stepping import BLOCK, Block, advance, usable_threads
+from lorakappa.synthetic.stepping import DIVERGENCE_FACTOR as DIVERGENCE_FACTOR
 
 LEAST_STEP_SECONDS = 1e-5
 """No step of any stack is faster."""
+
 
 @dataclass(frozen=True)
 class Trajectories:

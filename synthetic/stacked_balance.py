@@ -8,8 +8,8 @@ well-conditioned or nearly balanced already are projected at every step. With BB
 
 (derived here), and T is all that the factors themselves are multiplied by. What squaring them costs: L, hence YYᵀ, is
 as accurate as BBᵀ with its diagonal scaled to 1 is well-conditioned; S² has an absolute error of about ε‖A‖²‖B‖², which
-moves XᵀX by ε‖A‖²‖B‖²/s_r. Both are read off the factorizations, and where either is too much `balance` takes over, pair
-by pair. The product is safe in any case: the rounding of S and V cancels in TT⁻¹, what remains is that of L⁻¹L.
+moves XᵀX by ε‖A‖²‖B‖²/s_r. Both are read off the factorizations, and where either is too much `balance` takes over,
+pair by pair. The product is safe in any case: the rounding of S and V cancels in TT⁻¹, what remains is that of L⁻¹L.
 """
 
 import numpy as np
@@ -79,9 +79,9 @@ def _aligned(gauge: Gauge, T: Array, T_inverse: Array, gram_A: Array, gram_B: Ar
 
 
 def _cholesky(gram: Array) -> tuple[Array, Array, Array]:
-    """L and L⁻¹ of LLᵀ (n, r, r), and (n,) the determinant once the diagonal is scaled to 1; NaN where there is none."""
+    """L and L⁻¹ of LLᵀ (n, r, r) and, the diagonal scaled to 1, (n,) its determinant; NaN where there is none."""
     try:
-        L = np.linalg.cholesky(gram)
+        L = np.asarray(np.linalg.cholesky(gram), dtype=np.float64)
     except np.linalg.LinAlgError:  # it ends at the first matrix that has none
         L = np.stack([_cholesky_or_nan(one) for one in gram])
     diagonal = np.diagonal(L, axis1=-2, axis2=-1)
@@ -98,6 +98,6 @@ def _cholesky(gram: Array) -> tuple[Array, Array, Array]:
 
 def _cholesky_or_nan(gram: Array) -> Array:
     try:
-        return np.linalg.cholesky(gram)
+        return np.asarray(np.linalg.cholesky(gram), dtype=np.float64)
     except np.linalg.LinAlgError:
         return np.full_like(gram, np.nan)
