@@ -42,9 +42,9 @@ def balance_stack(A: Array, B: Array, *, gauge: Gauge = "hyperbalanced") -> tupl
         ValueError: as `balance`, where that is needed.
     """
     left, right = A.reshape(-1, *A.shape[-2:]), B.reshape(-1, *B.shape[-2:])
-    gram_A = np.ascontiguousarray(left.mT) @ left
-    gram_B = right @ np.ascontiguousarray(right.mT)
     with np.errstate(all="ignore"):  # what is not a number ends as unsafe
+        gram_A = np.ascontiguousarray(left.mT) @ left
+        gram_B = right @ np.ascontiguousarray(right.mT)
         L, inverse, determinant = _cholesky(gram_B)
         H = L.mT @ gram_A @ L
         squares_A, squares_B = np.einsum("nii->n", gram_A), np.einsum("nii->n", gram_B)

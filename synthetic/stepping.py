@@ -157,7 +157,7 @@ class Block:
 def usable_threads() -> int:
     """As many threads as OMP_NUM_THREADS allows, the variable that also bounds the libraries below; else one a core."""
     allowed = os.environ.get("OMP_NUM_THREADS", "")
-    return int(allowed) if allowed.isdecimal() and int(allowed) > 0 else os.cpu_count() or 1
+    return int(allowed) if allowed.isascii() and allowed.isdecimal() and int(allowed) > 0 else os.cpu_count() or 1
 
 
 def advance(blocks: Sequence[Block], label: str, *, threads: int, quiet: bool) -> None:
