@@ -79,15 +79,18 @@ class Adam(_Whole):
         self._moments = m, v
         self._step += 1
         c1, c2 = 1 - self.beta1**self._step, 1 - self.beta2**self._step
+        # m̂/(√v̂ + ε) = (√c₂/c₁)m/(√v + √c₂ε); in place, since the moments are this optimizer's own
         moved = []
-        for x, y, g in zip(m, v, gradient, strict=True):  # in place: the moments are this optimizer's own
+        for x, y, g in zip(m, v, gradient, strict=True):
             x *= self.beta1
             x += (1 - self.beta1) * g
             y *= self.beta2
-            y += (1 - self.beta2) * g * g
-            root = xp.sqrt(y / c2)
-            root += self.eps
-            direction = x / c1
+            square = g * g
+            square *= 1 - self.beta2
+            y += square
+            root = xp.sqrt(y)
+            root += c2**0.5 * self.eps
+            direction = (c2**0.5 / c1) * x
             direction /= root
             moved.append(direction)
         return tuple(moved)

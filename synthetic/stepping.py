@@ -25,7 +25,7 @@ DIVERGENCE_FACTOR = 1e6
 LARGEST_ENTRY = 1e75
 """Entries beyond this have diverged before any loss is evaluated: their fourth powers would overflow."""
 
-BLOCK = 100
+BLOCK = 140
 """Trajectories of a block: enough for NumPy's overhead to be small, few enough for their state to stay in a cache."""
 
 TURN = 8
