@@ -125,6 +125,16 @@ def test_what_gram_matrices_cannot_do_goes_to_the_safe_projection_alone(kind, se
     np.testing.assert_array_equal(Y[others], alone[1])
 
 
+@pytest.mark.parametrize("scales", [(1e-8, 1.0), (1.0, 1e-8), (1e8, 1.0), (1.0, 1e8), (1e-9, 1e9)])
+def test_what_is_safe_does_not_depend_on_the_scale(scales, sent):
+    rng = np.random.default_rng(9)
+    A, B = rng.standard_normal((6, 9, 3)), rng.standard_normal((6, 3, 8))
+    A[3:, :, 2] *= 1e-5
+    balance_stack(scales[0] * A, scales[1] * B)
+    assert len(sent) == 3
+    np.testing.assert_array_equal(np.stack([pair[0] for pair in sent]), scales[0] * A[3:])
+
+
 def test_more_columns_than_rows_are_no_obstacle(sent):
     rng = np.random.default_rng(6)
     A, B = rng.standard_normal((3, 2, 4)), rng.standard_normal((3, 4, 9))
