@@ -104,9 +104,8 @@ def simulate(
     with context, np.errstate(over="ignore", invalid="ignore"):
         moved_loss, moved_start, moved_gammas = move(loss, convert), tuple(convert(x) for x in start), convert(gammas)
         xp = array_namespace(*moved_start)
-        excess = xp.full((steps + 1, *batch), xp.inf, dtype=xp.float64)
-        imbalance = xp.full((steps + 1, *batch), xp.inf, dtype=xp.float64)
-        path = xp.zeros((steps, *batch), dtype=xp.float64) if record_path else None
+        excess, imbalance = (xp.empty((steps + 1, *batch), dtype=xp.float64) for _ in range(2))
+        path = xp.empty((steps, *batch), dtype=xp.float64) if record_path else None
         # on a device the stack stays whole; it also does if its end depends on all of it
         size = max(1, BLOCK // batch[1]) if device is None and stop_below <= 0 else batch[0]
         parts = [slice(low, low + size) for low in range(0, batch[0], size)]
@@ -124,8 +123,12 @@ def simulate(
             )
             for part in parts
         ]
-        advance(blocks, method.name, threads=threads or usable_threads(), quiet=quiet)
-        taken = max(block.taken for block in blocks)
+        advance(blocks, steps, method.name, threads=threads or usable_threads(), quiet=quiet)
+        taken = max(block.taken for block in blocks) if stop_below > 0 else steps
+        for block, part in zip(blocks, parts, strict=True):  # what all have diverged in goes no further
+            excess[block.taken + 1 : taken + 1, part] = imbalance[block.taken + 1 : taken + 1, part] = xp.inf
+            if path is not None:
+                path[block.taken : taken, part] = 0.0
         diverged_at = xp.concat([block.diverged_at for block in blocks])
         factors = [xp.concat(list(same)) for same in zip(*(block.factors for block in blocks), strict=True)]
     return Trajectories(
@@ -155,7 +158,7 @@ def foresee(grid: int, start: Params, steps: int, label: str, *, record_path: bo
     trajectories = grid * start[0].shape[0]
     pairs = list(zip(start[::2], start[1::2], strict=True))
     products = sum(A.shape[-2] * B.shape[-1] for A, B in pairs)
-    # each curve once as it grows and once stacked; θ, candidate, direction and gradients; AB and the error of it
+    # the curves, and a copy of some of them; θ, candidate, direction and gradients; AB and the error of it
     recorded = 2 * (3 if record_path else 2) * (steps + 1)
     state = 6 * sum(x.shape[-2] * x.shape[-1] for x in start) + 2 * products
     check_memory(

@@ -46,10 +46,16 @@ class Block:
         method: what is done around the optimizer's step.
         optimizer: fresh, for these step sizes.
         gammas: (G, n) step sizes, or (G, 1).
-        excess: (steps + 1, G, n) filled with inf; f − f* is written into it.
+        excess: (steps + 1, G, n) into which f − f* is written, as far as the block comes.
         imbalance: likewise; ‖AᵀA − BBᵀ‖_F.
-        path: (steps, G, n) filled with 0, or None; ‖A₊B₊ − AB‖_F.
+        path: (steps, G, n) likewise, or None; ‖A₊B₊ − AB‖_F.
         stop_below: ends the block once f − f* ≤ stop_below·(its start) in every trajectory that has not diverged.
+
+    Attributes:
+        taken: steps that have been taken.
+        finished: whether no step is left, or nothing that could take one.
+        factors: the factors (A, B, …), of diverged trajectories the last ones before divergence.
+        diverged_at: (G, n) step at which a trajectory diverged, −1 if it has not.
     """
 
     def __init__(
@@ -65,7 +71,8 @@ class Block:
         path: Any | None = None,
         stop_below: float = 0.0,
     ) -> None:
-        self.taken, self.steps = 0, len(excess) - 1
+        self.taken, self._steps = 0, len(excess) - 1
+        self.finished = self._steps == 0
         self._loss, self._method, self._optimizer = loss, method, optimizer
         self._excess, self._imbalance, self._path = excess, imbalance, path
         xp = self._xp = array_namespace(*start)
@@ -120,10 +127,11 @@ class Block:
             imbalance, value = xp.where(good, imbalance, inf), xp.where(good, value, inf)
         self._excess[t + 1], self._imbalance[t + 1] = value, imbalance
         self.taken += 1
-        if self._stops and bool(xp.all(~good | (value <= self._goal))):
-            self.steps = self.taken  # all that are left have arrived
-        elif self._eager and not self._stops and not good.any():
-            self.taken = self.steps  # nothing is left, and what follows is recorded already
+        if self._stops:  # once all that are left have arrived
+            self.finished = bool(xp.all(~good | (value <= self._goal)))
+        elif self._eager:
+            self.finished = not good.any()
+        self.finished = self.finished or self.taken == self._steps
 
     def _given(self) -> Params:
         """What the optimizer is given: the gradient, or what the method makes of it."""
@@ -160,11 +168,12 @@ def usable_threads() -> int:
     return int(allowed) if allowed.isascii() and allowed.isdecimal() and int(allowed) > 0 else os.cpu_count() or 1
 
 
-def advance(blocks: Sequence[Block], label: str, *, threads: int, quiet: bool) -> None:
+def advance(blocks: Sequence[Block], steps: int, label: str, *, threads: int, quiet: bool) -> None:
     """Takes all blocks to their ends.
 
     Args:
-        blocks: with the same number of steps.
+        blocks: that have taken no step.
+        steps: that each of them may take.
         label: of the run, for the progress bar.
         threads: to share the blocks; with one, or one block, all is done in this thread.
         quiet: never show a progress bar.
@@ -172,14 +181,14 @@ def advance(blocks: Sequence[Block], label: str, *, threads: int, quiet: bool) -
     Raises:
         ValueError: once the work turns out to take longer than a year, or as a method's parts do.
     """
-    progress = tracked(blocks[0].steps, label, quiet=quiet)
+    progress = tracked(steps, label, quiet=quiet)
     if threads == 1 or len(blocks) == 1:
         with np.errstate(over="ignore", invalid="ignore"):
-            for t in progress:
+            for _ in progress:
                 for block in blocks:
-                    if block.taken == t and t < block.steps:
+                    if not block.finished:
                         block.step()
-                if all(block.taken >= block.steps for block in blocks):
+                if all(block.finished for block in blocks):
                     break
         progress.close()
         return
@@ -188,7 +197,7 @@ def advance(blocks: Sequence[Block], label: str, *, threads: int, quiet: bool) -
         working = {pool.submit(_work, waiting, stopped) for _ in range(min(threads, len(blocks)))}
         try:
             for t in progress:
-                while working and min(block.taken for block in blocks) <= t:
+                while working and min((block.taken for block in blocks if not block.finished), default=steps) <= t:
                     finished, working = wait(working, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
                     for future in finished:
                         future.result()
@@ -205,9 +214,9 @@ def _work(waiting: deque[Block], stopped: Event) -> None:
             except IndexError:
                 return
             for _ in range(TURN):
-                if block.taken < block.steps and not stopped.is_set():
+                if not (block.finished or stopped.is_set()):
                     block.step()
-            if block.taken < block.steps:
+            if not block.finished:
                 waiting.append(block)
 
 
