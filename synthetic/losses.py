@@ -63,6 +63,14 @@ def flat(M: Any) -> Any:
     return M.reshape((*M.shape[:-2], -1))
 
 
+def _minus(E: Any, M: Any) -> Any:
+    """E − M, in the memory of E where it has the shape."""
+    if len(M.shape) > len(E.shape) or any(m not in (1, e) for e, m in zip(E.shape[::-1], M.shape[::-1], strict=False)):
+        return E - M
+    E -= M
+    return E
+
+
 def _half_square(E: Any) -> Any:
     """(…) ½‖E‖² of contiguous matrices."""
     return array_namespace(E).vecdot(flat(E), flat(E)) / 2
@@ -87,7 +95,8 @@ class OneLayer:
         f − f* = ½‖E‖² − λ⟨R, AB⟩ = ½‖E‖² − λ Σ_l s_l ⟨(U_⊥ᵀA)_l, (BV_⊥)_l⟩,
 
     because f = ½‖R − E‖² and ⟨R, Z_r⟩ = 0; both factors of each term vanish at a minimizer, so rounding
-    enters squared. The gradient with respect to A is λ(EBᵀ − U_⊥ diag(s_⊥)(BV_⊥)ᵀ), to B likewise.
+    enters squared. The gradient with respect to A is λ(E − R)Bᵀ = λ(EBᵀ − U_⊥ diag(s_⊥)(BV_⊥)ᵀ), to B likewise; the
+    first form takes two products less, and loses nothing where E has the rounding of Z already.
 
     *Error coordinates.* With an `origin` (A°, B°), a minimizer, θ = (dA, dB) is the displacement from it.
     Taking λA°B° = Z_r as exact (which changes Z by rounding), E = λ(dA·B + A°·dB), U_⊥ᵀA = U_⊥ᵀdA and
@@ -177,7 +186,7 @@ class OneLayer:
             E = E + self.origin[0] @ dB
         E = E if lam == 1 else lam * E
         if not self.origin:
-            E -= self.Z_r
+            E = _minus(E, self.Z_r)
         # s_l(U_⊥ᵀA)_l and (BV_⊥)_l, whose products are summed over l
         weighted_a, b = self.weighted_U.mT @ dA, dB @ self.V
         excess = _half_square(E)
@@ -185,8 +194,8 @@ class OneLayer:
         if self.origin:
             weighted_b = self.tail[..., None, :] * b
             g_A, g_B = E @ B.mT - self.U @ weighted_b.mT, A.mT @ E - weighted_a.mT @ self.V.mT
-        else:  # E has the rounding of Z already, so E − R loses nothing, and it saves two products
-            E -= self.R
+        else:
+            E = _minus(E, self.R)
             g_A, g_B = E @ B.mT, A.mT @ E
         return excess, (g_A, g_B) if lam == 1 else (lam * g_A, lam * g_B)
 

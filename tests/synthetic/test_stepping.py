@@ -2,6 +2,7 @@
 
 import threading
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -222,3 +223,16 @@ def test_the_threads_are_those_that_are_asked_for(monkeypatch):
     assert usable_threads() == 6
     monkeypatch.setattr(stepping.os, "cpu_count", lambda: None)
     assert usable_threads() == 1
+
+
+@pytest.mark.parametrize("loss", ["one-layer", "two-layer"])
+def test_the_path_is_how_far_each_product_moves(loss):
+    problems = make_problems(settings(loss, start="gaussian"))
+    steps = [
+        simulate(problems.loss, problems.start, step_sizes=[1e-3, 2e-3], steps=t, record_path=True) for t in range(4)
+    ]
+    for t, (before, after) in enumerate(pairwise(steps)):
+        layers = range(0, len(after.factors), 2)
+        moved = [after.factors[i] @ after.factors[i + 1] - before.factors[i] @ before.factors[i + 1] for i in layers]
+        expected = np.sqrt(sum((m**2).sum(axis=(-2, -1)) for m in moved))
+        np.testing.assert_allclose(after.path[t], expected, rtol=1e-8)
