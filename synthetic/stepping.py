@@ -68,8 +68,8 @@ class Block:
         *,
         excess: Any,
         imbalance: Any,
-        path: Any | None = None,
-        stop_below: float = 0.0,
+        path: Any | None,
+        stop_below: float,
     ) -> None:
         self.taken, self._steps = 0, len(excess) - 1
         self.finished = self._steps == 0

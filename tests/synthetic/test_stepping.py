@@ -236,3 +236,14 @@ def test_the_path_is_how_far_each_product_moves(loss):
         moved = [after.factors[i] @ after.factors[i + 1] - before.factors[i] @ before.factors[i + 1] for i in layers]
         expected = np.sqrt(sum((m**2).sum(axis=(-2, -1)) for m in moved))
         np.testing.assert_allclose(after.path[t], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("block", "threads", "elsewhere"), [(2, 3, True), (2, 1, False), (1000, 3, False)])
+def test_blocks_are_taken_by_threads_if_there_are_several_of_both(block, threads, elsewhere, monkeypatch):
+    monkeypatch.setattr(engine, "BLOCK", block)
+    problems = make_problems(settings("one-layer", start="gaussian"))
+    seen = set()
+    step = stepping.Block.step
+    monkeypatch.setattr(stepping.Block, "step", lambda self: (seen.add(threading.current_thread()), step(self)))
+    simulate(problems.loss, problems.start, step_sizes=[0.01, 0.02, 0.03], steps=20, threads=threads)
+    assert (threading.main_thread() not in seen) == elsewhere
