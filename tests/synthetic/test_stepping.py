@@ -142,7 +142,7 @@ def test_prescribed_lengths_follow_their_step_sizes_into_the_blocks(monkeypatch)
 def test_a_run_that_stops_early_stops_as_a_whole(monkeypatch):
     monkeypatch.setattr(engine, "BLOCK", 2)
     problems = make_problems(settings("one-layer", start="gaussian"))
-    run = simulate(problems.loss, problems.start, step_sizes=[0.01, 0.05], steps=400, stop_below=0.5, threads=2)
+    run = simulate(problems.loss, problems.start, step_sizes=[0.01, 0.03, 0.05], steps=400, stop_below=0.5, threads=2)
     arrived = run.excess <= 0.5 * run.excess[0]
     assert arrived[-1].all()
     assert not arrived[-2].all()
