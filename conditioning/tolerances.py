@@ -23,6 +23,18 @@ MINIMIZER_RTOL: Final = EPS**0.5
 μ is a Lipschitz function of the pair, so a relative error δ in AB moves κ by about δ·κ; at √eps half of
 the digits of a moderate κ survive. Pass `rtol` to accept pairs that were trained in lower precision."""
 
+GRAM_DETERMINANT: Final = 0.1
+"""Determinant of BBᵀ, scaled to a diagonal of 1, down to which it may stand for B in a projection.
+
+Its smallest eigenvalue is at least ((r − 1)/r)^{r−1} times the determinant (the others have the mean of at most
+r/(r − 1)), so its condition is at most e·r/0.1, and so many EPS is what squaring B costs."""
+
+GRAM_SINGULAR_VALUE: Final = 0.002
+"""Smallest singular value of AB, against ‖A‖_F‖B‖_F, down to which the Gram matrices may stand for both factors.
+
+Their products have errors of a few EPS·‖A‖²‖B‖² in s², so AᵀA = S is missed by 500 times that at worst; between pairs
+that a step of training lies between it is a few EPS."""
+
 ILL_CONDITIONED: Final = EPS**0.5
 """Size, against σ₁, up to which a singular value is taken from the inverse matrix where that is known.
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lorakappa.figures.catalogue import FIGURES, FORMATS
@@ -140,11 +141,16 @@ def render(plot: Callable[[Saved], Figure], saved: Saved, formats: Sequence[str]
         warnings.simplefilter("always")
         try:
             figure = plot(saved)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # one layout for all formats
+            layout = figure.get_layout_engine()
+            if layout is not None:  # once for all formats, and without drawing
+                layout.execute(figure)
+            figure.set_layout_engine("none")
             for suffix in formats:
                 stream = io.BytesIO()
-                figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
+                if suffix == "png":  # what savefig does behind a rehearsal that finds nothing to do here
+                    FigureCanvasAgg(figure).print_png(stream, metadata=FORMATS[suffix])  # type: ignore[no-untyped-call]
+                else:
+                    figure.savefig(stream, format=suffix, metadata=FORMATS[suffix])
                 contents[suffix] = stream.getvalue()
         except MemoryError:
             raise

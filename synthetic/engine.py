@@ -10,20 +10,16 @@ from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.shared.forecast import FLOPS, PATIENCE_SECONDS, announce, check_duration, tracked
+from lorakappa.shared.forecast import FLOPS, PATIENCE_SECONDS, announce, check_duration
 from lorakappa.shared.memory import check_memory
 from lorakappa.synthetic.losses import Loss, Params, move
 from lorakappa.synthetic.methods import Method, parse_method
 from lorakappa.synthetic.optimizers import Optimizer, make_optimizer
-
-DIVERGENCE_FACTOR = 1e6
-"""A trajectory has diverged once f − f* exceeds this multiple of its starting value, or is not finite."""
+from lorakappa.synthetic.stepping import BLOCK, Block, advance, usable_threads
+from lorakappa.synthetic.stepping import DIVERGENCE_FACTOR as DIVERGENCE_FACTOR
 
 LEAST_STEP_SECONDS = 1e-5
 """No step of any stack is faster."""
-
-LARGEST_ENTRY = 1e75
-"""Entries beyond this have diverged before any loss is evaluated: their fourth powers would overflow."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,7 @@ def simulate(
     stop_below: float = 0.0,
     record_path: bool = False,
     device: str | None = None,
+    threads: int | None = None,
     quiet: bool = True,
 ) -> Trajectories:
     """Runs one method from the same starts at every step size.
@@ -79,6 +76,7 @@ def simulate(
         stop_below: stop early once f − f* ≤ stop_below·(its start) in every trajectory that has not diverged.
         record_path: whether to record the step lengths in AB.
         device: None for NumPy, or a torch device such as "cpu" or "cuda".
+        threads: of NumPy's simulation; None for one a core, or OMP_NUM_THREADS. The outcome is the same bit by bit.
         quiet: never show a progress bar.
 
     Returns:
@@ -102,94 +100,45 @@ def simulate(
 
     began = time.perf_counter()
     convert, context = _backend(device)
+    batch = (len(gammas), start[0].shape[0])
     with context, np.errstate(over="ignore", invalid="ignore"):
-        recorded = _run(
-            move(loss, convert),
-            tuple(convert(x) for x in start),
-            method,
-            optimizer,
-            convert(gammas),
-            steps,
-            stop_below=stop_below,
-            record_path=record_path,
-            quiet=quiet,
-        )
-    excess, imbalance, path, diverged_at, factors = recorded
+        moved_loss, moved_start, moved_gammas = move(loss, convert), tuple(convert(x) for x in start), convert(gammas)
+        xp = array_namespace(*moved_start)
+        excess, imbalance = (xp.empty((steps + 1, *batch), dtype=xp.float64) for _ in range(2))
+        path = xp.empty((steps, *batch), dtype=xp.float64) if record_path else None
+        # on a device the stack stays whole; it also does if its end depends on all of it
+        size = max(1, BLOCK // batch[1]) if device is None and stop_below <= 0 else batch[0]
+        parts = [slice(low, low + size) for low in range(0, batch[0], size)]
+        blocks = [
+            Block(
+                moved_loss,
+                moved_start,
+                method,
+                optimizer.part(part),
+                moved_gammas[part],
+                excess=excess[:, part],
+                imbalance=imbalance[:, part],
+                path=None if path is None else path[:, part],
+                stop_below=stop_below,
+            )
+            for part in parts
+        ]
+        advance(blocks, steps, method.name, threads=threads or usable_threads(), quiet=quiet)
+        taken = max(block.taken for block in blocks) if stop_below > 0 else steps
+        for block, part in zip(blocks, parts, strict=True):  # what all have diverged in goes no further
+            excess[block.taken + 1 : taken + 1, part] = imbalance[block.taken + 1 : taken + 1, part] = xp.inf
+            if path is not None:
+                path[block.taken : taken, part] = 0.0
+        diverged_at = xp.concat([block.diverged_at for block in blocks])
+        factors = [xp.concat(list(same)) for same in zip(*(block.factors for block in blocks), strict=True)]
     return Trajectories(
-        excess=_to_numpy(excess),
-        imbalance=_to_numpy(imbalance),
-        path=_to_numpy(path) if record_path else None,
+        excess=_to_numpy(excess[: taken + 1]),
+        imbalance=_to_numpy(imbalance[: taken + 1]),
+        path=None if path is None else _to_numpy(path[:taken]),
         diverged_at=_to_numpy(diverged_at).astype(np.int64),
         factors=tuple(_to_numpy(x) for x in factors),
         seconds=time.perf_counter() - began,
     )
-
-
-def _run(
-    loss: Loss,
-    start: Params,
-    method: Method,
-    optimizer: Optimizer,
-    gammas: Any,
-    steps: int,
-    *,
-    stop_below: float,
-    record_path: bool,
-    quiet: bool,
-) -> tuple[Any, Any, Any, Any, Params]:
-    # Every step size × seed is one trajectory of a stack: leading dimensions (G, n), the same steps for all of them.
-    # θ are coordinates (away from a minimizer, if the loss is in error coordinates), `factors` the pairs (A, B) there.
-    xp = array_namespace(*start)
-    batch = (gammas.shape[0], start[0].shape[0])
-    theta: Params = tuple(xp.broadcast_to(x, batch + tuple(x.shape[1:])) for x in start)
-    gamma = xp.broadcast_to(gammas, batch)[..., None, None]
-    excess, gradient = loss.evaluate(theta)
-    factors = loss.factors(theta)
-    # `limit` ends a trajectory, `goal` ends the run; −1 in `diverged_at` is "not yet"
-    limit, goal = DIVERGENCE_FACTOR * excess, stop_below * excess
-    diverged_at = xp.zeros_like(excess) - 1
-    # a fresh map for this run: that of a trained ratio has a state
-    post_step = method.new_map() if method.new_map is not None else None
-    excesses, imbalances, path = [excess], [_imbalance(factors)], []
-
-    for t in tracked(steps, method.name, quiet=quiet):
-        # the optimizer's step from θ, the same for all methods but for what it is given and A's multiple of γ
-        given = gradient if method.transform is None else method.transform(factors, gradient)
-        moved = optimizer.direction(factors, given)
-        sizes = (method.faster * gamma, gamma) * (len(theta) // 2)
-        candidate: Params = tuple(x - size * d for x, size, d in zip(theta, sizes, moved, strict=True))
-        # `good`: neither diverged before nor about to. Entries are looked at first, because what is too large would
-        # overflow in the map and in the loss below; such a trajectory stays at θ, so that both see finite numbers.
-        good = diverged_at < 0
-        for x in candidate:
-            good = good & xp.all(xp.abs(x) < LARGEST_ENTRY, axis=(-2, -1))
-        candidate = _select(xp, good, candidate, theta)
-        # what the method does after a step, in every K-th of them
-        if post_step is not None and (t + 1) % method.every == 0:
-            mapped = post_step(loss.factors(candidate), gamma[..., 0, 0])
-            candidate = loss.coordinates(mapped)
-        # the verdict on the step: a loss far above its start, or none at all, is divergence
-        new_excess, new_gradient = loss.evaluate(candidate)
-        good = good & xp.isfinite(new_excess) & (new_excess <= limit)
-
-        # Only good trajectories move. A diverged one is frozen at its last good point: the stack keeps its shape and
-        # the others go on as if they ran alone, with no NaN in their way.
-        theta = _select(xp, good, candidate, theta)
-        gradient = _select(xp, good, new_gradient, gradient)
-        diverged_at = xp.where(~good & (diverged_at < 0), t + 1.0, diverged_at)
-        new_factors = loss.factors(theta)
-        if record_path:
-            path.append(_product_distance(xp, new_factors, factors))
-        factors = new_factors
-        # what is recorded of a frozen trajectory is inf, not where it stands
-        inf = xp.full_like(new_excess, xp.inf)
-        excesses.append(xp.where(good, new_excess, inf))
-        imbalances.append(xp.where(good, _imbalance(factors), inf))
-        # all that are left have arrived
-        if stop_below > 0 and bool(xp.all(~good | (new_excess <= goal))):
-            break
-    lengths = xp.stack(path) if path else xp.zeros((0, *batch))
-    return xp.stack(excesses), xp.stack(imbalances), lengths, diverged_at, factors
 
 
 def foresee(grid: int, start: Params, steps: int, label: str, *, record_path: bool = False, quiet: bool = True) -> None:
@@ -209,7 +158,7 @@ def foresee(grid: int, start: Params, steps: int, label: str, *, record_path: bo
     trajectories = grid * start[0].shape[0]
     pairs = list(zip(start[::2], start[1::2], strict=True))
     products = sum(A.shape[-2] * B.shape[-1] for A, B in pairs)
-    # each curve once as it grows and once stacked; θ, candidate, direction and gradients; AB and the error of it
+    # the curves, and a copy of some of them; θ, candidate, direction and gradients; AB and the error of it
     recorded = 2 * (3 if record_path else 2) * (steps + 1)
     state = 6 * sum(x.shape[-2] * x.shape[-1] for x in start) + 2 * products
     check_memory(
@@ -221,29 +170,6 @@ def foresee(grid: int, start: Params, steps: int, label: str, *, record_path: bo
     check_duration(steps * max(step, LEAST_STEP_SECONDS), f"{label} ({steps} steps)", "ask for fewer steps")
     if step > PATIENCE_SECONDS:
         announce(steps * step, label, quiet=quiet)
-
-
-def _select(xp: Any, condition: Any, yes: Params, no: Params) -> Params:
-    return tuple(xp.where(condition[..., None, None], x, y) for x, y in zip(yes, no, strict=True))
-
-
-def _imbalance(factors: Params) -> Any:
-    """‖AᵀA − BBᵀ‖_F over all layers."""
-    xp = array_namespace(*factors)
-    square = 0.0
-    for A, B in zip(factors[::2], factors[1::2], strict=True):
-        gap = A.mT @ A - B @ B.mT
-        square = square + xp.sum(gap * gap, axis=(-2, -1))
-    return xp.sqrt(square)
-
-
-def _product_distance(xp: Any, new: Params, old: Params) -> Any:
-    """‖A₊B₊ − AB‖_F over all layers, without subtracting the products."""
-    square = 0.0
-    for i in range(0, len(new), 2):
-        move = (new[i] - old[i]) @ new[i + 1] + old[i] @ (new[i + 1] - old[i + 1])
-        square = square + xp.sum(move * move, axis=(-2, -1))
-    return xp.sqrt(square)
 
 
 def _backend(device: str | None) -> tuple[Any, AbstractContextManager[Any]]:

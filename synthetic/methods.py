@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from lorakappa.conditioning.checks import eye_like
@@ -23,6 +24,7 @@ from lorakappa.conditioning.projection import Gauge, balance
 from lorakappa.conditioning.tolerances import gram_rtol
 from lorakappa.shared.methods import parse_method_name
 from lorakappa.synthetic.losses import Params
+from lorakappa.synthetic.stacked_balance import LARGEST_RANK, balance_stack
 
 Transform = Callable[[Params, Params], Params]
 """Maps the factors (A, B, …) and the gradient to what the optimizer is given."""
@@ -68,7 +70,11 @@ class Balancing:
 
     def __call__(self) -> PostStep:
         """The projection; it has no state."""
-        return lambda factors, _: _each_pair(lambda A, B: balance(A, B, gauge=self.gauge), factors)
+        return lambda factors, _: _each_pair(self._projected, factors)
+
+    def _projected(self, A: Any, B: Any) -> tuple[Any, Any]:
+        in_stacks = isinstance(A, np.ndarray) and A.shape[-1] <= LARGEST_RANK
+        return (balance_stack if in_stacks else balance)(A, B, gauge=self.gauge)
 
 
 @dataclass(frozen=True)

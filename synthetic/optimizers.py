@@ -5,8 +5,9 @@ belongs to the method (`synthetic.methods`), and any optimizer goes with any met
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 from array_api_compat import array_namespace
 
@@ -19,8 +20,18 @@ class Optimizer(Protocol):
     def direction(self, theta: Params, gradient: Params) -> Params:
         """The direction of this step, given the factors and the gradient (scaled, if the method does that)."""
 
+    def part(self, rows: slice) -> Self:
+        """The same rule, as it is now, for some of the step sizes, with a state of its own."""
 
-class GradientDescent:
+
+class _Whole:
+    """A rule that treats all step sizes alike, and has no state for some of them before its first step."""
+
+    def part(self, rows: slice) -> Self:
+        return copy(self)
+
+
+class GradientDescent(_Whole):
     """θ − γ∇f."""
 
     def direction(self, theta: Params, gradient: Params) -> Params:
@@ -28,7 +39,7 @@ class GradientDescent:
         return gradient
 
 
-class SignGradientDescent:
+class SignGradientDescent(_Whole):
     """θ − γ‖∇f‖₁ sign ∇f, steepest descent in ℓ∞: the iteration that the sign-GD rate is about.
 
     ‖∇f‖₁ is taken over all parameters together.
@@ -41,7 +52,7 @@ class SignGradientDescent:
         return tuple(norm[..., None, None] * xp.sign(g) for g in gradient)
 
 
-class Sign:
+class Sign(_Whole):
     """θ − γ sign ∇f: what practitioners run (signSGD, Adam's limit); its steps do not shrink."""
 
     def direction(self, theta: Params, gradient: Params) -> Params:
@@ -51,7 +62,7 @@ class Sign:
 
 
 @dataclass
-class Adam:
+class Adam(_Whole):
     """Adam (Kingma & Ba 2015) with torch's defaults; post-step maps leave its moments alone."""
 
     beta1: float = 0.9
@@ -64,13 +75,25 @@ class Adam:
         """m̂/(√v̂ + ε) with bias-corrected moments."""
         xp = array_namespace(*gradient)
         zeros = tuple(xp.zeros_like(g) for g in gradient)
-        m, v = self._moments or (zeros, zeros)
-        m = tuple(self.beta1 * x + (1 - self.beta1) * g for x, g in zip(m, gradient, strict=True))
-        v = tuple(self.beta2 * x + (1 - self.beta2) * g * g for x, g in zip(v, gradient, strict=True))
+        m, v = self._moments or (zeros, tuple(xp.zeros_like(g) for g in gradient))
         self._moments = m, v
         self._step += 1
         c1, c2 = 1 - self.beta1**self._step, 1 - self.beta2**self._step
-        return tuple(x / c1 / (xp.sqrt(y / c2) + self.eps) for x, y in zip(m, v, strict=True))
+        # m̂/(√v̂ + ε) = (√c₂/c₁)m/(√v + √c₂ε); in place, since the moments are this optimizer's own
+        moved = []
+        for x, y, g in zip(m, v, gradient, strict=True):
+            x *= self.beta1
+            x += (1 - self.beta1) * g
+            y *= self.beta2
+            square = g * g
+            square *= 1 - self.beta2
+            y += square
+            root = xp.sqrt(y)
+            root += c2**0.5 * self.eps
+            direction = (c2**0.5 / c1) * x
+            direction /= root
+            moved.append(direction)
+        return tuple(moved)
 
 
 @dataclass
@@ -86,6 +109,10 @@ class MatchedGradientDescent:
 
     lengths: Any
     _step: int = field(default=0, init=False)
+
+    def part(self, rows: slice) -> Self:
+        """The same for some of the step sizes."""
+        return replace(self, lengths=self.lengths[:, rows])
 
     def direction(self, theta: Params, gradient: Params) -> Params:
         """γ_t ∇f."""

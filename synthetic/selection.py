@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, wilcoxon
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.tolerances import EPS
@@ -91,6 +90,16 @@ class Comparison:
         return asdict(self)
 
 
+RESAMPLES = 2000
+"""Of the bootstrap."""
+
+CONFIDENCE = 0.95
+"""Of its interval."""
+
+LARGEST_EXACT = 50
+"""Number of seeds up to which the 2ⁿ signs are counted: they fit into float64 without rounding."""
+
+
 def compare(differences: Array, *, seed: int = 0) -> Comparison:
     """Summarizes paired differences (one per seed, finite) with an interval and a test.
 
@@ -101,17 +110,12 @@ def compare(differences: Array, *, seed: int = 0) -> Comparison:
     interval: tuple[float, float] | None = None
     p_value: float | None = None
     if len(differences) >= 3 and np.any(differences != 0):
-        p_value = float(wilcoxon(differences).pvalue)
+        p_value = _signed_rank_p_value(differences)
     if len(differences) >= 3 and np.ptp(differences) > 0:
-        with np.errstate(all="ignore"):
-            found = bootstrap(
-                (differences,),
-                lambda x, axis: np.median(x, axis=axis),
-                n_resamples=2000,
-                rng=np.random.default_rng(seed),
-                method="percentile",
-            ).confidence_interval
-        interval = (float(found.low), float(found.high))
+        drawn = np.random.default_rng(seed).integers(0, len(differences), (RESAMPLES, len(differences)))
+        outside = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(np.median(differences[drawn], axis=-1), [outside, 1 - outside])
+        interval = (float(low), float(high))
     elif len(differences) >= 3:
         interval = (float(differences[0]), float(differences[0]))
     return Comparison(
@@ -121,3 +125,24 @@ def compare(differences: Array, *, seed: int = 0) -> Comparison:
         wins=int((differences > 0).sum()),
         n=len(differences),
     )
+
+
+def _signed_rank_p_value(differences: Array) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test, as `scipy.stats.wilcoxon` has it.
+
+    Without ties, zeros or very many seeds all 2ⁿ assignments of signs to the ranks are counted here, because importing
+    scipy.stats takes longer than most experiments.
+    """
+    n, sizes = len(differences), np.abs(differences)
+    if n > LARGEST_EXACT or len(np.unique(sizes)) < n or not sizes.all():
+        from scipy.stats import wilcoxon
+
+        return float(wilcoxon(differences).pvalue)
+    ranks = sizes.argsort().argsort() + 1
+    positive = int(ranks[differences > 0].sum())
+    ways = np.zeros(n * (n + 1) // 2 + 1)  # in how many ways ranks add up to each sum
+    ways[0] = 1
+    for rank in range(1, n + 1):
+        ways[rank:] += ways[:-rank].copy()
+    tail = min(positive, len(ways) - 1 - positive)  # the distribution is symmetric
+    return float(min(1.0, 2 * ways[: tail + 1].sum() / 2.0**n))

@@ -209,6 +209,7 @@ class Claim(ABC):
         sides: what the left and right side of the comparison are.
         argument: why it holds or fails; a short proof where there is one.
         experiment: name of the experiment that its evidence comes from, if other claims rest on the same one.
+        seconds: about what examining it takes at its own number of instances; the longest are begun first.
     """
 
     id: str
@@ -221,6 +222,7 @@ class Claim(ABC):
     corrected_by: str | None = None
     sides: tuple[str, str] = ("left", "right")
     experiment: str = ""
+    seconds: float = 1.0
 
     @abstractmethod
     def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
@@ -244,6 +246,7 @@ class ClaimOptions(TypedDict, total=False):
     corrected_by: str | None
     sides: tuple[str, str]
     experiment: str
+    seconds: float
 
 
 def registry(*groups: Sequence[Claim]) -> dict[str, Claim]:

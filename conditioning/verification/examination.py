@@ -1,12 +1,14 @@
-"""Claims found by package, chosen, and examined several at a time in processes of their own."""
+"""Claims found by package, chosen, and examined several at a time in processes of their own.
+
+The processes take the claims of all packages side by side, in groups that share an experiment, so that each experiment
+is made once; the longest groups come first, and no core waits for another package to end.
+"""
 
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from importlib import import_module
-from multiprocessing import get_context
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,9 +17,7 @@ from lorakappa.conditioning.verification.algebraic import DEFAULT_TRIALS
 from lorakappa.conditioning.verification.claim import Claim, Verdict
 from lorakappa.shared.command_line import errors
 from lorakappa.shared.forecast import announce, check_duration
-
-SECONDS = 1.0
-"""About what a claim takes at its own number of instances."""
+from lorakappa.shared.processes import side_by_side
 
 LONGEST_WAIT = 30 * 24 * 3600.0
 """Seconds up to which an examination is begun."""
@@ -100,8 +100,8 @@ def ensure_feasible(known: Iterable[Known], *, trials: int | None, jobs: int) ->
     if trials is None:
         return
     chosen = list(known)
-    groups = len(_examined_together([entry.claim for entry in chosen]))
-    shares = [SECONDS / usual_trials(entry.claim) for entry in chosen]
+    groups = len(_examined_together(chosen))
+    shares = [entry.claim.seconds / usual_trials(entry.claim) for entry in chosen]
     seconds = trials * sum(shares) / max(1, min(jobs, groups, os.cpu_count() or 1))
     what = f"{trials} instances of {len(chosen)} claim{'s' * (len(chosen) > 1)}"
     check_duration(seconds, what, "ask for less", longest=LONGEST_WAIT)
@@ -109,12 +109,12 @@ def ensure_feasible(known: Iterable[Known], *, trials: int | None, jobs: int) ->
 
 
 def usual_trials(claim: Claim) -> int:
-    """The instances that a claim is examined at by default, which takes about `SECONDS`."""
+    """The instances that a claim is examined at by default, which takes about `Claim.seconds`."""
     return int(getattr(claim, "default_trials", DEFAULT_TRIALS))
 
 
 def examine(known: Iterable[Known], *, trials: int | None, seed: int, jobs: int, quiet: bool = False) -> list[Verdict]:
-    """Examines claims, package after package, `jobs` at a time, under a progress bar on stderr.
+    """Examines claims, `jobs` at a time, under a progress bar on stderr.
 
     Args:
         known: claims.
@@ -143,28 +143,25 @@ def examine(known: Iterable[Known], *, trials: int | None, seed: int, jobs: int,
             verdicts.update(found)
             progress.update(task, completed=len(verdicts), description=next(reversed(found)))
 
-        for module in dict.fromkeys(entry.module for entry in chosen):
-            claims = [entry.claim for entry in chosen if entry.module == module]
-            groups = _examined_together(claims)
-            if jobs == 1 or len(groups) == 1:
-                for claim in claims:
-                    progress.update(task, description=claim.id)
-                    report({claim.id: claim.examine(trials=trials, seed=seed)})
-                continue
-            by_id = {claim.id: claim for claim in claims}
-            with ProcessPoolExecutor(min(jobs, len(groups)), mp_context=get_context("spawn")) as pool:
-                futures = [pool.submit(_examine_by_id, module, [c.id for c in group], trials, seed) for group in groups]
-                for done in as_completed(futures):
-                    report({id: Verdict(claim=by_id[id], **found) for id, found in done.result().items()})
+        groups = _examined_together(chosen)
+        if jobs == 1 or len(groups) == 1:
+            for entry in chosen:
+                progress.update(task, description=entry.claim.id)
+                report({entry.claim.id: entry.claim.examine(trials=trials, seed=seed)})
+        else:
+            by_id = {entry.claim.id: entry.claim for entry in chosen}
+            work = [(_examine_by_id, group[0].module, [e.claim.id for e in group], trials, seed) for group in groups]
+            for done in side_by_side(work, jobs):
+                report({id: Verdict(claim=by_id[id], **found) for id, found in done.items()})
     return [verdicts[entry.claim.id] for entry in chosen]
 
 
-def _examined_together(claims: list[Claim]) -> list[list[Claim]]:
-    """Groups of claims for one process each: those that share an experiment stay together, the largest first."""
-    groups: dict[str, list[Claim]] = {}
-    for claim in claims:
-        groups.setdefault(claim.experiment or claim.id, []).append(claim)
-    return sorted(groups.values(), key=len, reverse=True)
+def _examined_together(known: Sequence[Known]) -> list[list[Known]]:
+    """Groups of claims for one process each: those that share an experiment stay together, the longest first."""
+    groups: dict[tuple[str, str], list[Known]] = {}
+    for entry in known:
+        groups.setdefault((entry.module, entry.claim.experiment or entry.claim.id), []).append(entry)
+    return sorted(groups.values(), key=lambda group: sum(entry.claim.seconds for entry in group), reverse=True)
 
 
 def _examine_by_id(module: str, ids: list[str], trials: int | None, seed: int) -> dict[str, dict[str, Any]]:

@@ -274,3 +274,28 @@ def test_settle_runs_only_what_is_asked_for():
     for bad in ((), ("flow", "luck")):
         with pytest.raises(ValueError, match="experiments must be some of rescale"):
             settle(small, experiments=bad)
+
+
+def test_an_experiment_of_two_claims_is_made_once(monkeypatch):
+    made = []
+
+    def counted(**arguments):
+        made.append(arguments)
+        return fake_rates()(**arguments)
+
+    monkeypatch.setattr(rates, "rates", counted)
+    for id in ("gd-rate", "gd-rate-tight"):
+        assert CLAIMS[id].examine(trials=10, seed=3).verdict == "holds"
+    assert made == [{"rules": ("gd",), "instances": 10, "seed": 3}]
+    CLAIMS["gd-rate"].examine(trials=10, seed=4)
+    CLAIMS["balora-rate"].examine(trials=10, seed=3)
+    assert len(made) == 3
+
+
+def test_claims_that_share_curves_share_a_process():
+    together = {}
+    for claim in CLAIMS.values():
+        together.setdefault(claim.experiment, set()).add(claim.id)
+    assert together["gd-rate"] == {"gd-rate", "gd-rate-tight"}
+    assert together["gd"] == {"balora-beats-lora-gd", "balora-beats-lora-from-balance"}
+    assert len(together["adam"]) == len(together["preconditioned"]) == 3

@@ -184,3 +184,16 @@ def test_smoothness_estimates_by_hand_and_against_dense_hessians(rng):
     (A1, B1), (A2, B2) = minimizer(Z1, 2), minimizer(Z2, 2)
     L = np.linalg.eigvalsh(two_layer_hessian(A1, B1, A2, B2, W1, W2, loss.target[0]))[-1]
     assert 0.25 < loss.smoothness[0] / L < 2
+
+
+def test_problems_and_points_broadcast_against_each_other():
+    rng = np.random.default_rng(5)
+    loss = OneLayer.from_target(rng.standard_normal((3, 6, 5)), 2)
+    A, B = rng.standard_normal((6, 2)), rng.standard_normal((2, 5))
+    excess, gradient = loss.evaluate((A, B))
+    stacked, gradients = loss.evaluate((np.stack([A] * 3), np.stack([B] * 3)))
+    np.testing.assert_array_equal(excess, stacked)
+    for one, other in zip(gradient, gradients, strict=True):
+        np.testing.assert_array_equal(one, other)
+    row, _ = loss.evaluate((np.stack([A] * 2)[:, None], np.stack([B] * 2)[:, None]))
+    np.testing.assert_array_equal(row, np.stack([stacked] * 2))

@@ -1,7 +1,13 @@
 """How step sizes are judged and methods compared, by hand."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import bootstrap, wilcoxon
 
 from lorakappa.conditioning.tolerances import EPS
 from lorakappa.synthetic.selection import best_step, compare, floored_log10, score
@@ -59,3 +65,30 @@ def test_comparison_of_paired_differences():
     few = compare(np.array([1.0, 2.0]))
     assert few.interval is None
     assert few.p_value is None
+
+
+@given(st.integers(3, 60), st.floats(-2, 2), st.integers(0, 2**31), st.sampled_from(["plain", "ties", "zeros"]))
+def test_intervals_and_p_values_are_scipys(n, shift, seed, kind):
+    differences = np.random.default_rng(seed).standard_normal(n) + shift
+    if kind == "ties":
+        differences[1] = -differences[0]
+    if kind == "zeros":
+        differences[0] = 0.0
+    found = compare(differences, seed=seed)
+    rng = np.random.default_rng(seed)
+    expected = bootstrap((differences,), np.median, n_resamples=2000, rng=rng, method="percentile").confidence_interval
+    spread = np.ptp(differences)
+    np.testing.assert_allclose(found.interval, expected, rtol=1e-12, atol=1e-11 * spread)
+    assert found.p_value == pytest.approx(wilcoxon(differences).pvalue, rel=1e-12)
+
+
+def test_extreme_p_values_by_hand():
+    assert compare(np.arange(1.0, 11.0)).p_value == pytest.approx(2 / 2**10)
+    assert compare(-np.arange(1.0, 11.0)).p_value == pytest.approx(2 / 2**10)
+    assert compare(np.array([1.0, 2.0, -3.0])).p_value == 1.0  # 1 + 2 against 3
+
+
+def test_a_comparison_does_not_wait_for_scipy_stats():
+    code = "import sys, numpy as np; from lorakappa.synthetic.selection import compare; compare(np.arange(5.0) - 1.7);"
+    loaded = subprocess.run([sys.executable, "-c", code + "print('scipy.stats' in sys.modules)"], capture_output=True)
+    assert loaded.stdout.split() == [b"False"], loaded.stderr
