@@ -37,9 +37,8 @@ def spectrum(A: ArrayLike, B: ArrayLike, Z: ArrayLike, *, rtol: float = MINIMIZE
         rtol: accepted distance ‖AB − Z_r‖_F relative to ‖Z_r‖_F.
 
     Returns:
-        (…, d) float64, ascending, with multiplicity; the first r² are exactly 0. Square roots of eigenvalues have an
-        absolute error of about EPS·√L, as singular values have; the smallest non-zero ones, from κ = 1/EPS on, are
-        found from an inverse to a relative error of about EPS·√κ at most. Source: `minimizers`.
+        (…, d) float64, ascending, with multiplicity; the first r² are exactly 0. Eigenvalues between the extremes that
+        are smaller than EPS·L may have few correct digits or none; μ and κ have theirs. Source: `minimizers`.
 
     Raises:
         NotAMinimizerError: if (A, B) is not a minimizer.
