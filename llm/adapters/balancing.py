@@ -1,4 +1,4 @@
-"""P applied to all LoRA pairs of a model at once: one batched call per shape, dtype and device."""
+"""P applied to all LoRA pairs of a model at once: in place where that keeps what is promised, else as copies."""
 
 from dataclasses import dataclass
 from itertools import compress
@@ -7,10 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorakappa.conditioning.projection import Gauge, balance
+from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.projection_gauges import Gauge, check_gauge
 from lorakappa.llm.adapters.factors import NonFiniteError
+from lorakappa.llm.adapters.in_place import InPlace, serves
 from lorakappa.llm.adapters.joining import AnyOptimizer, joined, unwrap_optimizers
-from lorakappa.llm.adapters.moments import Moments, check_moments, check_state, gauge_between, reset, transport
+from lorakappa.llm.adapters.moments import (
+    Moments,
+    check_choice,
+    check_moments,
+    check_state,
+    gauge_between,
+    reset,
+    transport,
+)
 from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs, stack_batches, storage
 from lorakappa.llm.adapters.products import is_representable
 
@@ -67,7 +77,6 @@ def balance_model(
     return balance_pairs(lora_pairs(model, adapter), gauge=gauge, optimizer=whole, moments=moments)
 
 
-@torch.no_grad()
 def balance_pairs(
     pairs: list[LoraPair],
     *,
@@ -76,42 +85,92 @@ def balance_pairs(
     moments: Moments = "keep",
 ) -> BalanceReport:
     """`balance_model` for pairs found already."""
-    check_moments(moments, optimizer)
-    trainable = [pair for pair in pairs if pair.trainable]
-    if optimizer is not None and moments != "keep":
-        check_state(optimizer, trainable)
-    batches = [(batch, *_balanced([ties[0] for ties in batch], gauge)) for batch in stack_batches(trainable)]
-    unchanged: list[str] = []
-    for batch, A, B, X, Y in batches:
-        same = (X == A).flatten(1).all(1) & (Y == B).flatten(1).all(1)
-        changed = (~same).tolist()
-        unchanged += [ties[0].name for ties, moved in zip(batch, changed, strict=True) if not moved]
-        if optimizer is not None and moments == "reset":
-            for ties in compress(batch, changed):
-                for pair in ties:
-                    reset(optimizer, pair)
-        if optimizer is not None and moments == "transport":
-            _transport(optimizer, batch, gauge_between(A, B, X, Y))
-        for ties, x, y in zip(batch, X, Y, strict=True):
-            ties[0].write(x, y)
-    done = sum(len(batch) for batch, *_ in batches) - len(unchanged)
-    return BalanceReport(done, tuple(unchanged), len(pairs) - len(trainable), len(batches))
+    return Balancing(pairs, gauge=gauge, moments=moments)(optimizer)
 
 
-def _transport(optimizer: AnyOptimizer, batch: list[list[LoraPair]], gauges: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Transports the moments of every pair whose gauge is known, and of the parameters tied to it.
+class Balancing:
+    """P for given pairs, to be applied again and again while the model keeps them (`lookup.PairLookup`).
+
+    Args:
+        pairs: as found by `lora_pairs`.
+        gauge: which balanced pair.
+        moments: what becomes of the optimizer's moments.
+
+    Raises:
+        ValueError: on an unknown gauge or moments.
+    """
+
+    def __init__(self, pairs: list[LoraPair], *, gauge: Gauge, moments: Moments) -> None:
+        check_gauge(gauge)
+        check_choice(moments)
+        self.pairs = pairs
+        self._gauge = gauge
+        self._moments = moments
+        self._trainable = [pair for pair in pairs if pair.trainable]
+        self._batches = stack_batches(self._trainable)
+        self._ties = {ties[0].name: ties for batch in self._batches for ties in batch}
+        served = [batch for batch in self._batches if serves(batch[0][0])]
+        self._in_place = InPlace(ties[0] for batch in served for ties in batch)
+        self._others = [ties[0] for batch in self._batches if batch not in served for ties in batch]
+
+    @torch.no_grad()
+    def __call__(self, optimizer: AnyOptimizer | None = None) -> BalanceReport:
+        """Balances the pairs as they are now; errors as of `balance_model`."""
+        check_moments(self._moments, optimizer)
+        if optimizer is not None and self._moments != "keep":
+            check_state(optimizer, self._trainable)
+        outcomes = self._in_place.gauges(self._gauge)
+        refused = [pair for one in outcomes for pair, safe in zip(one.pairs, one.safe, strict=True) if not safe]
+        rest = [[ties[0] for ties in batch] for batch in stack_batches(refused + self._others)]
+        copies = [_balanced(batch, self._gauge) for batch in rest]
+        # nothing was written so far: what cannot be balanced has been refused by now
+        unchanged: set[str] = set()
+        for one in outcomes:
+            moving = [safe and moves for safe, moves in zip(one.safe, one.moves, strict=True)]
+            self._carry_state(optimizer, one.pairs, one.factors[:, 0], one.factors[:, 1].mT, moving)
+            unchanged.update(pair.name for pair, yes in zip(one.pairs, moving, strict=True) if not yes)
+        unchanged -= {pair.name for pair in refused}
+        self._in_place.move(outcomes)
+        for batch, (A, B, X, Y) in zip(rest, copies, strict=True):
+            same = (X == A).flatten(1).all(1) & (Y == B).flatten(1).all(1)
+            unchanged.update(pair.name for pair, yes in zip(batch, same.tolist(), strict=True) if yes)
+            if self._moments != "keep":
+                T, T_inv, known = gauge_between(A, B, X, Y)
+                moving = (~same if self._moments == "reset" else known).tolist()
+                self._carry_state(optimizer, batch, T, T_inv, moving)
+            for pair, x, y in zip(batch, X, Y, strict=True):
+                pair.write(x, y)
+        left = tuple(name for name in self._ties if name in unchanged)
+        frozen = len(self.pairs) - len(self._trainable)
+        return BalanceReport(len(self._ties) - len(left), left, frozen, len(self._batches))
+
+    def _carry_state(
+        self, optimizer: AnyOptimizer | None, pairs: list[LoraPair], T: Tensor, T_inv: Tensor, moving: list[bool]
+    ) -> None:
+        """Resets or transports the moments of the pairs that move, and of the parameters tied to them."""
+        if optimizer is None or self._moments == "keep":
+            return
+        for pair, t, t_inv in compress(zip(pairs, T, T_inv, strict=True), moving):
+            ties = self._ties[pair.name]
+            if self._moments == "transport":
+                _transport(optimizer, ties, t, t_inv)
+            else:
+                for tied in ties:
+                    reset(optimizer, tied)
+
+
+def _transport(optimizer: AnyOptimizer, ties: list[LoraPair], T: Tensor, T_inv: Tensor) -> None:
+    """Transports the moments of one pair, and of the parameters tied to it.
 
     A layer tied with exchanged factors, (Bᵀ, Aᵀ), changes gauge by T⁻ᵀ.
     """
-    T, T_inv, known = gauges
-    for ties, t, t_inv in compress(zip(batch, T, T_inv, strict=True), known.tolist()):
-        first = ties[0]
-        transport(optimizer, first, t, t_inv)
-        for pair in ties[1:]:
-            if pair.left is first.left or pair.left is first.right:
-                continue  # the very same parameters, with one state
-            exchanged = storage(pair.left) == storage(first.right)
-            transport(optimizer, pair, *((t_inv.mT, t.mT) if exchanged else (t, t_inv)))
+    first = ties[0]
+    transport(optimizer, first, T, T_inv)
+    for pair in ties[1:]:
+        if pair.left is first.left or pair.left is first.right:
+            continue  # the very same parameters, with one state
+        exchanged = storage(pair.left) == storage(first.right)
+        transport(optimizer, pair, *((T_inv.mT, T.mT) if exchanged else (T, T_inv)))
 
 
 def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tensor, Tensor]:

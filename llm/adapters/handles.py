@@ -1,15 +1,15 @@
 """A running map of LoRA pairs: hooks on one optimizer or several, and what they have done so far."""
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from lorakappa.llm.adapters.joining import AnyOptimizer, Rounds, joined, name_of, owned_pairs
-from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs
+from lorakappa.llm.adapters.lookup import PairLookup
+from lorakappa.llm.adapters.pairs import LoraPair
+from lorakappa.llm.adapters.stopwatch import Stopwatch
 
 PairMap = Callable[[list[LoraPair], Any], Any]
 """Changes the pairs of a model in place, given the optimizer that has just stepped, or several of them as one
@@ -23,27 +23,25 @@ class StepHandle:
         steps: real optimizer steps seen so far (of several optimizers: rounds in which each has stepped); set it when
             resuming in the middle of a period of `every` steps.
         last: what the map returned last.
-        seconds: wall time spent in the map so far, a GPU's queue being emptied before and after.
     """
 
     def __init__(
         self,
         optimizers: Sequence[torch.optim.Optimizer],
-        model: nn.Module,
+        lookup: PairLookup,
         pair_map: PairMap,
         every: int,
-        adapter: str | None,
     ) -> None:
         self.steps = 0
         self.last: Any = None
-        self.seconds = 0.0
+        self._stopwatch = Stopwatch()
         self._optimizer = joined(optimizers)
         self._optimizers = tuple(optimizers)
         self._rounds = Rounds(optimizers)
-        self._model = model
+        self._lookup = lookup
         self._map = pair_map
         self._every = every
-        self._adapter = adapter
+        self._mapped = _Mapped([], [], [])
         self._began: set[int] = set()
         self._handles = [
             handle
@@ -82,13 +80,35 @@ class StepHandle:
         self.steps += 1
         if self.steps % self._every:
             return
-        pairs = lora_pairs(self._model, self._adapter)
-        mapped = _mapped(pairs, self._optimizer)
-        synchronize(pairs[0].left.device)
-        start = time.perf_counter()
-        self.last = self._map(mapped, self._optimizer)
-        synchronize(pairs[0].left.device)
-        self.seconds += time.perf_counter() - start
+        pairs = self._lookup()
+        with self._stopwatch.running(pairs[0].left.device):
+            self.last = self._map(self._owned(pairs), self._optimizer)
+
+    def _owned(self, pairs: list[LoraPair]) -> list[LoraPair]:
+        """The pairs to map: the same list as before while neither they nor the optimizer's groups have changed."""
+        held = [id(parameter) for group in self._optimizer.param_groups for parameter in group["params"]]
+        if self._mapped.found is not pairs or self._mapped.held != held:
+            self._mapped = _Mapped(pairs, held, _mapped(pairs, self._optimizer))
+        return self._mapped.chosen
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the map so far; on a GPU what it took there, for which reading this waits."""
+        return self._stopwatch.seconds
+
+
+class _Mapped(NamedTuple):
+    """What `_mapped` chose, and from what.
+
+    Attributes:
+        found: the pairs of the model.
+        held: ids of the parameters in the optimizer's groups.
+        chosen: the pairs that are mapped.
+    """
+
+    found: list[LoraPair]
+    held: list[int]
+    chosen: list[LoraPair]
 
 
 class _CopyWarning:
@@ -127,12 +147,6 @@ class _CopyWarning:
             found.handles = [other for other in found.handles if other is not handle]
             if not found.handles:
                 del vars(optimizer)["__getstate__"]
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits until a GPU has done what was asked of it, so that a clock can be read."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _was_skipped(optimizer: torch.optim.Optimizer) -> bool:

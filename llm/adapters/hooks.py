@@ -4,14 +4,14 @@ from typing import Any
 
 from torch import nn
 
-from lorakappa.conditioning.projection import GAUGES, Gauge
+from lorakappa.conditioning.projection_gauges import Gauge, check_gauge
 from lorakappa.llm.adapters.arguments import check_count
-from lorakappa.llm.adapters.balancing import balance_pairs
+from lorakappa.llm.adapters.balancing import Balancing
 from lorakappa.llm.adapters.handles import PairMap, StepHandle
-from lorakappa.llm.adapters.handles import synchronize as synchronize
 from lorakappa.llm.adapters.joining import AnyOptimizer, joined, owned_pairs, unwrap_optimizers
+from lorakappa.llm.adapters.lookup import PairLookup
 from lorakappa.llm.adapters.moments import Moments, check_choice
-from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs
+from lorakappa.llm.adapters.pairs import LoraPair
 
 
 def balance_after_step(
@@ -44,9 +44,13 @@ def balance_after_step(
         ValueError: on `every` < 1, an unknown gauge or moments, or no LoRA layer that trains.
     """
     check_balancing(every, gauge, moments)
+    ready: Balancing | None = None
 
     def balance(pairs: list[LoraPair], optimizer: AnyOptimizer) -> Any:
-        return balance_pairs(pairs, gauge=gauge, optimizer=optimizer, moments=moments)
+        nonlocal ready
+        if ready is None or ready.pairs is not pairs:  # the handle gives the same list while nothing has changed
+            ready = Balancing(pairs, gauge=gauge, moments=moments)
+        return ready(optimizer)
 
     return map_after_step(optimizer, model, balance, every=every, adapter=adapter)
 
@@ -84,11 +88,12 @@ def map_after_step(
     """
     optimizers = unwrap_optimizers(optimizer)
     check_count("every", every)
-    pairs = lora_pairs(model, adapter)
+    lookup = PairLookup(model, adapter)
+    pairs = lookup()
     if not any(pair.trainable for pair in pairs):
         raise ValueError("no LoRA pair of this model trains; load the adapter with is_trainable=True")
     owned_pairs(pairs, joined(optimizers))  # refuses split pairs now rather than at the first step
-    return StepHandle(optimizers, model, pair_map, every, adapter)
+    return StepHandle(optimizers, lookup, pair_map, every)
 
 
 def check_balancing(every: int, gauge: str, moments: str) -> None:
@@ -99,6 +104,5 @@ def check_balancing(every: int, gauge: str, moments: str) -> None:
         ValueError: on `every` < 1, an unknown gauge or moments.
     """
     check_count("every", every)
-    if gauge not in GAUGES:
-        raise ValueError(f"gauge must be one of {', '.join(GAUGES)}, not {gauge!r}")
+    check_gauge(gauge)
     check_choice(moments)

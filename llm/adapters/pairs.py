@@ -83,9 +83,7 @@ def lora_pairs(model: nn.Module, adapter: str | None = None) -> list[LoraPair]:
             ZeRO shards, tensor-parallel shards without DTensor).
         ValueError: if the model has no LoRA layer, or no adapter of that name.
     """
-    from peft.tuners.lora import LoraLayer
-
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    layers = lora_layers(model)
     if not layers:
         raise ValueError(
             f"{type(model).__name__} has no LoRA layer; wrap it with peft.get_peft_model(model, LoraConfig(…))"
@@ -95,6 +93,13 @@ def lora_pairs(model: nn.Module, adapter: str | None = None) -> list[LoraPair]:
         known = {name for _, layer in layers for side in PEFT_NAMES for name in getattr(layer, side[0])}
         raise ValueError(f"no adapter named {adapter!r}; this model has {', '.join(sorted(known))}")
     return pairs
+
+
+def lora_layers(model: nn.Module) -> list[tuple[str, Any]]:
+    """Names and modules of the model's LoRA layers."""
+    from peft.tuners.lora import LoraLayer
+
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
 
 
 def stack_batches(pairs: list[LoraPair]) -> list[list[list[LoraPair]]]:

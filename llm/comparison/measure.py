@@ -14,8 +14,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from lorakappa.llm.adapters.audit import audit_pair
 from lorakappa.llm.adapters.callbacks import StepCallback
 from lorakappa.llm.adapters.factors import NonFiniteError
-from lorakappa.llm.adapters.hooks import synchronize
 from lorakappa.llm.adapters.pairs import lora_pairs
+from lorakappa.llm.adapters.stopwatch import synchronize
 
 
 class EvaluateEvenly(TrainerCallback):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorakappa.conditioning import GAUGES, balance, balancing_gap, change_gauge, is_balanced, is_hyperbalanced
-from lorakappa.conditioning.projection import _refinement
+from lorakappa.conditioning.projection_by_qr import _refinement
 from lorakappa.conditioning.tolerances import EPS, rank_rtol
 from tests.strategies import minimizers, orthogonal, pairs
 

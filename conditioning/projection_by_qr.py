@@ -1,0 +1,163 @@
+"""P by orthogonal matrices only, in float64: the route that serves every pair.
+
+    A = Q_A R_A,  Bᵀ = Q_B R_B,  C = R_A R_Bᵀ = U S Vᵀ,  P(A, B) = (Q_A U S^{1/2}, S^{1/2} Vᵀ Q_Bᵀ),
+
+so AB is kept to a few epsilons of the storage type times ‖A‖‖B‖ whatever the conditioning of the pair.
+
+Where singular values of AB vanish, that formula destroys the pair: at AB = 0 it returns (0, 0), where the gradient
+of every loss of AB vanishes, so that training never leaves. Such *null* directions are carried over instead. With
+t = the live columns of T (BV_q S_q^{-1/2}) and τ = the live rows of T⁻¹ (S_q^{-1/2} U_qᵀA), which are dual, the rest
+of T spans the null space of τ and the rest of T⁻¹ the null space of tᵀ, normalized symmetrically and scaled by
+(σ₁(B)/σ₁(A))^{1/2}, as the live ones are on the whole. So T stays invertible and no direction of A or B is
+lost; what lies in the null directions cannot be balanced and is left unbalanced.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from lorakappa.conditioning.checks import eye_like
+from lorakappa.conditioning.projection_gauges import Gauge, rotation, signs, subnormal_error
+from lorakappa.conditioning.scaling import exponents
+from lorakappa.conditioning.tolerances import EPS, PRODUCT_RTOL, rank_rtol
+
+
+def balance_by_qr(xp: Any, A: Any, B: Any, gauge: Gauge) -> tuple[Any, Any]:
+    """The balanced pairs of a stack, by QR factorizations and an SVD; differentiable where the SVD is.
+
+    Args:
+        xp: array namespace.
+        A: (…, a, r), of any real floating type.
+        B: (…, r, b).
+        gauge: which balanced pair.
+
+    Returns:
+        As `projection.balance`.
+
+    Raises:
+        ValueError: on NaN or infinity.
+    """
+    # to r×r: A = Q_A R_A and Bᵀ = Q_B R_B, so that AB = Q_A C Q_Bᵀ with C = R_A R_Bᵀ = U S Vᵀ
+    left, right, weight_A, weight_B, size = _normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
+    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, left))
+    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, right.mT))
+    C = R_A @ R_B.mT
+    U, S, Vt = xp.linalg.svd(C)
+    storage_eps = float(xp.finfo(A.dtype).eps)
+    norm_A, norm_B = xp.linalg.svdvals(R_A)[..., 0], xp.linalg.svdvals(R_B)[..., 0]
+    live = rank_rtol(storage_eps, S.shape[-1]) * (norm_A * norm_B)[..., None] < S
+
+    # the hyperbalanced pair in r×r coordinates, X = Q_A x and Y = y Q_Bᵀ: x = U S^{1/2}, y = S^{1/2} Vᵀ, and the gauge
+    # T = R_Bᵀ V S^{-1/2} that leads there, x = R_A T; only live directions so far
+    root = xp.sqrt(xp.where(live, S, xp.ones_like(S)))
+    keep = xp.astype(live, xp.float64)
+    x = U * (root * keep)[..., None, :]
+    y = (root * keep)[..., :, None] * Vt
+    T = R_B.mT @ Vt.mT * (keep / root)[..., None, :]
+    if not bool(xp.all(live)):  # null directions are carried over: R_A T_null and T_null⁻¹ R_Bᵀ fill their places
+        T_null, T_inv_null = _null_gauge(xp, R_A, R_B, U, Vt, live)
+        zero = ~xp.any(live, axis=-1)  # AB = 0: the pair is returned as it is, whatever is computed here
+        scale = xp.sqrt(xp.where(zero, 1.0, norm_B) / xp.where(zero, 1.0, norm_A))[..., None, None]
+        T_null, T_inv_null = scale * T_null, T_inv_null / scale
+        T, x, y = T + T_null, x + R_A @ T_null, y + T_inv_null @ R_B.mT
+
+    # the gauge asked for: (x, y) ← (xO, Oᵀy) with O from XᵀA + YBᵀ or from T
+    overlap = weight_A * (x.mT @ R_A) + weight_B * (y @ R_B)
+    if gauge == "hyperbalanced":
+        O = signs(xp, xp.linalg.diagonal(overlap))[..., None, :] * eye_like(xp, overlap)
+    else:
+        O = rotation(xp, gauge, overlap, T)
+    x, y = x @ O, O.mT @ y
+    # refined: the smallest change of x and y, in the bases U and V, that removes the rounding error C − xy
+    dx, dy = _refinement(xp, U.mT @ (C - x @ y) @ Vt.mT, root * keep)
+    x, y = x + U @ dx @ O, y + O.mT @ dy @ Vt
+
+    # accepted where ‖xy − C‖ is at most half of what is promised (forming and storing X and Y may take the rest) and
+    # the factors did not grow; where it is not so, or AB = 0, the pair is returned as it came
+    norm = xp.linalg.matrix_norm
+    given = norm(R_A) * norm(R_B)
+    kept = norm(x @ y - C) <= PRODUCT_RTOL / 2 * max(storage_eps, EPS) * given
+    grown = norm(x) * norm(y) > 2 * given
+    # back to (a, r) and (r, b), to the scale of the input and to its dtype
+    with np.errstate(over="ignore", invalid="ignore"):
+        X = xp.astype((Q_A @ x)[..., : A.shape[-2], :] * size, A.dtype)
+        Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]] * size, B.dtype)
+    stored = _stored(xp, (X, norm(x)), (Y, norm(y)), size[..., 0, 0], PRODUCT_RTOL / 4 * max(storage_eps, EPS) * given)
+    done = xp.any(live, axis=-1) & kept & ~grown & stored
+    if bool(xp.all(done)):
+        return X, Y
+    done = done[..., None, None]
+    return xp.where(done, X, A), xp.where(done, Y, B)
+
+
+def _pad_rows(xp: Any, A: Any) -> Any:
+    """Adds zero rows to a factor with fewer rows than columns (r > min(a, b)), so that R is square."""
+    missing = A.shape[-1] - A.shape[-2]
+    return A if missing <= 0 else xp.concat([A] + [xp.zeros_like(A[..., :1, :])] * missing, axis=-2)
+
+
+def _normalized(xp: Any, A: Any, B: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """A and B scaled to entries of order 1 by powers of two, so that no product over- or underflows.
+
+    Returns:
+        Both scaled by 2^{-p}, 2^{-q}, with p + q even; the weights 2^{p − max(p, q)}, 2^{q − max(p, q)} of XᵀA and
+        YBᵀ relative to each other; and the scale 2^{(p + q)/2} of the balanced pair. All (…, 1, 1), all exact.
+    """
+    p, q = exponents(xp, A), exponents(xp, B)
+    if not bool(xp.all(xp.isfinite(p + q))):
+        raise ValueError("A or B contains NaN or infinity; nothing was balanced")
+    q = q + xp.remainder(p + q, 2.0 * xp.ones_like(q))
+    top = xp.maximum(p, q)
+    return A * 2.0**-p, B * 2.0**-q, 2.0 ** (p - top), 2.0 ** (q - top), 2.0 ** ((p + q) / 2)
+
+
+def _stored(xp: Any, X: tuple[Any, Any], Y: tuple[Any, Any], size: Any, allowed: Any) -> Any:
+    """(…) whether storing the balanced pair in its dtype moved XY by at most `allowed` past ordinary rounding.
+
+    Args:
+        xp: array namespace.
+        X: the stored factor and its (…) norm, in units of `size`.
+        Y: likewise.
+        size: (…) powers of two.
+        allowed: (…) change of the product, in units of `size`².
+    """
+    limits = xp.finfo(X[0].dtype)
+    error = [subnormal_error(limits, M.shape[-2] * M.shape[-1]) / size for M, _ in (X, Y)]
+    fits = error[0] * Y[1] + error[1] * X[1] <= allowed
+    if not bool(xp.all(xp.maximum(X[1], Y[1]) * size <= float(limits.max))):
+        for M, _ in (X, Y):
+            fits = fits & xp.all(xp.isfinite(M), axis=(-2, -1))
+    return fits
+
+
+def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tuple[Any, Any]:
+    """The columns of T and rows of T⁻¹ that belong to null directions; zero in the live positions.
+
+    N spans the null space of U_qᵀA, W that of (BV_q)ᵀ. With WᵀN = u c vᵀ the symmetric normalization
+    N v c^{-1/2} and c^{-1/2} uᵀWᵀ makes them dual.
+    """
+    keep = xp.astype(live, xp.float64)
+    null = 1 - keep
+    N = xp.linalg.svd(keep[..., :, None] * (U.mT @ R_A))[2].mT * null[..., None, :]
+    W = xp.linalg.svd(keep[..., :, None] * (Vt @ R_B))[2].mT * null[..., None, :]
+    # the live block is filled with 2·I: larger than the singular values of WᵀN, so it sorts first
+    u, c, vt = xp.linalg.svd(W.mT @ N + 2 * keep[..., None, :] * eye_like(xp, N))
+    scale = null / xp.sqrt(xp.where(live, xp.ones_like(c), c))
+    return N @ vt.mT * scale[..., None, :], scale[..., :, None] * u.mT @ W.mT
+
+
+def _refinement(xp: Any, residual: Any, root: Any) -> tuple[Any, Any]:
+    """One step of iterative refinement: removes the backward error of the SVD and of the rotation from xy.
+
+    Of all corrections with S^{1/2}dy + dx·S^{1/2} = residual this is the smallest one,
+    dx_ij = residual_ij √s_j/(s_i + s_j) and dy_ij = residual_ij √s_i/(s_i + s_j). It changes xᵀx and yyᵀ alike, so
+    the pair stays balanced.
+
+    Args:
+        xp: array namespace.
+        residual: (…, r, r) error of xy in the bases U, V.
+        root: (…, r) square roots of the live singular values, 0 for null ones.
+    """
+    total = root[..., :, None] ** 2 + root[..., None, :] ** 2
+    weighted = xp.where(total > 0, residual / xp.where(total > 0, total, 1.0), 0.0)
+    return weighted * root[..., None, :], root[..., :, None] * weighted
