@@ -158,7 +158,7 @@ def _orthonormal(block: Array, Q: Array, rng: np.random.Generator, tiny: float) 
         row: Array = block[k]
         v = _without(row, Q, rows)
         if np.linalg.norm(v) <= tiny:
-            v = _without(rng.standard_normal(d), Q, rows)
+            v = _without(rng.standard_normal((d,)), Q, rows)
         v = _without(v / np.linalg.norm(v), Q, rows)
         rows = np.concatenate([rows, v[None] / np.linalg.norm(v)])
     return rows
