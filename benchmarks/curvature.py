@@ -64,7 +64,7 @@ def _tiny_rows() -> Iterator[Row]:
         yield Row(
             "leading eigenvalues of a layer's Hessian",
             f"tiny model, k_proj, d = {loss.d}, {count} eigenvalues, float64",
-            measure(calls, rounds=1, threads=THREADS),  # ARPACK takes most of a minute
+            measure(calls, rounds=1, threads=THREADS),  # one round: 56 products of the peer take long enough
             (Goal(2, "eigsh of jvp(grad)"), Goal(2, "hessian + eigh")),
             threads=THREADS,
         )
