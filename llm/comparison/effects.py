@@ -85,7 +85,8 @@ def window_gain(baseline: Best, method: Best) -> NDArray[np.float64]:
 def speedup(baseline: Best, method: Best, *, by: str) -> NDArray[np.float64]:
     """(n,) log₂ of how much sooner the method reaches the baseline's final validation loss; −1 if it never does.
 
-    At the earliest it is reached after one step: a baseline that ended above the start would give infinity.
+    At the earliest it is reached after one step, which is also what counts for a method that starts at or below the
+    target, as it does where the baseline ended no lower than the start: a time of 0 would give infinity.
 
     Args:
         baseline: its last validation loss, seed by seed, is the target.
@@ -132,10 +133,14 @@ def window_ends(grid: Sequence[float], losses: NDArray[np.float64]) -> tuple[flo
 
 
 def _time_to(metrics: list[dict[str, Any]], target: float, by: str) -> float | None:
-    """When a curve first falls to the target, linear between evaluations; None if it does not."""
+    """When a curve is first at or below the target, linear between evaluations; None if it never is.
+
+    A curve that starts there is there at its start, whether it then falls, stays or rises.
+    """
+    if metrics[0]["valid loss"] <= target:
+        return float(metrics[0][by])
     for before, after in pairwise(metrics):
         if after["valid loss"] <= target:
-            fall = before["valid loss"] - after["valid loss"]
-            share = (before["valid loss"] - target) / fall if fall > 0 else 1.0
-            return float(before[by] + max(share, 0.0) * (after[by] - before[by]))
+            share = (before["valid loss"] - target) / (before["valid loss"] - after["valid loss"])
+            return float(before[by] + share * (after[by] - before[by]))
     return None

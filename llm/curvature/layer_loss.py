@@ -1,14 +1,17 @@
 """The loss of a language model as a function of the factors of one of its LoRA layers, and its derivatives.
 
 All other weights are constants, and the model's own parameters stay as they are. `LayerLoss` gives the gradient and
-products with the Hessian and the GGN, by automatic differentiation through the whole network; `llm.curvature.spectra`
-makes spectra of them. What differentiation needs (evaluation mode, attention with second derivatives, float64 that no
-layer narrows) is set by `differentiable`, within which all of it is to be called. The layer is taken as PEFT computes
-it; DoRA's norm, which PEFT detaches, counts as constant.
+products with the Hessian and the GGN, by automatic differentiation; `llm.curvature.spectra` makes spectra of them.
+Only what depends on the layer runs (`llm.curvature.suffix`), and at one point it runs once: the graph of the gradient
+is kept, so that a product is one pass back through it, two multiplications for each weight matrix above the layer,
+where differentiating anew takes four, through all of them. What differentiation needs (evaluation mode, attention with
+second derivatives, float64 that no layer narrows) is set by `differentiable`, within which all of it is to be called.
+The layer is taken as PEFT computes it; DoRA's norm, which PEFT detaches, counts as constant.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from lorakappa.llm.adapters.pairs import LoraPair
+from lorakappa.llm.curvature.suffix import Suffix
 from lorakappa.llm.data.tokens import IGNORED
 
 
@@ -50,8 +54,12 @@ class LayerLoss:
         self.point = torch.cat([factor.reshape(-1) for factor in factors])
         self.inputs, self.rows, self.targets = _prepared(batch, self.point.device)
         self.tokens = len(self.rows)
+        self.suffix = Suffix(model, self.left)
         with torch.no_grad():
+            with self.suffix.recording():
+                self._output(self.point)
             logits = self.logits(self.point)
+        self._linearized: _Linearized | None = None
         self.vocabulary = logits.shape[-1]
         if int(self.targets.max()) >= self.vocabulary or int(self.targets.min()) < 0:
             raise ValueError(f"labels must be {IGNORED} or lie between 0 and {self.vocabulary - 1}, the last logit")
@@ -65,15 +73,9 @@ class LayerLoss:
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, V) logits that predict the labelled tokens."""
-        size = self.a * self.r
-        left, right = x[:size], x[size:]
-        replaced = {
-            **self.weights,
-            self.left: left.reshape(self.pair.left.shape),
-            self.right: right.reshape(self.pair.right.shape),
-        }
-        output = torch.func.functional_call(self.model, replaced, (), {**self.inputs, "use_cache": False})
-        return output.logits.flatten(0, 1).index_select(0, self.rows)
+        length = self.inputs["input_ids"].shape
+        with self.suffix.running(self.rows, (length[0], length[1])):
+            return self.suffix.logits(self._output(x), self.rows)
 
     def value(self, x: Tensor) -> Tensor:
         """Mean cross-entropy of the labelled tokens."""
@@ -81,29 +83,82 @@ class LayerLoss:
 
     def gradient(self, x: Tensor) -> Tensor:
         """(d,) gradient."""
-        gradient: Tensor = torch.func.grad(self.value)(x)
-        return gradient
+        at = self._at(x)
+        return at.gradient.detach() if at.logits.requires_grad else torch.zeros_like(x)
 
     def hessian_products(self, x: Tensor, V: Tensor) -> Tensor:
         """(n, d) products of the Hessian at x with the rows of V (n, d)."""
-
-        def product(v: Tensor) -> Tensor:
-            result: Tensor = torch.func.jvp(torch.func.grad(self.value), (x,), (v,))[1]
-            return result
-
-        return torch.vmap(product, chunk_size=self.chunk)(V)
+        at = self._at(x)
+        return self._by_chunks(lambda some: _pulled_back(at.gradient, at.x, some), V)
 
     def ggn_products(self, x: Tensor, V: Tensor) -> Tensor:
         """(n, d) products of the GGN at x with the rows of V (n, d)."""
-        logits, pull_back, *_ = torch.func.vjp(self.logits, x)
-        p = logits.softmax(-1)
+        at = self._at(x)
+        p = at.logits.detach().softmax(-1)
 
-        def product(v: Tensor) -> Tensor:
-            weighted = p * torch.func.jvp(self.logits, (x,), (v,))[1]
-            result: Tensor = pull_back((weighted - p * weighted.sum(-1, keepdim=True)) / len(p))[0]
-            return result
+        def products(some: Tensor) -> Tensor:
+            weighted = p * _pulled_back(at.pulled_back, at.cotangent, some)
+            return _pulled_back(at.logits, at.x, (weighted - p * weighted.sum(-1, keepdim=True)) / len(p))
 
-        return torch.vmap(product, chunk_size=self.chunk)(V)
+        return self._by_chunks(products, V)
+
+    def _output(self, x: Tensor) -> Tensor:
+        size = self.a * self.r
+        replaced = {
+            **self.weights,
+            self.left: x[:size].reshape(self.pair.left.shape),
+            self.right: x[size:].reshape(self.pair.right.shape),
+        }
+        logits: Tensor = torch.func.functional_call(
+            self.model, replaced, (), {**self.inputs, "use_cache": False}
+        ).logits
+        return logits
+
+    def _at(self, x: Tensor) -> "_Linearized":
+        """The graphs at x, which are kept until another point is asked for."""
+        if self._linearized is None or not torch.equal(self._linearized.x, x):
+            self._linearized = None  # its memory first
+            self._linearized = _Linearized(self, x)
+        return self._linearized
+
+    def _by_chunks(self, products: Callable[[Tensor], Tensor], V: Tensor) -> Tensor:
+        return torch.cat([products(some) for some in torch.split(V, self.chunk)])
+
+
+class _Linearized:
+    """The graph of the logits z at one point x, and, when they are first needed, of two gradients.
+
+    Attributes:
+        x: (d,) the point.
+        logits: (N, V) z.
+        cotangent: (N, V) u, of which `pulled_back` is linear.
+    """
+
+    def __init__(self, loss: LayerLoss, x: Tensor) -> None:
+        self._targets = loss.targets
+        with torch.enable_grad():
+            self.x = x.detach().clone().requires_grad_()
+            self.logits = loss.logits(self.x)
+        self.cotangent = torch.zeros_like(self.logits).requires_grad_()
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """(d,) gradient of the loss, with its graph: pulling v back through it gives the Hessian's product with v."""
+        with torch.enable_grad():
+            value = nn.functional.cross_entropy(self.logits, self._targets)
+            return torch.autograd.grad(value, self.x, create_graph=True)[0]
+
+    @cached_property
+    def pulled_back(self) -> Tensor:
+        """(d,) Jᵀu, with J the Jacobian of the logits: pulling v back through it to u gives Jv."""
+        with torch.enable_grad():
+            return torch.autograd.grad(self.logits, self.x, self.cotangent, create_graph=True)[0]
+
+
+def _pulled_back(output: Tensor, at: Tensor, cotangents: Tensor) -> Tensor:
+    """(n, …) products of the transposed Jacobian of an output with n cotangents; its graph is kept."""
+    result: Tensor = torch.autograd.grad(output, at, cotangents, retain_graph=True, is_grads_batched=True)[0]
+    return result
 
 
 @contextmanager
@@ -157,8 +212,11 @@ def _prepared(batch: Mapping[str, Tensor], device: torch.device) -> tuple[dict[s
     for key, value in inputs.items():
         if value.ndim != 2 or value.shape != labels.shape:
             raise ValueError(f"{key} {tuple(value.shape)} and labels {tuple(labels.shape)} must be (n, length) alike")
-    answers = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
-    rows = (answers != IGNORED).nonzero()[:, 0]
-    if not len(rows):
+    answers = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    columns = (answers != IGNORED).any(0).nonzero()[:, 0]
+    if not len(columns):
         raise ValueError(f"no token of the batch has a label: all are {IGNORED} (a first token is never predicted)")
-    return inputs, rows, answers[rows]
+    length = int(columns[-1]) + 1  # what comes after the last prediction has no influence on any
+    answers = answers[:, :length].flatten()
+    rows = (answers != IGNORED).nonzero()[:, 0]
+    return {key: value[:, :length] for key, value in inputs.items()}, rows, answers[rows]

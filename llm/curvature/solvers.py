@@ -5,9 +5,10 @@ from math import inf
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.tolerances import EPS
+from lorakappa.llm.curvature.lanczos import extremes
 from lorakappa.llm.curvature.results import Spectrum
 
 Solver = Literal["auto", "dense", "lanczos"]
@@ -16,12 +17,8 @@ SOLVERS: tuple[Solver, ...] = get_args(Solver)
 LEADING = 256
 """Leading eigenvalues kept of a dense matrix."""
 
-PROBES = 32
-"""Random vectors of Hutchinson's estimate of a trace."""
-
-
-class NoConvergenceError(ValueError):
-    """Lanczos found fewer eigenvalues than were asked for."""
+PROBES = 8
+"""Random vectors of the estimate of a trace: of what of it lies outside the subspace that Lanczos has found."""
 
 
 def dense_spectrum(H: Array, p: dict[str, int], *, rtol: float, leading: bool) -> Spectrum:
@@ -58,11 +55,16 @@ def lanczos_spectrum(
     *,
     rtol: float,
     accuracy: float,
+    noise: float,
     semidefinite: bool,
     leading: bool,
     seed: int,
 ) -> Spectrum:
     """The extreme eigenvalues of a matrix that is known by its products, and an estimate of its trace.
+
+    The trace within the subspace of Lanczos, whose basis is Q, is known; that of what is left is estimated by
+    Hutchinson's probes z as zᵀ(I − QᵀQ)H(I − QᵀQ)z, which do not see the largest eigenvalues and so vary little
+    (Hutch++, Meyer, Musco, Musco and Woodruff, SOSA 2021, with that subspace for a random one).
 
     Args:
         products: (n, d) rows V to the rows HV.
@@ -70,6 +72,7 @@ def lanczos_spectrum(
         p: numbers of leading eigenvalues for κ_p, by name; the largest decides how many are computed.
         rtol: size up to which an eigenvalue counts as 0, relative to the largest.
         accuracy: relative, of the eigenvalues.
+        noise: rounding of the products, relative to the largest eigenvalue.
         semidefinite: whether the smallest eigenvalue is known to be 0.
         leading: whether to keep the leading ones.
         seed: of the start and of the probes.
@@ -80,20 +83,21 @@ def lanczos_spectrum(
     Raises:
         NoConvergenceError: if Lanczos finds fewer eigenvalues than were asked for.
     """
-    rng = np.random.default_rng(seed)
-    operator = LinearOperator((d, d), matvec=lambda v: products(v.reshape(1, -1))[0], dtype=np.float64)
-    probes = rng.choice([-1.0, 1.0], size=(PROBES, d))
-    quadratic = np.einsum("ij,ij->i", probes, products(probes))
-    start = rng.standard_normal(d)
-    values = _extremes(operator, max(p.values(), default=1), "LA", start, accuracy)[::-1]
-    smallest = 0.0 if semidefinite else float(_extremes(operator, 1, "SA", start, accuracy)[0])
+    found = extremes(
+        products, d, max(p.values(), default=1), smallest=not semidefinite, accuracy=accuracy, noise=noise, seed=seed
+    )
+    values, smallest = found.leading, 0.0 if semidefinite else found.smallest
+    probes = np.random.default_rng([seed, 1]).choice([-1.0, 1.0], size=(PROBES, d))
+    probes -= (probes @ found.Q.T) @ found.Q
+    outside = np.einsum("ij,ij->i", probes, products(probes))
+    rounding = d * EPS * float(np.abs(np.diag(found.T)).sum())
     tolerance = float(rtol * max(abs(values[0]), abs(smallest)))
     return Spectrum(
         leading=tuple(values.tolist()) if leading else (),
         lambda_max=float(values[0]),
         lambda_min=smallest,
-        trace=float(quadratic.mean()),
-        trace_error=float(quadratic.std(ddof=1) / PROBES**0.5),
+        trace=float(np.trace(found.T) + outside.mean()),
+        trace_error=float(outside.std(ddof=1) / PROBES**0.5) + rounding,
         tolerance=tolerance,
         rank=None,
         negative=None,
@@ -101,14 +105,14 @@ def lanczos_spectrum(
     )
 
 
-def _extremes(operator: LinearOperator, k: int, which: str, start: Array, accuracy: float) -> Array:
-    """The k eigenvalues at one end, ascending."""
-    try:
-        return np.sort(eigsh(operator, k=k, which=which, v0=start, tol=accuracy, return_eigenvectors=False))
-    except ArpackNoConvergence as error:
-        raise NoConvergenceError(
-            f'Lanczos found {len(error.eigenvalues)} of {k} eigenvalues; use solver="dense" (d = {operator.shape[0]})'
-        ) from None
+def expected_products(d: int, p: dict[str, int], points: int) -> int:
+    """About how many products the spectra of a GGN and a Hessian take at some points of a path, for a forecast.
+
+    Of the GGN, whose eigenvalues fall fast, about three for each that is wanted; of the Hessian, which has as many at
+    the other end, five.
+    """
+    wanted = max(p.values(), default=1)
+    return points * (min(3 * wanted, d) + min(5 * wanted, d) + 2 * PROBES)
 
 
 def _kappas(values: Array, p: dict[str, int], tolerance: float) -> dict[str, float]:

@@ -31,7 +31,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
 from lorakappa.conditioning.checks import Array
@@ -39,11 +38,12 @@ from lorakappa.conditioning.tolerances import EPS, psd_rtol
 from lorakappa.llm.adapters.audit import audit_pair
 from lorakappa.llm.adapters.pairs import lora_pairs
 from lorakappa.llm.curvature.gauges import GaugePath
+from lorakappa.llm.curvature.lanczos import NoConvergenceError
 from lorakappa.llm.curvature.layer_loss import LayerLoss, check_attention, differentiable
 from lorakappa.llm.curvature.layers import check_layer, chosen_layers
+from lorakappa.llm.curvature.progress import counted
 from lorakappa.llm.curvature.results import CurvatureReport, GaugePoint, LayerCurvature, Spectrum, short_name
-from lorakappa.llm.curvature.solvers import SOLVERS, NoConvergenceError, Solver, dense_spectrum, lanczos_spectrum
-from lorakappa.shared.command_line import errors
+from lorakappa.llm.curvature.solvers import SOLVERS, Solver, dense_spectrum, expected_products, lanczos_spectrum
 
 PATH = tuple(step / 4 for step in range(-4, 9))
 """Default values of t, −1 to 2, where matrices are dense; with Lanczos only 0 and 1."""
@@ -108,8 +108,7 @@ def curvature(
     if double is None:
         double = sum(parameter.numel() for parameter in model.parameters()) <= DOUBLE_LIMIT
     reports = []
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with differentiable(model), Progress(*columns, console=errors, transient=True, disable=not progress) as bar:
+    with differentiable(model), counted(len(pairs), show=progress) as products:
         weights = {
             name: parameter.detach().double() if double and parameter.is_floating_point() else parameter.detach()
             for name, parameter in model.named_parameters()
@@ -117,13 +116,25 @@ def curvature(
         for pair in pairs:
             loss = LayerLoss(model, weights, pair, batch, chunk)
             dense = solver == "dense" or (solver == "auto" and loss.d <= dense_limit)
-            task = bar.add_task(short_name(pair.name), total=2 * loss.d if dense else None)
-            measured = _Layer(loss, pair.name, dense, seed, lambda n, task=task: bar.advance(task, n))  # type: ignore[misc]
-            reports.append(measured.report(path))
-            bar.remove_task(task)
+            expected = 2 * loss.d if dense else expected_products(loss.d, _counts(loss), len(_places(path, dense)))
+            with products.of(short_name(pair.name), expected):
+                reports.append(_Layer(loss, pair.name, dense, seed, products.advance).report(path))
     value = reports[0].trained.loss
     dtype = str(loss.point.dtype).removeprefix("torch.")
     return CurvatureReport(value, loss.tokens, loss.vocabulary, dtype, tuple(reports))
+
+
+def _counts(loss: LayerLoss) -> dict[str, int]:
+    """Numbers of leading eigenvalues that Lanczos looks for, by name."""
+    r = loss.r
+    return {n: p for n, p in {"r": r, "2r": 2 * r, "r²": r * r}.items() if p <= min(64, loss.d // 4)}
+
+
+def _places(path: Sequence[float] | None, dense: bool) -> list[float]:
+    """The values of t, ascending."""
+    if path is None:
+        path = PATH if dense else ()
+    return sorted({0.0, 1.0, *map(float, path)})
 
 
 class _Layer:
@@ -136,7 +147,8 @@ class _Layer:
         self.gradient = self._numpy(loss.gradient(loss.point))
         if not self.gradient.any():
             raise ValueError(f"{name}: the loss does not depend on its factors; is this adapter active and not merged?")
-        self.rtol = psd_rtol(loss.d) * torch.finfo(loss.point.dtype).eps / EPS
+        self.noise = float(torch.finfo(loss.point.dtype).eps)
+        self.rtol = psd_rtol(loss.d) * self.noise / EPS
         self.gauges = GaugePath.through(self.A, self.B)
         self.products = {"ggn": loss.ggn_products, "hessian": loss.hessian_products}
         self.matrices = {key: self._matrix(key) for key in self.products} if dense else {}
@@ -145,17 +157,12 @@ class _Layer:
         """Measures every point of the path."""
         loss = self.loss
         r, d = loss.r, loss.d
-        if path is None:
-            path = PATH if self.dense else ()
-        places = sorted({0.0, 1.0, *map(float, path)})
-        p = {"r": r, "2r": 2 * r, "r²": r * r}
+        p = _counts(loss)
         if self.dense:
             values = {t: np.linalg.eigvalsh(self._congruent("ggn", t)) for t in (0.0, 1.0)}
             ranks = [int((w > self.rtol * w[-1]).sum()) for w in values.values()]
-            p |= {"rank": min(ranks), "d − r²": d - r * r}
-        else:
-            p = {name: count for name, count in p.items() if count <= min(64, d // 4)}
-        points = tuple(self._point(t, p) for t in places)
+            p = {"r": r, "2r": 2 * r, "r²": r * r, "rank": min(ranks), "d − r²": d - r * r}
+        points = tuple(self._point(t, p) for t in _places(path, self.dense))
         trained = next(point for point in points if point.t == 0)
         return LayerCurvature(
             name=self.name,
@@ -220,7 +227,8 @@ class _Layer:
                 self.loss.d,
                 p,
                 rtol=self.rtol,
-                accuracy=max(1e-8, float(torch.finfo(self.loss.point.dtype).eps)),  # or that of the products
+                accuracy=max(1e-8, self.noise),
+                noise=self.noise,
                 semidefinite=key == "ggn",
                 leading=t in (0, 1),
                 seed=self.seed,
@@ -231,13 +239,11 @@ class _Layer:
     def _covariance_error(self) -> float:
         gauge = self.gauges.at(1.0)
         v = np.random.default_rng(self.seed).standard_normal((1, self.loss.d))
-        balanced = self._tensor(gauge.inverse(self.x[None])[0])
-        worst = 0.0
-        for products in self.products.values():
-            afresh = self._numpy(products(balanced, self._tensor(v)))
-            mapped = gauge.adjoint(self._numpy(products(self.loss.point, self._tensor(gauge.forward(v)))))
-            worst = max(worst, float(np.linalg.norm(afresh - mapped) / np.linalg.norm(afresh)))
-        return worst
+        balanced, there = self._tensor(gauge.inverse(self.x[None])[0]), self._tensor(v)
+        mapped = self._tensor(gauge.forward(v))
+        afresh = [self._numpy(products(balanced, there)) for products in self.products.values()]
+        through = [gauge.adjoint(self._numpy(products(self.loss.point, mapped))) for products in self.products.values()]
+        return max(float(np.linalg.norm(x - y) / np.linalg.norm(x)) for x, y in zip(afresh, through, strict=True))
 
     def _pair(self, x: Array) -> tuple[Array, Array]:
         loss = self.loss

@@ -141,6 +141,22 @@ def test_speedup_where_the_target_was_met_at_the_start():
     assert np.isfinite(speedup(*pair, by="step")).all()
 
 
+def test_a_start_at_or_below_the_target_counts_as_one_step_whatever_follows():
+    reference = [(2.0, 2.0, 2.0)] * 4 + [(2.0, 3.0, 2.5)] * 3
+    curves = [
+        (2.0, 1.0, 0.5),
+        (2.0, 2.0, 2.0),
+        (2.0, 3.0, 1.0),
+        (1.0, 1.5, 9.0),
+        (2.0, 2.2, 2.4),
+        (2.5, 9, 9),
+        (2.6, 2.4, 9),
+    ]
+    pair = bests((reference, {}), (curves, {}))
+    once = np.log2(20.0)
+    np.testing.assert_allclose(speedup(*pair, by="step"), [*[once] * 6, np.log2(20 / 5)])
+
+
 def test_overheads():
     curve = [(3.0, 2.0, 1.0)] * 2
     baseline, method = bests((curve, {"peak_memory": 1000}), (curve, {"method_seconds": 0.1, "peak_memory": 1250}))

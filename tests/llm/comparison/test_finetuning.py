@@ -2,20 +2,25 @@
 
 import json
 import math
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import DataCollatorForSeq2Seq, Trainer
 
-from lorakappa.llm.comparison import finetuning
+from lorakappa.llm.comparison import finetuning, trainer
 from lorakappa.llm.comparison.finetuning import finetune
 from lorakappa.llm.comparison.measure import Stopwatch, conditioning_of
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.curvature.loading import load_adapted
 from lorakappa.llm.data.models import load_model
-from lorakappa.llm.data.splits import Splits
+from lorakappa.llm.data.pretraining import character_tokenizer
+from lorakappa.llm.data.splits import Example, Splits
 from lorakappa.llm.data.tokens import encode
 from lorakappa.shared.records import write_json
 from tests.llm.comparison.small import SPLITS
@@ -85,6 +90,62 @@ def test_the_same_run_twice_gives_the_same_losses(small_model, balora):
     assert again["train_info"]["test_loss"] == balora[0]["train_info"]["test_loss"]
     other = tune(small_model, "balora@2", seed=1)
     assert curve(other) != curve(balora[0])
+
+
+@pytest.mark.parametrize("method", ["lora", "balora@2"])
+def test_the_lean_trainer_makes_the_records_of_the_stock_one(small_model, method, monkeypatch):
+    """The same batches, the same steps: every number of the record but times and memory is the same, bit for bit."""
+    settings = {"dropout": 0.2, "accumulation": 2, "label_smoothing": 0.1, "generate": 3}
+    lean = tune(small_model, method, settings)
+    made = []
+
+    class Stock(Trainer):
+        def __init__(self, **kwargs):
+            kwargs["data_collator"] = DataCollatorForSeq2Seq(kwargs["processing_class"], padding=True)
+            super().__init__(**kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(trainer, "LeanTrainer", Stock)
+    monkeypatch.setattr(finetuning, "modes_kept", nullcontext)
+    stock = tune(small_model, method, settings)
+    assert made[0].state.total_flos > 0
+    for name in ("step", "train loss", "valid loss", "gap", "kappa bound"):
+        assert curve(lean, name) == curve(stock, name)
+    timed = {"train_time", "peak_memory", "metrics"}
+    assert {k: v for k, v in lean["train_info"].items() if k not in timed} == {
+        k: v for k, v in stock["train_info"].items() if k not in timed
+    }
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), min_size=1, max_size=5),
+    side=st.sampled_from(["right", "left"]),
+)
+def test_padding_is_that_of_the_collator_of_transformers(lengths, side):
+    tokenizer = character_tokenizer()
+    tokenizer.padding_side = side
+    examples = [Example("1" * prompt + "?", "2" * answer) for prompt, answer in lengths]
+    encoded = encode(examples, tokenizer, 20)
+    theirs = DataCollatorForSeq2Seq(tokenizer, padding=True)(encoded)
+    ours = trainer.Padding(tokenizer.pad_token_id, side)(encoded)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
+
+
+def test_modes_switch_once_and_as_before_afterwards():
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(1, 1)).eval()
+    switched = []
+    model[0].train = lambda mode=True: switched.append(mode)
+    with trainer.modes_kept(model):
+        assert model.training
+        model.train()
+        assert model.eval() is model
+        assert not model.eval().training
+        assert model.train() is model
+    assert switched == [True, False, True]
+    assert "train" not in model.__dict__
+    model.train()
+    assert switched == [True, False, True, True]
 
 
 def test_methods_share_start_and_data_order(small_model):

@@ -15,6 +15,7 @@ from lorakappa.llm.adapters.audit import audit_pair
 from lorakappa.llm.adapters.pairs import lora_pairs
 from lorakappa.llm.curvature.gauges import Gauge, symmetric_gauge
 from lorakappa.llm.curvature.layer_loss import LayerLoss, differentiable
+from lorakappa.llm.curvature.solvers import PROBES
 from lorakappa.llm.curvature.spectra import PATH, curvature
 from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
 from lorakappa.shared.records import write_json
@@ -279,7 +280,7 @@ def test_lanczos_finds_the_extremes_of_the_dense_matrices_and_estimates_the_trac
             assert abs(found.trace - exact.trace) < 4 * found.trace_error
             assert found.rank is found.negative is None
             assert found.kappa["r"] == pytest.approx(exact.kappa["r"])
-    assert "estimates from 32 probes" in curvature_notes(lanczos)[1]
+    assert f"estimates from {PROBES} probes" in curvature_notes(lanczos)[1]
 
 
 def test_padding_and_unlabelled_tokens_count_for_nothing(model):
