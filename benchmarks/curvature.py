@@ -37,7 +37,7 @@ def rows(quick: bool = False) -> list[Row]:
     Returns:
         The rows.
     """
-    return [*_tiny_rows(), *_large_rows(1 if quick else 2, (15,) if quick else (0, 15, 29))]
+    return [*_tiny_rows(), *_large_rows(1 if quick else 2, (15,) if quick else (15, 29))]
 
 
 def _tiny_rows() -> Iterator[Row]:

@@ -50,7 +50,7 @@ def rows(quick: bool) -> list[Row]:
                 Row(
                     work="simulation",
                     setting=f"{method}, {optimizer}, {settings.seeds} seeds × {len(grid)} step sizes × {STEPS} steps",
-                    timings=measure(calls, rounds=1 if quick else 5, threads=THREADS),
+                    timings=measure(calls, rounds=1 if quick else 3, threads=THREADS),
                     goals=(Goal(WANTED),),
                     amount=grid.size * settings.seeds * STEPS,
                     unit="trajectory-steps",

@@ -59,7 +59,8 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     xp = factor_namespace(A, B)
     A, B = _with_checked_gradient(A), _with_checked_gradient(B)
     differentiable = any(getattr(M, "requires_grad", False) for M in (A, B))
-    if A.dtype.itemsize > 4 or differentiable:
+    null = A.shape[-1] > min(A.shape[-2], B.shape[-1])  # AB has null directions, whatever the entries
+    if A.dtype.itemsize > 4 or differentiable or null:
         return balance_by_qr(xp, A, B, gauge)
     X, Y, done = balance_by_gram(xp, A, B, gauge)
     left = ~done

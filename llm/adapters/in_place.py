@@ -59,13 +59,18 @@ class Outcome:
 
 
 def serves(pair: LoraPair) -> bool:
-    """Whether a pair can be balanced in place: whole, contiguous tensors of one type, single precision at most."""
+    """Whether a pair can be balanced in place.
+
+    Whole, contiguous tensors of one type, single precision at most, and of a shape that allows AB the rank r.
+    """
     left, right = pair.left, pair.right
+    if is_sharded(left) or is_sharded(right):
+        return False
+    (a, r), b = pair.A.shape, pair.B.shape[1]
     return (
-        left.dtype == right.dtype != torch.float64
+        r <= min(a, b)
+        and left.dtype == right.dtype != torch.float64
         and left.device == right.device
-        and not is_sharded(left)
-        and not is_sharded(right)
         and left.is_contiguous()
         and right.is_contiguous()
     )
