@@ -116,7 +116,7 @@ def _row(model: str, r: int, dtype: torch.dtype, threads: int, device: str) -> R
     name = str(dtype).removeprefix("torch.")
     return Row(
         "balance",
-        f"{model}, {layers} layers, r = {r}, {name}",
+        f"{model}, {layers} layer{'s' * (layers > 1)}, r = {r}, {name}",
         timings,
         GOALS,
         amount=len(copies),
@@ -130,7 +130,13 @@ def growth(device: str) -> Iterator[Row]:
     for layers in (1, 4, 24):
         work = _ready(adapters("Qwen2.5-0.5B", 8, layers, torch.float32, device))
         timings = measure({"balance": work}, rounds=5)
-        yield Row("balance as layers grow", f"{layers} layers, r = 8", timings, growth=("layers", layers), exponent=1)
+        yield Row(
+            "balance as layers grow",
+            f"{layers} layer{'s' * (layers > 1)}, r = 8",
+            timings,
+            growth=("layers", layers),
+            exponent=1,
+        )
     for r in (8, 32, 128, 512):
         pairs = adapters("Qwen2.5-0.5B", r, 1, torch.float32, device)[4:6]
         timings = measure(

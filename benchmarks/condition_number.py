@@ -139,7 +139,7 @@ def growth(rounds: int) -> list[Row]:
     for n in (16, 32, 64, 128, 256, 512):
         A, B, Z = problem(n, n, 8)
         timings = measure({"condition_number": lambda A=A, B=B, Z=Z: condition_number(A, B, Z)}, rounds=rounds)
-        found.append(Row("κ as a + b grows", f"{n}×{n}, r = 8", timings, growth=("a + b", 2 * n)))
+        found.append(Row("κ as a + b grows", f"{n}×{n}, r = 8", timings, growth=("a + b", 2 * n), exponent=3))
     for r in (1, 2, 4, 8, 16, 32, 64):
         A, B, Z = problem(128, 128, r)
         timings = measure({"condition_number": lambda A=A, B=B, Z=Z: condition_number(A, B, Z)}, rounds=rounds)
@@ -150,7 +150,7 @@ def growth(rounds: int) -> list[Row]:
             {"condition_number": lambda A=A, B=B, s=s: condition_number(A, B, singular_values=s)}, rounds=rounds
         )
         found.append(
-            Row("κ, singular values given, as a + b grows", f"{n}×{n}, r = 32", timings, growth=("a + b", 2 * n))
+            Row("κ, singular values given, as a + b grows", f"{n}×{n}, r = 32", timings, growth=("a + b", 2 * n), exponent=1)
         )
     return found
 

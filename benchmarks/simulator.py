@@ -86,6 +86,7 @@ def growth(method: str, *, quick: bool) -> list[Row]:
                 unit="trajectory-steps",
                 threads=THREADS,
                 growth=("trajectories", count),
+                exponent=1,
             )
         )
     return found

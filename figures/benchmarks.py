@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from lorakappa.figures.saved import Saved
 from lorakappa.figures.style import (
@@ -24,23 +25,26 @@ from lorakappa.figures.style import (
 CONTENDERS = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v"), (SKY, "P"))
 """Colour and marker of ours and the peers in panels of growth."""
 
+COLUMNS = 3
+"""Panels of growth side by side."""
+
 
 def plot(saved: Saved) -> Figure:
     """Draws benchmarks.json: ratios with their goals, then one panel for each curve of growth."""
-    goals = [(row, i) for row in saved.value("rows") for i, goal in enumerate(row["goals"]) if goal["peer"]]
+    goals = [(row, i) for row in saved.value("rows") for i in range(len(row["goals"]))]
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in saved.value("rows"):
         if row["growth"]:
             curves.setdefault(row["work"], []).append(row)
     if not goals and not curves:
         raise ValueError(f"{saved.name}.json has neither goals nor growth to draw")
-    lines = -(-len(curves) // 4)
+    lines = -(-len(curves) // COLUMNS)
     heights = [0.5 + 0.155 * max(len(goals), 1), *[1.65 * lines] * bool(lines)]
     figure = new_figure(DOUBLE, 0.4 + sum(heights))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).ravel()
     _goals(parts[0].subplots(), goals)
     if lines:
-        panels = parts[1].subplots(lines, 4, squeeze=False).ravel()
+        panels = parts[1].subplots(lines, COLUMNS, squeeze=False).ravel()
         for axes, (work, rows) in zip(panels, curves.items(), strict=False):
             _growth(axes, work, rows)
         for axes in panels[len(curves) :]:
@@ -54,25 +58,34 @@ def plot(saved: Saved) -> Figure:
 def _goals(axes: Axes, goals: list[tuple[dict[str, Any], int]]) -> None:
     """A line for each goal: the median ratio with its quartile distance, and the goal as an upright stroke."""
     for y, (row, i) in enumerate(reversed(goals)):
-        goal, ratio = row["goals"][i], row["ratios"][row["goals"][i]["peer"]]
+        least, middle, half = _reached(row, i)
         color = GREEN if row["reached"][i] else VERMILLION
-        half = ratio["spread"] / 2
-        low = max(ratio["median"] - half, ratio["median"] / 10)
-        axes.plot([low, ratio["median"] + half], [y, y], color=color, linewidth=1)
-        axes.plot([ratio["median"]], [y], "o" if row["reached"][i] else "X", color=color, markersize=4)
-        axes.plot([goal["least"]], [y], "|", color=BLACK, markersize=7)
+        axes.plot([max(middle - half, middle / 10), middle + half], [y, y], color=color, linewidth=1)
+        axes.plot([middle], [y], "o" if row["reached"][i] else "X", color=color, markersize=4)
+        axes.plot([least], [y], "|", color=BLACK, markersize=7)
     axes.set_yticks(range(len(goals)), [_label(row, i) for row, i in reversed(goals)])
     axes.tick_params(axis="y", length=0, labelsize=5.5)
     axes.set_ylim(-0.7, max(len(goals), 1) - 0.3)
     axes.set_xscale("log")
     axes.axvline(1, color=GREY, linewidth=0.6, zorder=0)
-    axes.set_xlabel("the peer's time / ours; | is what is wanted")
-    title(axes, "ratios within one run, median and quartile distance over rounds", "a")
+    axes.set_xlabel("the peer's time / ours, or rate / wanted rate; | is wanted")
+    title(axes, "medians and quartile distances over rounds", "a")
+
+
+def _reached(row: dict[str, Any], i: int) -> tuple[float, float, float]:
+    """What a goal wants, the median of what was reached, and half the distance of its quartiles."""
+    goal = row["goals"][i]
+    if goal["peer"] is None:  # a rate, in units of the one wanted
+        return 1.0, row["rate"] / goal["least"], 0.0
+    ratio = row["ratios"][goal["peer"]]
+    return goal["least"], ratio["median"], ratio["spread"] / 2
 
 
 def _label(row: dict[str, Any], i: int) -> str:
+    goal = row["goals"][i]
+    rate = f"{goal['least']:,.4g} {row['unit']}/s" if row["unit"] else f"{1 / goal['least']:.3g} s"
     threads = f", {row['threads']} thread{'s' * (row['threads'] > 1)}"
-    return f"{row['setting']}{threads}: {row['goals'][i]['peer']}"
+    return f"{row['setting']}{threads}: {goal['peer'] or rate}"
 
 
 def _growth(axes: Axes, work: str, rows: list[dict[str, Any]]) -> None:
@@ -92,7 +105,11 @@ def _growth(axes: Axes, work: str, rows: list[dict[str, Any]]) -> None:
     axes.set_yscale("log")
     axes.set_xlabel(rows[0]["growth"][0])
     axes.set_ylabel("seconds")
-    axes.legend(fontsize=4.8, handlelength=1.5)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** (0.17 * len(axes.get_lines())))  # room for the legend
+    axes.legend(fontsize=5, handlelength=1.5, loc="upper left")
     axes.set_title(work, fontsize=6)
 
 

@@ -239,6 +239,8 @@ class BenchmarkRow(Checked):
     work: str
     setting: str
     threads: Size
+    unit: str
+    rate: Positive
     goals: list[Goal]
     reached: list[bool]
     ratios: dict[str, Ratio]

@@ -374,6 +374,8 @@ def benchmarks() -> Saved:
             "work": work,
             "setting": setting,
             "threads": 1,
+            "unit": "pairs",
+            "rate": 1 / ours,
             "goals": [] if growth else [{"least": least, "peer": "loop of SVDs"}, {"least": 10.0, "peer": None}],
             "reached": [] if growth else [ratio >= least, True],
             "ratios": {"loop of SVDs": {"median": ratio, "spread": 0.1 * ratio}},

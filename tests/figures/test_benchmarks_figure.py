@@ -15,13 +15,19 @@ def test_goals_and_ratios():
     figure = benchmarks.plot(samples.benchmarks())
     axes = figure.subfigs[0].axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == ["r = 64, 1 thread: loop of SVDs", "r = 8, 1 thread: loop of SVDs"]
-    (missed,) = lines_with(axes, [3.0], [0])
-    (reached,) = lines_with(axes, [5.0], [1])
-    assert (missed.get_marker(), reached.get_marker()) == ("X", "o")
+    assert labels == [
+        "r = 64, 1 thread: 10 pairs/s",
+        "r = 64, 1 thread: loop of SVDs",
+        "r = 8, 1 thread: 10 pairs/s",
+        "r = 8, 1 thread: loop of SVDs",
+    ]
+    (missed,) = lines_with(axes, [3.0], [1])
+    (reached,) = lines_with(axes, [5.0], [3])
+    (rate,) = lines_with(axes, [10.0], [2])  # 100 pairs a second, ten times what is wanted
+    assert (missed.get_marker(), reached.get_marker(), rate.get_marker()) == ("X", "o", "o")
     assert missed.get_color() != reached.get_color()
-    assert {float(line.get_xdata()[0]) for line in axes.get_lines() if line.get_marker() == "|"} == {4.0}
-    assert lines_with(axes, [3.0 - 0.15, 3.0 + 0.15], [0, 0])
+    assert [float(line.get_xdata()[0]) for line in axes.get_lines() if line.get_marker() == "|"] == [1, 4, 1, 4]
+    assert lines_with(axes, [3.0 - 0.15, 3.0 + 0.15], [1, 1])
 
 
 def test_growth():
