@@ -150,7 +150,13 @@ def growth(rounds: int) -> list[Row]:
             {"condition_number": lambda A=A, B=B, s=s: condition_number(A, B, singular_values=s)}, rounds=rounds
         )
         found.append(
-            Row("κ, singular values given, as a + b grows", f"{n}×{n}, r = 32", timings, growth=("a + b", 2 * n), exponent=1)
+            Row(
+                "κ, singular values given, as a + b grows",
+                f"{n}×{n}, r = 32",
+                timings,
+                growth=("a + b", 2 * n),
+                exponent=1,
+            )
         )
     return found
 
