@@ -10,13 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from compare import Goal, Row, Timing, measure  # a sibling script
+from compare import Goal, Row, measure  # a sibling script
 
 from lorakappa.conditioning import condition_number, minimizer
 from lorakappa.conditioning.minimizers import analyse_minimizer
-from lorakappa.shared.command_line import console, new_app, run
-
-app = new_app(__doc__ or "")
 
 SHAPES = [(20, 20, 4), (40, 40, 8), (64, 64, 16)]
 SVD, HESSIAN, DECOMPOSING = "numpy.linalg.svd(Z)", "torch.func.hessian + eigvalsh", "route that decomposes Z"
@@ -159,20 +156,3 @@ def growth(rounds: int) -> list[Row]:
             )
         )
     return found
-
-
-def described(timing: Timing) -> str:
-    return f"{1e3 * timing.median:.3g} ms (±{timing.spread / 2:.0%})"
-
-
-@app.command()
-def main(quick: bool = False) -> None:
-    """Prints the rows."""
-    for row in rows(quick):
-        ratios = [f"{peer}: {row.ratio(peer)[0]:.3g}×" for peer in list(row.timings)[1:]]
-        reached = "" if all(map(row.reached, row.goals)) else "  (not reached)"
-        console.print(f"{row.work}, {row.setting}: {described(row.ours)}  {', '.join(ratios)}{reached}", markup=False)
-
-
-if __name__ == "__main__":
-    run(app)

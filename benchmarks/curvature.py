@@ -136,9 +136,3 @@ def _jvp_of_grad(value: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Ten
 
 def _numpy(products: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Any], Any]:
     return lambda V: products(torch.from_numpy(V).to(like)).detach().double().numpy()
-
-
-if __name__ == "__main__":
-    for row in rows():
-        print(row.work, row.setting, *(f"{name}: {t.median:.3f} s" for name, t in row.timings.items()))
-        print("  ", *(f"{peer}: {row.ratio(peer)[0]:.1f}" for peer in list(row.timings)[1:]))

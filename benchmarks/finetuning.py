@@ -120,9 +120,3 @@ def _bare(run: Run, splits: Splits) -> Any:
         evaluate(test)
 
     return call
-
-
-if __name__ == "__main__":
-    for row in rows():
-        print(row.work, row.setting, *(f"{name}: {1e3 * t.median / STEPS:.1f} ms" for name, t in row.timings.items()))
-        print("  ", row.note, *(f"{peer}: {row.ratio(peer)[0]:.2f}" for peer in list(row.timings)[1:]))

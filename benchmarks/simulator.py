@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from compare import Goal, Row, measure  # a sibling script
 
-from lorakappa.shared.command_line import console, new_app, run
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
 from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.settings import ProblemSettings
@@ -24,7 +23,6 @@ WANTED = 400_000
 STEPS, GROWTH_STEPS, THREADS = 100, 20, 2
 
 Peer = Callable[[], Any]
-app = new_app(__doc__ or "")
 
 
 def rows(quick: bool) -> list[Row]:
@@ -181,16 +179,3 @@ def check_agreement(calls: dict[str, Peer], *, exact: bool) -> None:
         off = np.abs(theirs[settled] - final[settled]) / start[settled]
         if not (off < 1e-6).all():
             raise ValueError(f"{name} does not compute the same: off by {off.max():.1e} of the start")
-
-
-@app.command()
-def main(quick: bool = False) -> None:
-    """Prints one line a row."""
-    for row in rows(quick):
-        peers = ", ".join(f"{row.ratio(peer)[0]:.0f}× {peer}" for peer in list(row.timings)[1:])
-        rate = row.amount / row.ours.median
-        console.print(f"{row.work}: {row.setting}: {rate:,.0f} a second; {peers} {row.note}".rstrip("; "))
-
-
-if __name__ == "__main__":
-    run(app)
