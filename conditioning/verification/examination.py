@@ -6,6 +6,7 @@ is made once; the longest groups come first, and no core waits for another packa
 
 import difflib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -144,15 +145,20 @@ def examine(known: Iterable[Known], *, trials: int | None, seed: int, jobs: int,
             progress.update(task, completed=len(verdicts), description=next(reversed(found)))
 
         groups = _examined_together(chosen)
-        if jobs == 1 or len(groups) == 1:
-            for entry in chosen:
-                progress.update(task, description=entry.claim.id)
-                report({entry.claim.id: entry.claim.examine(trials=trials, seed=seed)})
-        else:
-            by_id = {entry.claim.id: entry.claim for entry in chosen}
-            work = [(_examine_by_id, group[0].module, [e.claim.id for e in group], trials, seed) for group in groups]
+        # a package whose claims share one experiment is examined here, after the others: it has workers of its own
+        several = Counter(group[0].module for group in groups)
+        beside = [group for group in groups if several[group[0].module] > 1]
+        if jobs == 1 or len(beside) == 1:
+            beside = []
+        by_id = {entry.claim.id: entry.claim for entry in chosen}
+        if beside:
+            work = [(_examine_by_id, group[0].module, [e.claim.id for e in group], trials, seed) for group in beside]
             for done in side_by_side(work, jobs):
                 report({id: Verdict(claim=by_id[id], **found) for id, found in done.items()})
+        for entry in chosen:
+            if entry.claim.id not in verdicts:
+                progress.update(task, description=entry.claim.id)
+                report({entry.claim.id: entry.claim.examine(trials=trials, seed=seed)})
     return [verdicts[entry.claim.id] for entry in chosen]
 
 
