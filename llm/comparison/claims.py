@@ -321,7 +321,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         "llm-balora-robust-lr",
         "BaLoRA is more robust to the learning rate: the window within 1 % of its best loss is wider than LoRA's.",
         method="balora",
-        recorded="inconclusive",
+        recorded="holds",
         source=EARLIER_ABSTRACT,
     )(wider_window),
     comparison_claim(
