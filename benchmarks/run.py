@@ -16,7 +16,7 @@ from compare import Goal, Row  # a sibling script
 from rich.table import Table
 
 from lorakappa.shared.command_line import console, new_app, note, run
-from lorakappa.shared.options import RESULTS, Out
+from lorakappa.shared.options import RESULTS, Out, names
 from lorakappa.shared.records import provenance, write_json
 
 TOPICS = ("balance", "training_step", "condition_number", "simulator", "curvature", "finetuning")
@@ -35,7 +35,7 @@ def main(
     out: Out = RESULTS,
 ) -> None:
     """Measures, prints a table as it goes, and writes OUT/benchmarks.json."""
-    chosen = [topic.strip() for topic in topics.split(",") if topic.strip()]
+    chosen = names(topics)
     unknown = [topic for topic in chosen if topic not in TOPICS]
     if unknown or not chosen:
         raise ValueError(f"topics must be some of {', '.join(TOPICS)}, not {', '.join(unknown) or 'none'}")

@@ -16,6 +16,7 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.projection import Gauge, balance
+from lorakappa.conditioning.projection_gauges import signs
 from lorakappa.conditioning.tolerances import GRAM_DETERMINANT, GRAM_SINGULAR_VALUE
 
 LARGEST_RANK = 16
@@ -70,8 +71,8 @@ def _aligned(gauge: Gauge, T: Array, T_inverse: Array, gram_A: Array, gram_B: Ar
     """The gauge asked for, by the orthogonal O of (X, Y) ← (XO, OᵀY) that `balance` takes, from XᵀA + YBᵀ or from T."""
     if gauge == "hyperbalanced":
         overlap = np.einsum("nki,nki->ni", T, gram_A) + np.einsum("nik,nik->ni", T_inverse, gram_B)
-        signs = np.where(overlap < 0, -1.0, 1.0)
-        return signs[:, None, :] * T, signs[:, :, None] * T_inverse
+        chosen = signs(np, overlap)
+        return chosen[:, None, :] * T, chosen[:, :, None] * T_inverse
     turned = T.mT @ gram_A + T_inverse @ gram_B if gauge == "nearest" else T.mT
     u, _, vt = np.linalg.svd(np.where(np.isfinite(turned).all(axis=(-2, -1), keepdims=True), turned, 0.0))
     O = u @ vt

@@ -109,9 +109,9 @@ class Balancing:
         self._trainable = [pair for pair in pairs if pair.trainable]
         self._batches = stack_batches(self._trainable)
         self._ties = {ties[0].name: ties for batch in self._batches for ties in batch}
-        served = [batch for batch in self._batches if serves(batch[0][0])]
-        self._in_place = InPlace(ties[0] for batch in served for ties in batch)
-        self._others = [ties[0] for batch in self._batches if batch not in served for ties in batch]
+        firsts = [ties[0] for batch in self._batches for ties in batch]
+        self._in_place = InPlace(pair for pair in firsts if serves(pair))
+        self._others = [pair for pair in firsts if not serves(pair)]
 
     @torch.no_grad()
     def __call__(self, optimizer: AnyOptimizer | None = None) -> BalanceReport:

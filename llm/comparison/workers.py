@@ -3,16 +3,15 @@
 import gc
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from functools import partial
-from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from lorakappa.llm.comparison.runs import Record, Task, make_run, one_line
+from lorakappa.shared.processes import end_with
 
 Done = Callable[[Task, str], None]
 """Is told each finished run and its status."""
@@ -141,7 +140,7 @@ def _start_worker(counter: Any, gpus: Sequence[str], threads: int) -> None:
         counter.value += 1
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+        end_with(parent)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]  # before torch looks; one: no DataParallel
         return

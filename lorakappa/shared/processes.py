@@ -93,7 +93,12 @@ def _start(parent: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     process = multiprocessing.parent_process()
     if process is not None and process.pid == parent:
-        threading.Thread(target=lambda: (wait([process.sentinel]), os._exit(1)), daemon=True).start()
+        end_with(process)
+
+
+def end_with(parent: BaseProcess) -> None:
+    """Ends this process as soon as its parent has ended, however that came about."""
+    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
