@@ -8,11 +8,15 @@ export OMP_NUM_THREADS ?= 1
 WORKERS ?= 2
 CASES ?= 20000
 DEVICE ?= cpu
+# what the proofs need on Debian, where 100 MB are installed in a minute
+COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-field \
+	libcoq-mathcomp-algebra-tactics libcoq-mathcomp-real-closed
 
-.PHONY: help verify test fuzz test-slow lint format bench figures clean
+.PHONY: help verify proofs coq test fuzz test-slow lint format bench figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
+	@echo "make proofs     have Coq check the proofs of claims; as root on Debian it installs Coq first"
 	@echo "make test       lint, types and tests"
 	@echo "make fuzz       $(CASES) hostile command lines and files; a table in results/fuzz.json"
 	@echo "make test-slow  what takes longer: built and installed beside others, killed sweeps"
@@ -30,6 +34,14 @@ $(READY): pyproject.toml constraints.txt
 
 verify: $(READY)
 	$(BIN)/lorakappa verify --json results/verdicts.json
+
+coq:
+	@command -v coqc >/dev/null || if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(COQ); \
+	else echo "no coqc here; on Debian: apt-get install --no-install-recommends $(COQ)" >&2; exit 1; fi
+
+proofs: coq
+	$(PYTHON) conditioning/proofs/check.py
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
