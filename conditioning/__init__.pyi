@@ -106,6 +106,9 @@ from .rates import (
 from .rates import (
     sign_gd_rate as sign_gd_rate,
 )
+from .refactoring import (
+    refactored_gradient as refactored_gradient,
+)
 from .spectra import (
     ExtremeEigenvalues as ExtremeEigenvalues,
 )

@@ -192,6 +192,33 @@ def factor_namespace(A: Any, B: Any) -> Any:
     return xp
 
 
+def check_gradients(A: Any, B: Any, g_A: Any, g_B: Any) -> None:
+    """Checks the gradients by the factors of a pair that `factor_namespace` has accepted; entries are not looked at.
+
+    Raises:
+        TypeError: if they are of another library than the factors, or without plain dense values.
+        ValueError: if one has not the shape and dtype of its factor.
+    """
+    try:
+        array_api_compat.array_namespace(A, g_A, g_B)
+    except TypeError:
+        raise TypeError("g_A and g_B must be arrays of the library that A and B are of") from None
+    for name, gradient, factor in (("g_A", g_A, A), ("g_B", g_B, B)):
+        check_plain(name, gradient)
+        if gradient.shape != factor.shape or gradient.dtype != factor.dtype:
+            found, wanted = (f"{tuple(M.shape)} {M.dtype}" for M in (gradient, factor))
+            raise ValueError(f"{name} is {found}, but its factor is {wanted}")
+
+
+def check_fits(xp: Any, name: str, moved: Any, gradient: Any, advice: str) -> None:
+    """Raises OutOfRangeError where a finite (…, m, n) gradient became one that its dtype does not hold."""
+    if bool(xp.all(xp.isfinite(moved))):
+        return
+    lost = ~xp.all(xp.isfinite(moved), axis=(-2, -1))
+    if bool(xp.any(lost & xp.all(xp.isfinite(gradient), axis=(-2, -1)))):
+        raise OutOfRangeError(f"{name} does not fit into {gradient.dtype}; {advice}")
+
+
 def check_plain(name: str, M: Any) -> None:
     """Raises TypeError for an array that has no plain dense values: masked, `np.matrix`, sparse, on the meta device."""
     if type(M) is np.ndarray:

@@ -20,16 +20,15 @@ that is 2/3 and 1/9.
 import math
 from typing import Any, TypeVar
 
-import array_api_compat
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lorakappa.conditioning.checks import (
     Array,
-    OutOfRangeError,
     as_number,
     as_problem,
-    check_plain,
+    check_fits,
+    check_gradients,
     check_rank,
     eye_like,
     factor_namespace,
@@ -70,17 +69,8 @@ def scaled_gradient(A: ArrayT, B: ArrayT, g_A: ArrayT, g_B: ArrayT, *, damping: 
             to float64 with the damping given. A gradient that is not finite is not refused; nor is what comes of it.
     """
     xp = factor_namespace(A, B)
-    try:
-        array_api_compat.array_namespace(A, g_A, g_B)
-    except TypeError:
-        raise TypeError("g_A and g_B must be arrays of the library that A and B are of") from None
-    check_plain("g_A", g_A)
-    check_plain("g_B", g_B)
+    check_gradients(A, B, g_A, g_B)
     damping = as_number("damping δ", damping)
-    for name, gradient, factor in (("g_A", g_A, A), ("g_B", g_B, B)):
-        if gradient.shape != factor.shape or gradient.dtype != factor.dtype:
-            found, wanted = (f"{tuple(M.shape)} {M.dtype}" for M in (gradient, factor))
-            raise ValueError(f"{name} is {found}, but its factor is {wanted}")
     if not 0 <= damping < math.inf:
         raise ValueError(f"damping δ = {damping} must be finite and not negative")
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -94,11 +84,7 @@ def scaled_gradient(A: ArrayT, B: ArrayT, g_A: ArrayT, g_B: ArrayT, *, damping: 
             scaled_B = scaled_B * b * b
         scaled = xp.astype(scaled_A, A.dtype), xp.astype(scaled_B, B.dtype)
     for name, moved, gradient in (("g_A(BBᵀ + δI)⁻¹", scaled[0], g_A), ("(AᵀA + δI)⁻¹g_B", scaled[1], g_B)):
-        if bool(xp.all(xp.isfinite(moved))):
-            continue
-        lost = ~xp.all(xp.isfinite(moved), axis=(-2, -1))
-        if bool(xp.any(lost & xp.all(xp.isfinite(gradient), axis=(-2, -1)))):
-            raise OutOfRangeError(f"{name} does not fit into {A.dtype}; pass damping > 0, or more of it")
+        check_fits(xp, name, moved, gradient, "pass damping > 0, or more of it")
     return scaled
 
 

@@ -12,7 +12,7 @@ of T spans the null space of τ and the rest of T⁻¹ the null space of tᵀ, n
 lost; what lies in the null directions cannot be balanced and is left unbalanced.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,29 +37,9 @@ def balance_by_qr(xp: Any, A: Any, B: Any, gauge: Gauge) -> tuple[Any, Any]:
     Raises:
         ValueError: on NaN or infinity.
     """
-    # to r×r: A = Q_A R_A and Bᵀ = Q_B R_B, so that AB = Q_A C Q_Bᵀ with C = R_A R_Bᵀ = U S Vᵀ
     left, right, weight_A, weight_B, size = _normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
-    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, left))
-    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, right.mT))
-    C = R_A @ R_B.mT
-    U, S, Vt = xp.linalg.svd(C)
     storage_eps = float(xp.finfo(A.dtype).eps)
-    norm_A, norm_B = xp.linalg.svdvals(R_A)[..., 0], xp.linalg.svdvals(R_B)[..., 0]
-    live = rank_rtol(storage_eps, S.shape[-1]) * (norm_A * norm_B)[..., None] < S
-
-    # the hyperbalanced pair in r×r coordinates, X = Q_A x and Y = y Q_Bᵀ: x = U S^{1/2}, y = S^{1/2} Vᵀ, and the gauge
-    # T = R_Bᵀ V S^{-1/2} that leads there, x = R_A T; only live directions so far
-    root = xp.sqrt(xp.where(live, S, xp.ones_like(S)))
-    keep = xp.astype(live, xp.float64)
-    x = U * (root * keep)[..., None, :]
-    y = (root * keep)[..., :, None] * Vt
-    T = R_B.mT @ Vt.mT * (keep / root)[..., None, :]
-    if not bool(xp.all(live)):  # null directions are carried over: R_A T_null and T_null⁻¹ R_Bᵀ fill their places
-        T_null, T_inv_null = _null_gauge(xp, R_A, R_B, U, Vt, live)
-        zero = ~xp.any(live, axis=-1)  # AB = 0: the pair is returned as it is, whatever is computed here
-        scale = xp.sqrt(xp.where(zero, 1.0, norm_B) / xp.where(zero, 1.0, norm_A))[..., None, None]
-        T_null, T_inv_null = scale * T_null, T_inv_null / scale
-        T, x, y = T + T_null, x + R_A @ T_null, y + T_inv_null @ R_B.mT
+    Q_A, R_A, Q_B, R_B, C, U, Vt, live, root, x, y, T, _ = _hyperbalanced(xp, left, right, storage_eps)
 
     # the gauge asked for: (x, y) ← (xO, Oᵀy) with O from XᵀA + YBᵀ or from T
     overlap = weight_A * (x.mT @ R_A) + weight_B * (y @ R_B)
@@ -69,7 +49,7 @@ def balance_by_qr(xp: Any, A: Any, B: Any, gauge: Gauge) -> tuple[Any, Any]:
         O = rotation(xp, gauge, overlap, T)
     x, y = x @ O, O.mT @ y
     # refined: the smallest change of x and y, in the bases U and V, that removes the rounding error C − xy
-    dx, dy = _refinement(xp, U.mT @ (C - x @ y) @ Vt.mT, root * keep)
+    dx, dy = _refinement(xp, U.mT @ (C - x @ y) @ Vt.mT, root)
     x, y = x + U @ dx @ O, y + O.mT @ dy @ Vt
 
     # accepted where ‖xy − C‖ is at most half of what is promised (forming and storing X and Y may take the rest) and
@@ -88,6 +68,92 @@ def balance_by_qr(xp: Any, A: Any, B: Any, gauge: Gauge) -> tuple[Any, Any]:
         return X, Y
     done = done[..., None, None]
     return xp.where(done, X, A), xp.where(done, Y, B)
+
+
+def gauge_by_qr(xp: Any, A: Any, B: Any) -> tuple[Any, Any]:
+    """The gauge that leads to the hyperbalanced pair (AT, T⁻¹B), whatever storing that pair would do to it.
+
+    Args:
+        xp: array namespace.
+        A: (…, a, r), of any real floating type.
+        B: (…, r, b).
+
+    Returns:
+        T and T⁻¹ (…, r, r) in float64; I where AB = 0.
+
+    Raises:
+        ValueError: on NaN or infinity.
+    """
+    left, right, weight_A, weight_B, _ = _normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
+    core = _hyperbalanced(xp, left, right, float(xp.finfo(A.dtype).eps))
+    root = xp.where(core.live, core.root, xp.ones_like(core.root))
+    T_inv = xp.where(core.live, 1 / root, xp.zeros_like(root))[..., :, None] * (core.U.mT @ core.R_A) + core.T_inv_null
+    # of the given pair rather than the normalized one: A = 2^p·left and B = 2^q·right have T·2^{(q − p)/2}
+    scale = xp.sqrt(weight_B / weight_A)
+    some = xp.any(core.live, axis=-1)[..., None, None]
+    I = eye_like(xp, core.T)
+    return xp.where(some, core.T * scale, I), xp.where(some, T_inv / scale, I)
+
+
+class _Hyperbalanced(NamedTuple):
+    """The hyperbalanced pair of A = Q_A R_A, Bᵀ = Q_B R_B in r×r coordinates, X = Q_A x and Y = y Q_Bᵀ, before signs.
+
+    Attributes:
+        Q_A: (…, max(a, r), r).
+        R_A: (…, r, r).
+        Q_B: (…, max(b, r), r).
+        R_B: (…, r, r).
+        C: (…, r, r) product R_A R_Bᵀ = U S Vᵀ.
+        U: (…, r, r).
+        Vt: (…, r, r).
+        live: (…, r) bool, which singular values count as positive.
+        root: (…, r) their square roots, 0 for the others.
+        x: (…, r, r).
+        y: (…, r, r).
+        T: (…, r, r) gauge that leads there, x = R_A T.
+        T_inv_null: (…, r, r) the rows of T⁻¹ that belong to null directions, 0 elsewhere; those of live ones are
+            S^{-1/2} Uᵀ R_A.
+    """
+
+    Q_A: Any
+    R_A: Any
+    Q_B: Any
+    R_B: Any
+    C: Any
+    U: Any
+    Vt: Any
+    live: Any
+    root: Any
+    x: Any
+    y: Any
+    T: Any
+    T_inv_null: Any
+
+
+def _hyperbalanced(xp: Any, A: Any, B: Any, storage_eps: float) -> _Hyperbalanced:
+    """The hyperbalanced pair of a normalized pair in float64 that was stored with an epsilon of `storage_eps`."""
+    # to r×r: A = Q_A R_A and Bᵀ = Q_B R_B, so that AB = Q_A C Q_Bᵀ with C = R_A R_Bᵀ = U S Vᵀ
+    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, A))
+    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, B.mT))
+    C = R_A @ R_B.mT
+    U, S, Vt = xp.linalg.svd(C)
+    norm_A, norm_B = xp.linalg.svdvals(R_A)[..., 0], xp.linalg.svdvals(R_B)[..., 0]
+    live = rank_rtol(storage_eps, S.shape[-1]) * (norm_A * norm_B)[..., None] < S
+
+    # x = U S^{1/2}, y = S^{1/2} Vᵀ and the gauge T = R_Bᵀ V S^{-1/2}; only live directions so far
+    root = xp.sqrt(xp.where(live, S, xp.ones_like(S)))
+    keep = xp.astype(live, xp.float64)
+    x = U * (root * keep)[..., None, :]
+    y = (root * keep)[..., :, None] * Vt
+    T = R_B.mT @ Vt.mT * (keep / root)[..., None, :]
+    T_inv_null = xp.zeros_like(T)
+    if not bool(xp.all(live)):  # null directions are carried over: R_A T_null and T_null⁻¹ R_Bᵀ fill their places
+        T_null, T_inv_null = _null_gauge(xp, R_A, R_B, U, Vt, live)
+        zero = ~xp.any(live, axis=-1)  # AB = 0: the pair is returned as it is, whatever is computed here
+        scale = xp.sqrt(xp.where(zero, 1.0, norm_B) / xp.where(zero, 1.0, norm_A))[..., None, None]
+        T_null, T_inv_null = scale * T_null, T_inv_null / scale
+        T, x, y = T + T_null, x + R_A @ T_null, y + T_inv_null @ R_B.mT
+    return _Hyperbalanced(Q_A, R_A, Q_B, R_B, C, U, Vt, live, root * keep, x, y, T, T_inv_null)
 
 
 def _pad_rows(xp: Any, A: Any) -> Any:
