@@ -112,6 +112,34 @@ def _largest_eigenvalue(M: Any) -> float:
     return float(values[0])
 
 
+def graded_singular_values(M: Any, inverse: Any) -> tuple[Any, Any, Any]:
+    """Singular values of a square matrix that an SVD leaves without digits where they are small.
+
+    An SVD has errors of EPS·σ₁ in all of them, so half of a float64's digits or more are right down to
+    ILL_CONDITIONED·σ₁; reciprocals of those of the inverse are as good up to σ_n/ILL_CONDITIONED. What lies between is
+    left to one-sided Jacobi rotations with pivoted rows (LAPACK's dgejsv, Drmač & Veselić 2008), whose relative error
+    is EPS times the condition number that scaling rows and columns leaves: all digits of a graded matrix.
+
+    Args:
+        M: (n, n).
+        inverse: (n, n) multiple of M⁻¹, accurate by itself rather than computed from M.
+
+    Returns:
+        (n,) singular values of M, descending; (n,) singular values of `inverse`, ascending; (n,) which of the first are
+        better had from the second.
+    """
+    sigma, reciprocals = (np.linalg.svd(X, compute_uv=False) for X in (M, inverse))
+    reciprocals = reciprocals[::-1]
+    small = sigma <= ILL_CONDITIONED * sigma[0]
+    from_inverse = small & (reciprocals >= ILL_CONDITIONED * reciprocals[-1])
+    if (small & ~from_inverse).any():
+        # rows pivoted and scaled too, no vectors, nothing rounded to 0, nothing transposed, nothing perturbed
+        values, _, _, scale, _, info = lapack.dgejsv(M, joba=2, jobu=3, jobv=3, jobr=0, jobt=0, jobp=0)
+        _converged(info)
+        sigma = np.where(small, values * (scale[0] / scale[1]), sigma)
+    return sigma, reciprocals, from_inverse
+
+
 SINGLE = Decompositions(
     dot=np.ndarray.dot,
     norm=_norm,

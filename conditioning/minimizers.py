@@ -23,7 +23,8 @@ the reciprocal of a squared norm,
     F⁻¹ = 2^{-1/2} diag(D₋, D₊)⁻¹ [[ I, I ], [ I, −I ]] diag(S⁻¹(AᵀU_r)ᵀ, S⁻¹(BV_r)ᵀ),   μ = ‖F⁻¹‖₂⁻².
 
 Where √κ is so large that the SVD of F, A or B leaves its smallest singular values fewer than half of their digits,
-these are taken from the inverse: they are the reciprocals of its largest ones.
+these are taken from the inverse, as the reciprocals of its largest ones, or by Jacobi rotations
+(`lapack.graded_singular_values`).
 
 Everything is done with A, B and Z divided by powers of two (`scaling`), 2^p, 2^q and 2^{p+q}, so that κ is found
 wherever it fits into float64, whatever L, μ and the entries do.
@@ -46,6 +47,7 @@ from lorakappa.conditioning.checks import (
     check_rank,
 )
 from lorakappa.conditioning.factors import check_target, leading_singular_values
+from lorakappa.conditioning.lapack import graded_singular_values
 from lorakappa.conditioning.scaling import SMALLEST, Wide, WideArray, shifted, unit, wide_norm
 from lorakappa.conditioning.tolerances import EPS, ILL_CONDITIONED, MINIMIZER_RTOL
 
@@ -154,12 +156,14 @@ class Minimizer:
             axis=-2,
         )
         sigma = np.linalg.svd(F, compute_uv=False)
-        known = sigma > ILL_CONDITIONED * sigma[:, :1]
-        eigenvalues = WideArray.of(sigma[known], top).squared()
-        if not known.all():
-            inverse, e = self.inverse_block(tail)
-            others = 2 / np.linalg.svd(inverse, compute_uv=False)[:, ::-1][~known]
-            eigenvalues = eigenvalues.joined(WideArray.of(others, -e).squared())
+        well = sigma[:, -1] > ILL_CONDITIONED * sigma[:, 0]
+        eigenvalues = WideArray.of(sigma[well], top).squared()
+        if not well.all():
+            inverses, e = self.inverse_block(tail)
+            for i in np.flatnonzero(~well):
+                direct, reciprocals, better = graded_singular_values(F[i], inverses[i])
+                eigenvalues = eigenvalues.joined(WideArray.of(direct[~better], top).squared())
+                eigenvalues = eigenvalues.joined(WideArray.of(2 / reciprocals[better], -e).squared())
         return eigenvalues.halved()
 
 
@@ -245,8 +249,8 @@ def analyse_minimizer(
 
 def _with_small_singular_values(pair: Minimizer) -> Minimizer:
     """The pair with those of σ(A) and σ(B) that the SVD left without digits taken from the inverses."""
-    known_A, known_B = (sigma > ILL_CONDITIONED * sigma[0] for sigma in (pair.sigma_A, pair.sigma_B))
-    if known_A.all() and known_B.all() and pair.s[pair.r - 1] > SMALLEST:
+    well = all(sigma[-1] > ILL_CONDITIONED * sigma[0] for sigma in (pair.sigma_A, pair.sigma_B))
+    if well and pair.s[pair.r - 1] > SMALLEST:
         return pair
     with np.errstate(all="ignore"):
         s = pair.s[: pair.r, None]
@@ -256,12 +260,13 @@ def _with_small_singular_values(pair: Minimizer) -> Minimizer:
                 f"κ does not fit into float64: σ_{pair.r}(A)/σ_1(A) = {pair.sigma_A[-1] / pair.sigma_A[0]:.3g} and "
                 f"σ_{pair.r}(B)/σ_1(B) = {pair.sigma_B[-1] / pair.sigma_B[0]:.3g} are too small"
             )
-        sigma_A, sigma_B = (1 / np.linalg.svd(M, compute_uv=False)[::-1] for M in (inverse_A, inverse_B))
-    return replace(
-        pair,
-        sigma_A=np.where(known_A, pair.sigma_A, sigma_A),
-        sigma_B=np.where(known_B, pair.sigma_B, sigma_B),
-    )
+        return replace(pair, sigma_A=_graded(pair.AtU, inverse_A), sigma_B=_graded(pair.BV, inverse_B))
+
+
+def _graded(M: Array, inverse: Array) -> Array:
+    """(r,) singular values of M, which may be badly conditioned, and whose inverse is known."""
+    direct, reciprocals, better = graded_singular_values(M, inverse)
+    return np.where(better, 1 / reciprocals, direct)
 
 
 def _triangular_factor(A: Array) -> Array:

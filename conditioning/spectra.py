@@ -37,8 +37,9 @@ def spectrum(A: ArrayLike, B: ArrayLike, Z: ArrayLike, *, rtol: float = MINIMIZE
         rtol: accepted distance ‖AB − Z_r‖_F relative to ‖Z_r‖_F.
 
     Returns:
-        (…, d) float64, ascending, with multiplicity; the first r² are exactly 0. Eigenvalues between the extremes that
-        are smaller than EPS·L may have few correct digits or none; μ and κ have theirs. Source: `minimizers`.
+        (…, d) float64, ascending, with multiplicity; the first r² are exactly 0. Those below EPS·L and above μ/EPS, if
+        there are any, have the digits that scaling rows and columns can save (`lapack.graded_singular_values`): all
+        for a gauge that is badly conditioned by its scales alone. Source: `minimizers`.
 
     Raises:
         NotAMinimizerError: if (A, B) is not a minimizer.

@@ -47,6 +47,7 @@ from lorakappa.conditioning import (
     two_layer_hessian,
 )
 from lorakappa.conditioning.scaling import LARGEST, SMALLEST
+from lorakappa.conditioning.tolerances import EPS
 from tests.strategies import orthogonal
 
 number_of_examples = os.environ.get("LORAKAPPA_FUZZ")
@@ -212,11 +213,8 @@ def test_the_spectrum_against_exact_numbers(case):
     assert (found[: r * r] == 0).all()
     assert (found[r * r :] > 0).all()
     exact = sorted(float(x.mid()) for x in eigenvalues)
-    # beyond what an SVD of F resolves, those at the lower end come from its inverse and have all their digits;
-    # the others have what the SVD leaves them
-    rel = 1e-11 + np.minimum(1e-15 * exact[-1] ** 0.5 / np.sqrt(exact), 1)
-    if exact[-1] * 2.0**-52 > exact[0]:
-        rel[np.array(exact) < exact[0] * 1e4] = 1e-11
+    # an SVD loses digits with √(L/λ); where half of them would be gone, another route has them all
+    rel = 1e-11 + 1e-15 * np.minimum(exact[-1] ** 0.5 / np.sqrt(exact), EPS**-0.5)
     assert (np.abs(found[r * r :] / exact - 1) <= rel * 4).all()
 
 
