@@ -153,11 +153,14 @@ def _installed(chosen: "Sequence[Known]", *, needed: bool) -> "list[Known]":
 
 
 def _closing(verdicts: "list[Verdict]") -> str:
-    counts = {name: sum(v.verdict == name for v in verdicts) for name in ("holds", "refuted", "inconclusive")}
+    from lorakappa.conditioning.verification.report import STYLES
+
+    counts = {name: sum(v.verdict == name for v in verdicts) for name in STYLES}
     text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     wrong = [verdict.claim.id for verdict in verdicts if not verdict.as_recorded]
     text += "; all as recorded" if not wrong else f"; NOT as recorded: {', '.join(wrong)}"
-    return f"\n{text}. holds: no counterexample found, which is evidence, not proof; refuted: see lorakappa replay ID"
+    text += ". holds: no counterexample found, which is evidence, not proof; refuted: see lorakappa replay ID"
+    return f"\n{text}; not seen, equivalent: measured, in the setting that is named"
 
 
 def _search_again(claim: "Claim", trials: int | None, seed: int) -> dict[str, Any] | None:

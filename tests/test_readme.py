@@ -61,7 +61,7 @@ def verdicts(page):
 
 def check_row(claim, statement, verdict):
     assert statement == claim.statement
-    assert re.match(r"holds|\*\*\w+\*\*", verdict)[0].strip("*") == claim.recorded
+    assert re.match(r"holds|\*\*[\w ]+\*\*", verdict)[0].strip("*") == claim.recorded
     if claim.corrected_by:
         assert verdict.endswith(f"→ {claim.corrected_by}")
     else:

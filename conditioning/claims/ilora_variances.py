@@ -30,7 +30,7 @@ def _factors(shape: Shape, trials: int, seed: int, *, uniform: bool = False) -> 
 
 
 def _judge(trials: int, expected: dict[str, float], observed: Mapping[str, Sequence[float]]) -> Measurement:
-    """Refuted if some interval of a mean excludes what is expected of it, inconclusive if some is too wide.
+    """Not seen if some interval of a mean excludes what is expected of it, inconclusive if some is too wide.
 
     Args:
         trials: draws of each sample.
@@ -48,7 +48,7 @@ def _judge(trials: int, expected: dict[str, float], observed: Mapping[str, Seque
     note = f"{len(observed)} means over {trials} draws, all " if worst >= 0 else f"{len(observed)} means, not all "
     note += f"within {STANDARD_ERRORS:g} standard errors (at most {100 * widest:.1f} %) of the expectation"
     if worst < 0:
-        return Measurement("refuted", trials, worst, note, evidence)
+        return Measurement("not seen", trials, worst, note, evidence)
     return Measurement("holds" if widest <= PRECISION else "inconclusive", trials, worst, note, evidence)
 
 

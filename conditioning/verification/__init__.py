@@ -16,7 +16,14 @@ from lorakappa.conditioning.verification.claim import (
     registry,
 )
 from lorakappa.conditioning.verification.family import Family, Shape, all_shapes
-from lorakappa.conditioning.verification.measured import MeasuredClaim, Measurement, measured_claim
+from lorakappa.conditioning.verification.measured import (
+    MeasuredClaim,
+    MeasuredName,
+    Measurement,
+    all_of,
+    decide,
+    measured_claim,
+)
 
 __all__ = [
     "DERIVED",
@@ -28,13 +35,16 @@ __all__ = [
     "Family",
     "Instance",
     "MeasuredClaim",
+    "MeasuredName",
     "Measurement",
     "Shape",
     "Verdict",
     "algebraic_claim",
+    "all_of",
     "all_shapes",
     "at_least",
     "at_most",
+    "decide",
     "equal",
     "measured_claim",
     "more_than",

@@ -14,7 +14,9 @@ import flint
 
 from lorakappa.conditioning.verification.exact import to_float
 
-VerdictName = Literal["holds", "refuted", "inconclusive"]
+VerdictName = Literal["holds", "refuted", "not seen", "equivalent", "inconclusive"]
+"""What a verdict can be (`Verdict`)."""
+
 Kind = Literal["claim", "correction", "question"]
 Relation = Literal["<=", ">=", "==", ">"]
 
@@ -146,8 +148,10 @@ class Verdict:
 
     Attributes:
         claim: the claim examined.
-        verdict: "holds" is no counterexample found, not a proof; "refuted" is a certified counterexample;
-            "inconclusive" is neither.
+        verdict: "holds" is no counterexample found, not a proof, or measurements that meet the claim's rule; "refuted"
+            is a certified counterexample; "not seen" are measurements that contradict the claim in their setting;
+            "equivalent" are measurements that find no difference beyond a margin stated with the claim;
+            "inconclusive" is none of these.
         trials: instances drawn.
         seed: seed of the draws.
         worst_margin: smallest relative slack seen (`Comparison.margin`).
@@ -155,6 +159,7 @@ class Verdict:
         certified: whether the counterexample was decided in rational or ball arithmetic.
         evidence: further numbers (optimizer evaluations, exact instances, tight case, …), JSON-like.
         note: one line on how the verdict came about.
+        setting: in which setting it was measured; empty for what is decided by algebra.
     """
 
     claim: "Claim"
@@ -166,6 +171,16 @@ class Verdict:
     certified: bool = False
     evidence: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    setting: str = ""
+
+    def __post_init__(self) -> None:
+        """Holds the word to its meaning.
+
+        Raises:
+            ValueError: if a claim is called refuted without a certified counterexample.
+        """
+        if self.verdict == "refuted" and not self.certified:
+            raise ValueError(f"{self.claim.id}: only a certified counterexample refutes; what is measured is not seen")
 
     @property
     def as_recorded(self) -> bool:
@@ -191,6 +206,7 @@ class Verdict:
             "corrected_by": claim.corrected_by,
             "evidence": dict(self.evidence),
             "note": self.note,
+            "setting": self.setting or None,
         }
 
 
@@ -205,7 +221,7 @@ class Claim(ABC):
         domain: the instances that the statement is about.
         recorded: the verdict that `verify` must reproduce.
         kind: "claim" made by a document, "correction" of one, or "question" that no paper asks.
-        corrected_by: id of the claim that repairs a refuted one.
+        corrected_by: id of the claim that says what is true instead.
         sides: what the left and right side of the comparison are.
         argument: why it holds or fails; a short proof where there is one.
         experiment: name of the experiment that its evidence comes from, if other claims rest on the same one.

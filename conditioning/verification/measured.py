@@ -1,15 +1,54 @@
 """Measured claims: statements about dynamics, whose evidence is simulated or trained rather than computed.
 
-Their verdicts follow a rule stated with the claim, from effects with intervals; "refuted" then means that the
-measurement contradicts the statement beyond its stated error, not that a certificate exists.
+Their verdicts follow a rule stated with the claim, from effects with intervals, and speak of one setting only. What
+measurements contradict is "not seen" in that setting: nothing is refuted without a certificate. Where they show that
+there is no effect to speak of, the verdict is "equivalent", which is a result, unlike "inconclusive".
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
-from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, VerdictName
+from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict
+
+MeasuredName = Literal["holds", "not seen", "equivalent", "inconclusive"]
+"""What a verdict on a measured claim can be."""
+
+
+def decide(interval: tuple[float, float], *, threshold: float = 0.0, margin: float = 0.0) -> MeasuredName:
+    """What an effect says of the statement that it exceeds a threshold.
+
+    Args:
+        interval: of the effect.
+        threshold: what it should exceed.
+        margin: difference from the threshold that counts as none, stated with the claim.
+
+    Returns:
+        "equivalent" if all of the interval is nearer than the margin to the threshold, on whichever side; else "holds"
+        if it lies above the threshold, "not seen" if below, "inconclusive" if on both sides.
+    """
+    low, high = interval[0] - threshold, interval[1] - threshold
+    if -margin < low and high < margin:
+        return "equivalent"
+    if low > 0:
+        return "holds"
+    return "not seen" if high < 0 else "inconclusive"
+
+
+def all_of(verdicts: Iterable[MeasuredName]) -> MeasuredName:
+    """What several effects say of the statement that all of them exceed their thresholds.
+
+    Args:
+        verdicts: of each (`decide`), at least one.
+
+    Returns:
+        "not seen" if one of them is; else what they agree on, "inconclusive" if they do not.
+    """
+    names = set(verdicts)
+    if "not seen" in names:
+        return "not seen"
+    return names.pop() if len(names) == 1 else "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -24,11 +63,20 @@ class Measurement:
         evidence: numbers behind it, JSON-like.
     """
 
-    verdict: VerdictName
+    verdict: MeasuredName
     trials: int
     worst_margin: float | None
     note: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses verdicts that a measurement cannot give.
+
+        Raises:
+            ValueError: if the verdict is another one.
+        """
+        if self.verdict not in get_args(MeasuredName):
+            raise ValueError(f"a measurement says {', '.join(get_args(MeasuredName))}, not {self.verdict!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +91,33 @@ class MeasuredClaim(Claim):
     measure: Callable[[int, int], Measurement]
     default_trials: int
 
+    def __post_init__(self) -> None:
+        """Checks the verdict on record.
+
+        Raises:
+            ValueError: if no measurement can reproduce it.
+        """
+        if self.recorded not in get_args(MeasuredName):
+            raise ValueError(f"{self.id} is measured, so it cannot be {self.recorded}")
+
+    @property
+    def setting(self) -> str:
+        """The domain's first part, up to a semicolon: what a table names beside the verdict."""
+        return self.domain.partition(";")[0]
+
     def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
         """Measures, and wraps the outcome."""
         found = self.measure(trials or self.default_trials, seed)
+        return self.verdict_on(found, setting=self.setting, seed=seed)
+
+    def verdict_on(self, found: Measurement, *, setting: str, seed: int) -> Verdict:
+        """The verdict that follows from a measurement.
+
+        Args:
+            found: the measurement.
+            setting: in which it was made.
+            seed: of its draws.
+        """
         return Verdict(
             claim=self,
             verdict=found.verdict,
@@ -54,6 +126,7 @@ class MeasuredClaim(Claim):
             worst_margin=found.worst_margin,
             evidence=found.evidence,
             note=found.note,
+            setting=setting,
         )
 
 
@@ -65,7 +138,7 @@ def measured_claim(
     Args:
         id: as in `Claim`, like all `options`.
         statement: as in `Claim`.
-        domain: as in `Claim`.
+        domain: as in `Claim`; its first part, up to a semicolon, names the setting.
         trials: instances measured if the caller does not say.
         options: further fields of `Claim`.
 

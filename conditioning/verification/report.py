@@ -10,10 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lorakappa.conditioning.verification.claim import Claim, Verdict
+from lorakappa.conditioning.verification.claim import Claim, Verdict, VerdictName
 from lorakappa.conditioning.verification.measured import MeasuredClaim
 
-STYLES = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
+STYLES: dict[VerdictName, str] = {
+    "holds": "green",
+    "refuted": "red",
+    "not seen": "magenta",
+    "equivalent": "cyan",
+    "inconclusive": "yellow",
+}
 
 
 def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
@@ -60,7 +66,7 @@ def summary(verdict: Verdict) -> str:
         return f"{shape}: {instance.left} against {instance.right}{repaired}"
     kind = [] if claim.kind == "claim" else [claim.kind]
     if isinstance(claim, MeasuredClaim):
-        return ", ".join([*kind, verdict.note]) + repaired
+        return ", ".join([*kind, verdict.note]) + f"; setting: {verdict.setting}" + repaired
     exact = verdict.evidence.get("exact_instances")
     basis = verdict.note if verdict.verdict == "inconclusive" else "in floating point"
     attained = ["attained"] if verdict.evidence.get("tight", {}).get("equal") else []

@@ -1,8 +1,9 @@
 """Claims about fine-tuning, judged on a comparison: the short one of `verify` or the one that `compare` has just made.
 
 Each claim's docstring states its rule. Effects are means over paired seeds with 95 % Student t intervals, pooled over
-the ranks seed by seed; a claim holds if the interval lies on its side, is refuted if it lies on the other side, and is
-inconclusive otherwise. The verdicts on record are those of the tiny model: they say nothing of larger ones.
+the ranks seed by seed; a claim holds if the interval lies on its side, is not seen if it lies on the other side,
+equivalent if it lies within a margin that the rule states, and inconclusive otherwise. The verdicts on record are those
+of the tiny model: they say nothing of larger ones.
 """
 
 import atexit
@@ -18,8 +19,8 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, VerdictName, registry
-from lorakappa.conditioning.verification.measured import MeasuredClaim, Measurement
+from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, registry
+from lorakappa.conditioning.verification.measured import MeasuredClaim, MeasuredName, Measurement, all_of, decide
 from lorakappa.llm.comparison.best import Best, best_cells
 from lorakappa.llm.comparison.effects import (
     Effect,
@@ -48,6 +49,15 @@ TIME_ALLOWED = 0.2
 
 MEMORY_ALLOWED = 0.05
 """Share of the peak memory that it may cost."""
+
+SAME_LOSS = 0.01
+"""Nats per answer token below which a difference of test losses counts as none."""
+
+SAME_WINDOW = 0.05
+"""Decades below which a difference of windows of learning rates counts as none: a factor of 1.12."""
+
+SAME_SPEED = 0.07
+"""log₂ of a ratio of times below which it counts as 1: a factor of 1.05."""
 
 _SETTINGS = TrainingSettings(
     steps=30, batch_size=8, evaluations=2, generate=0, targets=("q_proj", "v_proj", "down_proj")
@@ -109,15 +119,10 @@ class ComparisonClaim(MeasuredClaim):
         if not {self.baseline, self.method} <= set(outcome.plan.methods):
             return None
         found = self.judge(outcome, self.baseline, self.method)
-        return Verdict(
-            claim=self,
-            verdict=found.verdict,
-            trials=found.trials,
-            seed=outcome.plan.seeds[0],
-            worst_margin=found.worst_margin,
-            evidence=found.evidence,
-            note=found.note,
-        )
+        plan = outcome.plan
+        ranks = ", ".join(map(str, plan.ranks))
+        setting = f"{self.baseline} and {self.method} on {_model(outcome)}, r = {ranks}, {plan.settings.steps} steps"
+        return self.verdict_on(found, setting=setting, seed=plan.seeds[0])
 
 
 def comparison_claim(
@@ -137,8 +142,8 @@ def comparison_claim(
             id=id,
             statement=statement,
             domain=(
-                f"{baseline} and {method} on q_proj, v_proj and down_proj of the tiny model, generated DeepMind "
-                f"Mathematics, r = {', '.join(map(str, plan.ranks))}, 30 steps of 8; anything else by `compare`"
+                f"{baseline} and {method} on the tiny model, r = {', '.join(map(str, plan.ranks))}, 30 steps of 8; "
+                "adapters on q_proj, v_proj and down_proj, generated DeepMind Mathematics; anything else by `compare`"
             ),
             argument=inspect.getdoc(judge) or "",
             measure=lambda trials, seed: judge(short_comparison(plan, trials, seed), baseline, method),
@@ -157,15 +162,12 @@ def _pooled(values: dict[int, NDArray[np.float64]]) -> Effect:
     return effect(np.mean(list(values.values()), axis=0))
 
 
-def _decide(low: float, high: float, threshold: float = 0.0) -> VerdictName:
-    """Whether an interval lies above the threshold, below it, or on both sides."""
-    if low > threshold:
-        return "holds"
-    return "refuted" if high < threshold else "inconclusive"
+def _model(outcome: Outcome) -> str:
+    return "the tiny model" if outcome.plan.settings.model == TINY else outcome.plan.settings.model
 
 
-def _measurement(outcome: Outcome, verdict: VerdictName, pooled: Effect, text: str, **evidence: Any) -> Measurement:
-    name = "tiny model" if outcome.plan.settings.model == TINY else outcome.plan.settings.model
+def _measurement(outcome: Outcome, verdict: MeasuredName, pooled: Effect, text: str, **evidence: Any) -> Measurement:
+    name = _model(outcome).removeprefix("the ")
     return Measurement(
         verdict=verdict,
         trials=pooled.n,
@@ -191,14 +193,17 @@ def _nothing(outcome: Outcome, method: str) -> Measurement:
 
 
 def lower_loss(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if the interval of the pooled difference of test losses, each method at its own best cell, is above 0."""
+    """Holds if the interval of the pooled difference of test losses, each method at its own best cell, is above 0.
+
+    Equivalent if it lies within ±0.01 nats per answer token.
+    """
     values = _compared(outcome, baseline, method, loss_gain)
     if values is None:
         return _nothing(outcome, method)
     pooled = _pooled(values)
     return _measurement(
         outcome,
-        _decide(pooled.low, pooled.high),
+        decide((pooled.low, pooled.high), margin=SAME_LOSS),
         pooled,
         f"test loss lower by {pooled} nats per answer token",
         by_rank={str(rank): asdict(effect(found)) for rank, found in values.items()},
@@ -206,14 +211,15 @@ def lower_loss(outcome: Outcome, baseline: str, method: str) -> Measurement:
 
 
 def lower_loss_at_every_rank(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if that interval is above 0 at every rank, refuted if it is below 0 at one, inconclusive otherwise."""
+    """Holds if that interval is above 0 at every rank, not seen if it is below 0 at one.
+
+    Equivalent if it lies within ±0.01 nats at every rank, inconclusive otherwise.
+    """
     values = _compared(outcome, baseline, method, loss_gain)
     if values is None:
         return _nothing(outcome, method)
     effects = {rank: effect(found) for rank, found in values.items()}
-    verdict: VerdictName = "holds" if all(found.low > 0 for found in effects.values()) else "inconclusive"
-    if any(found.high < 0 for found in effects.values()):
-        verdict = "refuted"
+    verdict = all_of(decide((found.low, found.high), margin=SAME_LOSS) for found in effects.values())
     worst = min(effects.values(), key=lambda found: found.low)
     text = "; ".join(f"r = {rank} {found}" for rank, found in sorted(effects.items()))
     return _measurement(
@@ -224,7 +230,8 @@ def lower_loss_at_every_rank(outcome: Outcome, baseline: str, method: str) -> Me
 def wider_window(outcome: Outcome, baseline: str, method: str) -> Measurement:
     """Holds if the window of learning rates within 1 % of the best validation loss is wider beyond the interval.
 
-    Widths are decades. A window that reaches the edge of the grid counts as ending there; the note says how many do.
+    Equivalent if the interval lies within ±0.05. Widths are decades. A window that reaches the edge of the grid counts
+    as ending there; the note says how many do.
     """
     values = _compared(outcome, baseline, method, window_gain)
     if values is None:
@@ -234,7 +241,7 @@ def wider_window(outcome: Outcome, baseline: str, method: str) -> Measurement:
     pooled = _pooled(values)
     return _measurement(
         outcome,
-        _decide(pooled.low, pooled.high),
+        decide((pooled.low, pooled.high), margin=SAME_WINDOW),
         pooled,
         f"window wider by {pooled} decades; {cut} of {2 * len(values) * pooled.n} windows reach the edge of the grid",
     )
@@ -253,7 +260,7 @@ def cheap_step(outcome: Outcome, baseline: str, method: str) -> Measurement:
     step = float(np.mean([entry.seconds_per_step.mean() for entry in best]))
     return _measurement(
         outcome,
-        _decide(-pooled.high, -pooled.low, -TIME_ALLOWED),
+        decide((-pooled.high, -pooled.low), threshold=-TIME_ALLOWED),
         pooled,
         f"{100 * pooled.estimate:.0f} % [{100 * pooled.low:.0f}, {100 * pooled.high:.0f}] of a step of "
         f"{1000 * step:.0f} ms",
@@ -269,7 +276,7 @@ def cheap_memory(outcome: Outcome, baseline: str, method: str) -> Measurement:
     pooled = _pooled(values)
     return _measurement(
         outcome,
-        _decide(-pooled.high, -pooled.low, -MEMORY_ALLOWED),
+        decide((-pooled.high, -pooled.low), threshold=-MEMORY_ALLOWED),
         pooled,
         f"peak memory {100 * pooled.estimate:+.1f} % [{100 * pooled.low:+.1f}, {100 * pooled.high:+.1f}]",
     )
@@ -278,8 +285,8 @@ def cheap_memory(outcome: Outcome, baseline: str, method: str) -> Measurement:
 def sooner(outcome: Outcome, baseline: str, method: str) -> Measurement:
     """Holds if the baseline's final validation loss is reached sooner both in steps and in seconds.
 
-    Refuted if later in both, beyond the intervals of log₂ of the ratio; a run that never gets there counts as twice
-    as slow.
+    Beyond the intervals of log₂ of the ratio. Not seen if later in both, equivalent if within a factor of 1.05 in both;
+    a run that never gets there counts as twice as slow.
     """
     by_step = _compared(outcome, baseline, method, partial(speedup, by="step"))
     by_second = _compared(outcome, baseline, method, partial(speedup, by="train time"))
@@ -287,7 +294,7 @@ def sooner(outcome: Outcome, baseline: str, method: str) -> Measurement:
         return _nothing(outcome, method)
     steps, seconds = _pooled(by_step), _pooled(by_second)
     never = sum(int((found == -1).sum()) for found in by_step.values())
-    verdicts = {_decide(found.low, found.high) for found in (steps, seconds)}
+    verdicts = {decide((found.low, found.high), margin=SAME_SPEED) for found in (steps, seconds)}
     factors = [
         f"{2**found.estimate:.2f} [{2**found.low:.2f}, {2**found.high:.2f}] times as fast in {unit}"
         for found, unit in ((steps, "steps"), (seconds, "seconds"))
@@ -356,7 +363,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         "llm-pilora-loss",
         "Fine-tuned with πLoRA a model reaches a lower test loss than with LoRA, each at its own best learning rate.",
         method="pilora",
-        recorded="refuted",
+        recorded="not seen",
         source=ILORA,
     )(lower_loss),
     comparison_claim(

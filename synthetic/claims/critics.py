@@ -1,14 +1,19 @@
 """What the critics of the paper asked: whether BaLoRA's gain is the conditioning or something simpler."""
 
-from typing import Any
-
 import numpy as np
 
 from lorakappa.conditioning.claims.vanishing import vanishes_exactly
 from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import Comparison, Measurement, algebraic_claim, equal, measured_claim
-from lorakappa.synthetic.claims.gains import show, sign_of
+from lorakappa.conditioning.verification import (
+    Comparison,
+    MeasuredName,
+    Measurement,
+    algebraic_claim,
+    equal,
+    measured_claim,
+)
+from lorakappa.synthetic.claims.gains import judged, show
 from lorakappa.synthetic.experiments.settle import settle
 from lorakappa.synthetic.settings import ProblemSettings
 
@@ -34,7 +39,7 @@ def same_kappa_same_curve(trials: int, seed: int) -> Measurement:
     note = f"deviation ~ γ^{exponent:.2f}; log rates at equal κ differ by up to {100 * difference:.2g} % in the "
     note += f"{100 * share:.0f} % of pairs that are conclusive"
     holds = exponent >= 0.9 and difference <= 0.1 and meta["equal_kappa_difference"] <= 0.01
-    verdict: Any = "inconclusive" if share < 0.5 else "holds" if holds else "refuted"
+    verdict: MeasuredName = "inconclusive" if share < 0.5 else "holds" if holds else "not seen"
     names = ("deviation_exponent", "imbalance_exponent", "equal_kappa_log_rate_difference", "equal_kappa_imbalance")
     evidence = {name: meta[name] for name in (*names, "equal_kappa_conclusive_share", "equal_kappa_difference")}
     return Measurement(verdict, trials, exponent - 0.9, note, evidence)
@@ -49,21 +54,19 @@ def same_kappa_same_curve(trials: int, seed: int) -> Measurement:
     recorded="holds",
 )
 def not_a_step_rescale(trials: int, seed: int) -> Measurement:
-    """Rule: holds if the interval of BaLoRA's gain over that LoRA is above 0, refuted if below, else inconclusive.
+    """Rule: holds if the interval of BaLoRA's gain over that LoRA is above 0, not seen if below (`gains.judged`).
 
     The converse, BaLoRA confined to LoRA's step lengths, is reported beside it.
     """
     gains = settle(ProblemSettings(seeds=trials, seed=seed), experiments=("rescale",)).meta["log10_gain"]
     decisive = gains["at_multiples_of_balora_lengths"]
-    direction = sign_of(decisive)
-    verdict: Any = {1: "holds", -1: "refuted", 0: "inconclusive"}[direction]
     labels = {
         "each_at_best": "each at its best",
         "at_multiples_of_balora_lengths": "at multiples of BaLoRA's lengths",
         "at_multiples_of_lora_lengths": "at multiples of LoRA's lengths",
     }
     note = "gain in decades: " + ", ".join(show(label, gains[name]) for name, label in labels.items())
-    return Measurement(verdict, trials, decisive["interval"][0], note, {"log10_gain": gains})
+    return Measurement(judged(decisive), trials, decisive["interval"][0], note, {"log10_gain": gains})
 
 
 @measured_claim(
@@ -82,7 +85,7 @@ def flow_conserves_imbalance(trials: int, seed: int) -> Measurement:
     holds = abs(one - 2) <= 0.05 and abs(fixed - 1) <= 0.1
     note = f"one step ~ γ^{one:.3f}, fixed time ~ γ^{fixed:.3f}"
     evidence = {"drift_one_step_exponent": one, "drift_fixed_time_exponent": fixed}
-    return Measurement("holds" if holds else "refuted", trials, 0.05 - abs(one - 2), note, evidence)
+    return Measurement("holds" if holds else "not seen", trials, 0.05 - abs(one - 2), note, evidence)
 
 
 STEPPED = CanonicalMinimizers("any pair, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)

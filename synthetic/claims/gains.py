@@ -1,7 +1,8 @@
 """Gains: decades of final f − f* between paired methods, each at its own best step size and λ, with an interval.
 
 Gains are log₁₀ ratios of the final f − f* of the first method over the second on paired problems (same target, same
-start, same step grid), with a 95 % bootstrap interval of the median over seeds.
+start, same step grid), with a 95 % bootstrap interval of the median over seeds. Gains of less than `NO_GAIN` count as
+none, in every claim.
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.verification import MeasuredName, decide
 from lorakappa.synthetic.experiments.convergence import convergence, final_logs
 from lorakappa.synthetic.selection import compare
 from lorakappa.synthetic.settings import ProblemSettings
 
 STEPS = 100
+
+NO_GAIN = 0.05
+"""Decades of f − f* below which a gain counts as none: a factor of 1.12 after 100 steps."""
 
 MAIN = {"one-layer": ProblemSettings(), "two-layer": ProblemSettings(loss="two-layer")}
 VARIATIONS = {
@@ -64,10 +69,12 @@ def check_trials(trials: int) -> None:
         raise ValueError(f"{trials} paired seeds give no interval; at least 3 trials are needed")
 
 
-def sign_of(gain: Mapping[str, Any]) -> int:
-    """1 if the whole interval is positive, −1 if negative, else 0."""
-    low, high = gain["interval"]
-    return int(low > 0) - int(high < 0)
+def judged(gain: Mapping[str, Any]) -> MeasuredName:
+    """What a gain says of the statement that there is one: the rule of every claim about gains.
+
+    "equivalent" if its interval lies within ±`NO_GAIN`; else "holds" if it is above 0, "not seen" if below.
+    """
+    return decide(gain["interval"], margin=NO_GAIN)
 
 
 def show(name: str, gain: Mapping[str, Any]) -> str:

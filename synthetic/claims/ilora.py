@@ -10,8 +10,8 @@ import numpy as np
 from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step
 from lorakappa.conditioning.preconditioning import scaled_gradient
-from lorakappa.conditioning.verification import MeasuredClaim, Measurement, measured_claim
-from lorakappa.synthetic.claims.gains import MAIN, check_trials, gain_between, show, sign_of, tuned_logs
+from lorakappa.conditioning.verification import MeasuredClaim, MeasuredName, Measurement, all_of, decide, measured_claim
+from lorakappa.synthetic.claims.gains import MAIN, NO_GAIN, check_trials, gain_between, judged, show, tuned_logs
 from lorakappa.synthetic.defaults import DUEL_STARTS
 from lorakappa.synthetic.experiments.convergence import convergence
 from lorakappa.synthetic.experiments.duel import duel
@@ -30,7 +30,7 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 OPTIMIZERS = {"GD": "gd", "Adam": "adam"}
 
 BEATS_DOMAIN = (
-    "20×20 Gaussian targets, r = 4, A = 0 and B standard normal at the start, 100 steps, best of 5 step sizes a decade "
+    "20×20 Gaussian targets, r = 4, A = 0 and B standard normal at the start, 100 steps; best of 5 step sizes a decade "
     "and of λ = 0.001, 0.01, 0.1, 1 by median final loss; one- and two-layer loss, {}"
 )
 
@@ -49,10 +49,11 @@ def _beats_claim(
 
     @measured_claim(id, statement, domain=BEATS_DOMAIN.format(" and ".join(optimizers)), trials=12, **options)
     def measure(trials: int, seed: int) -> Measurement:
-        """Rule: holds if the gain's interval is above 0 for both losses and every optimizer, refuted if one is below 0.
+        """Rule: holds if the gain's interval is above 0 for both losses and every optimizer, not seen if one is below.
 
-        Otherwise inconclusive. λ → 0 gives back the method without penalty, so a tuned λ cannot lose much, and it is
-        tuned on the seeds that it is judged on; the λ chosen are part of the evidence.
+        Intervals within ±0.05 decades count as neither: equivalent if all are, otherwise inconclusive. λ → 0 gives back
+        the method without penalty, so a tuned λ cannot lose much, and it is tuned on the seeds that it is judged on;
+        the λ chosen are part of the evidence.
         """
         check_trials(trials)
         gains, strengths = {}, {}
@@ -63,8 +64,7 @@ def _beats_claim(
                 )
                 name = f"{label} {loss}"
                 gains[name], strengths[name] = gain_between(logs, first, second, seed), chosen[second]
-        signs = [sign_of(gain) for gain in gains.values()]
-        verdict: Any = "refuted" if min(signs) < 0 else "holds" if min(signs) > 0 else "inconclusive"
+        verdict = all_of(judged(gain) for gain in gains.values())
         note = "gain in decades: " + ", ".join(show(name, gain) for name, gain in gains.items())
         lowest = min(gain["interval"][0] for gain in gains.values())
         return Measurement(verdict, trials, lowest, note, {"gains": gains, "lambda": strengths})
@@ -100,7 +100,7 @@ COMPARISONS = (
         together=PRECONDITIONED,
         experiment="preconditioned",
         source=PAPER,
-        recorded="refuted",
+        recorded="not seen",
         corrected_by="pilora-beats-preconditioned-adam",
     ),
     _beats_claim(
@@ -117,8 +117,8 @@ COMPARISONS = (
 
 DUEL = ProblemSettings(init_std=0.3)
 DUEL_DOMAIN = (
-    "one-layer loss, r = 4, geometric spectra 0.5, 0.7, 0.9 × shapes 40×10, 20×20, 10×40 × {} start with entries of "
-    "size 0.3, {}, 50 steps, λ from {}"
+    "one-layer loss, r = 4, {} start with entries of size 0.3, {}, 50 steps; geometric spectra 0.5, 0.7, 0.9 × shapes "
+    "40×10, 20×20, 10×40, λ from {}"
 )
 
 
@@ -148,7 +148,7 @@ def _tally(
             parts.append(f"{value} {won.take(at, axis=axis).sum()}:{lost.take(at, axis=axis).sum()}")
     wins, losses = int(won.sum()), int(lost.sum())
     share = wins / (wins + losses) if wins + losses else 0.5
-    verdict: Any = "holds" if share > 2 / 3 else "refuted" if share < 1 / 3 else "inconclusive"
+    verdict: MeasuredName = "holds" if share > 2 / 3 else "not seen" if share < 1 / 3 else "inconclusive"
     note = f"cells won {wins}, lost {losses}, undecided {won.size - wins - losses}; " + ", ".join(parts)
     evidence = {
         "gain": arrays["gain"][..., 1],
@@ -168,7 +168,7 @@ def _tally(
     trials=8,
 )
 def balora_versus_ilora(trials: int, seed: int) -> Measurement:
-    """Rule: holds if BaLoRA wins more than two thirds of the decided cells, refuted below one third, else inconclusive.
+    """Rule: holds if BaLoRA wins more than two thirds of the decided cells, not seen below a third, else inconclusive.
 
     A cell is decided if the 95 % interval of the paired gain excludes 0. Where each method wins is reported.
     """
@@ -181,7 +181,7 @@ def balora_versus_ilora(trials: int, seed: int) -> Measurement:
     kind="question",
     domain=DUEL_DOMAIN.format("LoRA's, balanced and Gaussian", "Adam", "0.1, 1, 10"),
     trials=8,
-    recorded="refuted",
+    recorded="not seen",
 )
 def balora_versus_ilora_adam(trials: int, seed: int) -> Measurement:
     """Rule: as for `balora-versus-ilora`.
@@ -199,7 +199,7 @@ def balora_versus_ilora_adam(trials: int, seed: int) -> Measurement:
     trials=8,
 )
 def ilora_prefers_balance(trials: int, seed: int) -> Measurement:
-    """Rule: holds if ratio 1 wins more than two thirds of the decided cells, refuted below a third, else inconclusive.
+    """Rule: holds if ratio 1 wins more than two thirds of the decided cells, not seen below a third, else inconclusive.
 
     A cell is decided if the 95 % interval of the paired gain excludes 0, each ratio at its own best step size and λ.
     """
@@ -214,18 +214,18 @@ FACTORS, POWERS = (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 2.0)
     "The ratio r/m is iLoRA's best: neither c·r/m nor (r/m)^p with other c, p reaches a lower loss.",
     source=PAPER,
     domain=(
-        "one-layer loss, geometric spectrum 0.7, r = 4, LoRA's start with entries of size 0.3, shapes 40×10, 20×20, "
-        "10×40, GD, 50 steps; c = 1/4, 1, 4, 16 and p = 0, ½, 2, each at its best step size and λ"
+        "one-layer loss, r = 4, LoRA's start with entries of size 0.3, GD, 50 steps; geometric spectrum 0.7, shapes "
+        "40×10, 20×20, 10×40, c = 1/4, 1, 4, 16 and p = 0, ½, 2, each at its best step size and λ"
     ),
     trials=20,
-    recorded="refuted",
+    recorded="not seen",
     corrected_by="ilora-prefers-balance",
 )
 def ilora_ratio_optimal(trials: int, seed: int) -> Measurement:
-    """Rule: refuted if a rival ratio, the best one on half of the seeds, is ahead with its interval on the other half.
+    """Rule: not seen if a rival ratio, the best one on half of the seeds, is ahead with its interval on the other half.
 
     That is asked at each of the three shapes, and one suffices. Holds if r/m itself is ahead of the best rival at all
-    three; else inconclusive.
+    three; equivalent if all three intervals lie within ±0.05 decades; else inconclusive.
     """
     if trials < 6:
         raise ValueError(f"{trials} paired seeds are too few: at least 6 trials are needed, 3 in each half")
@@ -240,10 +240,10 @@ def ilora_ratio_optimal(trials: int, seed: int) -> Measurement:
         rival = int(rivals.argmin())
         label = "×".join(map(str, shape)) + " " + names[rival].partition(":")[2]
         gains[label] = compare(here[paper, half:] - here[rival, half:], seed=seed).meta()
-    signs = [sign_of(gain) for gain in gains.values()]
-    verdict: Any = "refuted" if max(signs) > 0 else "holds" if max(signs) < 0 else "inconclusive"
+    intervals = [gain["interval"] for gain in gains.values()]
+    verdict = all_of(decide((-high, -low), margin=NO_GAIN) for low, high in intervals)
     note = "gain of the best rival over r/m in decades: " + ", ".join(show(name, gain) for name, gain in gains.items())
-    highest = max(gain["interval"][0] for gain in gains.values())
+    highest = max(low for low, _ in intervals)
     evidence = {"gains": gains, "variants": names, "log10_median": np.median(logs, axis=-1)}
     return Measurement(verdict, trials, -highest, note, evidence)
 
@@ -256,7 +256,7 @@ def ilora_ratio_optimal(trials: int, seed: int) -> Measurement:
     trials=60,
 )
 def ilora_overhead(trials: int, seed: int) -> Measurement:
-    """Rule: holds if preconditioning's median paired log₁₀ ratio of times has its interval above 0, refuted if below.
+    """Rule: holds if preconditioning's median paired log₁₀ ratio of times has its interval above 0, not seen if below.
 
     Argument: both form the two Gram matrices and multiply each factor by an r×r matrix; preconditioning alone inverts.
     """
@@ -275,7 +275,7 @@ def ilora_overhead(trials: int, seed: int) -> Measurement:
             times[i, j] = time.perf_counter() - start
     penalty, scaling = np.median(times[3:], axis=0)
     faster = compare(np.log10(times[3:, 1] / times[3:, 0]), seed=seed).meta()
-    verdict: Any = {1: "holds", -1: "refuted", 0: "inconclusive"}[sign_of(faster)]
+    verdict = decide(faster["interval"])
     note = f"{1e3 * penalty:.3f} ms against {1e3 * scaling:.3f} ms a step: {100 * penalty / scaling:.0f} %"
     evidence = {"penalty_seconds": float(penalty), "scaling_seconds": float(scaling), "log10_ratio": faster}
     return Measurement(verdict, trials, faster["interval"][0], note, evidence)
@@ -306,7 +306,7 @@ def scaled_gd_makes_balance_idle(trials: int, seed: int) -> Measurement:
         first, second = first[:, stable], second[:, stable]
         worst = max(worst, float((np.abs(first - second) / np.maximum(first, second)).max()))
     note = f"largest relative difference {worst:.1e}"
-    return Measurement("holds" if worst <= 1e-6 else "refuted", trials, 1e-6 - worst, note, {"worst": worst})
+    return Measurement("holds" if worst <= 1e-6 else "not seen", trials, 1e-6 - worst, note, {"worst": worst})
 
 
 CLAIMS = (

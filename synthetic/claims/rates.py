@@ -18,7 +18,7 @@ def _measured(experiment: Callable[..., Result], rule: str, trials: int, seed: i
 
 
 def _measure_rates(rule: str, trials: int, seed: int, *, tight: float | None = None) -> Measurement:
-    """One rule of `rates`: refuted by a violation beyond the stated error, inconclusive below 80 % conclusive.
+    """One rule of `rates`: not seen with a violation beyond the stated error, inconclusive below 80 % conclusive.
 
     Args:
         rule: of `synthetic.experiments.rates.RULES`.
@@ -34,7 +34,7 @@ def _measure_rates(rule: str, trials: int, seed: int, *, tight: float | None = N
     if summary["conclusive"] < 0.8 * trials:
         return Measurement("inconclusive", trials, low - 1, note, evidence)
     broken = summary["violations"] > 0 or (tight is not None and max(high - 1, 1 - low) > tight)
-    return Measurement("refuted" if broken else "holds", trials, low - 1, note, evidence)
+    return Measurement("not seen" if broken else "holds", trials, low - 1, note, evidence)
 
 
 SCALED_GD = "ScaledGD (Tong, Ma & Chi 2021)"
@@ -164,7 +164,7 @@ def scaled_gd_rate_measured(trials: int, seed: int) -> Measurement:
     if sure.sum() < 0.8 * trials:
         return Measurement("inconclusive", trials, None, note, evidence)
     broken = (off > np.maximum(0.01, found["uncertainty"][sure])).any()
-    return Measurement("refuted" if broken else "holds", trials, 0.01 - float(off.max()), note, evidence)
+    return Measurement("not seen" if broken else "holds", trials, 0.01 - float(off.max()), note, evidence)
 
 
 CLAIMS = (

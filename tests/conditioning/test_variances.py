@@ -20,11 +20,11 @@ def spread(mean, deviation, n=16):
         (1.0, 0.2, "holds"),
         (1.19, 0.2, "holds"),  # half-width 4·0.2/√16 = 0.2
         (0.81, 0.2, "holds"),
-        (1.21, 0.2, "refuted"),
-        (0.79, 0.2, "refuted"),
+        (1.21, 0.2, "not seen"),
+        (0.79, 0.2, "not seen"),
         (1.0, 0.26, "inconclusive"),  # too wide: above 0.25
         (1.0, 0.24, "holds"),
-        (2.0, 0.26, "refuted"),
+        (2.0, 0.26, "not seen"),
     ],
 )
 def test_means_are_judged_by_four_standard_errors(mean, deviation, verdict):
@@ -37,7 +37,7 @@ def test_means_are_judged_by_four_standard_errors(mean, deviation, verdict):
     assert evidence["mean"] == pytest.approx(mean)
     assert evidence["half_width"] == pytest.approx(deviation)
     assert f"at most {100 * deviation:.1f} %" in found.note
-    assert ("not all" in found.note) == (verdict == "refuted")
+    assert ("not all" in found.note) == (verdict == "not seen")
 
 
 def test_the_worst_and_the_widest_of_several_decide():
@@ -48,7 +48,7 @@ def test_the_worst_and_the_widest_of_several_decide():
     assert "at most 20.0 %" in found.note  # 0.1 of 0.5, 0.2 absolutely, 20 of 100
     assert found.verdict == "holds"
     assert "at most 20.0 %" in _judge(16, {"zero": 0.0}, {"zero": observed["zero"]}).note
-    assert _judge(16, expected, {**observed, "zero": spread(0.25, 0.2)}).verdict == "refuted"
+    assert _judge(16, expected, {**observed, "zero": spread(0.25, 0.2)}).verdict == "not seen"
     assert _judge(16, expected, {**observed, "small": spread(0.5, 0.13)}).verdict == "inconclusive"
 
 

@@ -9,11 +9,23 @@ from lorakappa.synthetic.settings import ProblemSettings
 
 
 @pytest.mark.parametrize(
-    ("interval", "sign"),
-    [((0.1, 0.2), 1), ((-0.2, -0.1), -1), ((-0.1, 0.2), 0), ((0.0, 0.2), 0), ((-0.2, 0.0), 0), ((0.0, 0.0), 0)],
+    ("interval", "verdict"),
+    [
+        ((0.1, 0.2), "holds"),
+        ((0.01, 0.05), "holds"),
+        ((-0.2, -0.1), "not seen"),
+        ((-0.05, -0.01), "not seen"),
+        ((-0.1, 0.2), "inconclusive"),
+        ((0.0, 0.2), "inconclusive"),
+        ((-0.2, 0.0), "inconclusive"),
+        ((-0.05, 0.04), "inconclusive"),
+        ((0.0, 0.0), "equivalent"),
+        ((-0.049, 0.049), "equivalent"),
+        ((0.01, 0.049), "equivalent"),
+    ],
 )
-def test_a_gain_has_a_sign_if_its_whole_interval_has(interval, sign):
-    assert gains.sign_of({"interval": interval}) == sign
+def test_a_gain_is_judged_by_its_whole_interval(interval, verdict):
+    assert gains.judged({"interval": interval}) == verdict
 
 
 def test_gains_are_shown_with_their_interval():
@@ -73,11 +85,11 @@ def test_tuned_logs_are_of_the_last_step_by_method(monkeypatch):
     ("interval", "verdict"),
     [
         ((0.06, 0.2), "holds"),
-        ((0.05, 0.2), "inconclusive"),
-        ((0.01, 0.2), "inconclusive"),
-        ((0.01, 0.05), "inconclusive"),
-        ((0.01, 0.04), "refuted"),
-        ((-0.3, -0.1), "refuted"),
+        ((0.01, 0.2), "holds"),
+        ((-0.01, 0.05), "inconclusive"),
+        ((0.01, 0.04), "equivalent"),
+        ((-0.01, 0.01), "equivalent"),
+        ((-0.3, -0.1), "not seen"),
     ],
 )
 def test_the_rule_of_the_gain_from_balance(monkeypatch, interval, verdict):
@@ -150,7 +162,7 @@ class Ticking:
         return self
 
 
-@pytest.mark.parametrize(("cost", "verdict"), [(1.5, "holds"), (3.0, "holds"), (3.5, "refuted")])
+@pytest.mark.parametrize(("cost", "verdict"), [(1.5, "holds"), (3.0, "holds"), (3.5, "not seen")])
 def test_the_rule_of_the_projections_overhead(monkeypatch, cost, verdict):
     """One gradient is three products; the first repetition, which only warms up, takes far longer."""
     clock = Clock()
@@ -177,7 +189,7 @@ def test_the_rule_of_the_projections_overhead(monkeypatch, cost, verdict):
 
 
 @pytest.mark.parametrize(
-    ("penalty", "scaling", "verdict"), [(1.0, 4.0, "holds"), (4.0, 1.0, "refuted"), (2.0, 2.0, "inconclusive")]
+    ("penalty", "scaling", "verdict"), [(1.0, 4.0, "holds"), (4.0, 1.0, "not seen"), (2.0, 2.0, "inconclusive")]
 )
 def test_the_rule_of_iloras_overhead(monkeypatch, penalty, scaling, verdict):
     clock, calls = Clock(), []
@@ -212,7 +224,7 @@ def test_the_rule_of_iloras_overhead(monkeypatch, penalty, scaling, verdict):
     assert set(ratios) == {8 / 1024}
 
 
-@pytest.mark.parametrize(("off", "verdict"), [(0.0, "holds"), (0.9e-6, "holds"), (1.1e-6, "refuted")])
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, "holds"), (0.9e-6, "holds"), (1.1e-6, "not seen")])
 def test_the_rule_of_the_idle_projection(monkeypatch, off, verdict):
     asked = []
 
@@ -258,7 +270,7 @@ def tally(monkeypatch, won, lost, id="balora-versus-ilora"):
 
 @pytest.mark.parametrize(
     ("won", "lost", "verdict"),
-    [(2, 1, "inconclusive"), (5, 2, "holds"), (1, 2, "inconclusive"), (2, 5, "refuted"), (0, 0, "inconclusive")],
+    [(2, 1, "inconclusive"), (5, 2, "holds"), (1, 2, "inconclusive"), (2, 5, "not seen"), (0, 0, "inconclusive")],
 )
 def test_two_thirds_of_the_decided_cells_decide(monkeypatch, won, lost, verdict):
     found, asked = tally(monkeypatch, won, lost)
@@ -285,7 +297,7 @@ def test_the_tally_says_where_who_wins(monkeypatch):
 
 
 @pytest.mark.parametrize("signs", [(0.5, -0.5, -0.5), (-0.5, -0.5, 0.5)])
-def test_one_shape_at_which_a_rival_ratio_is_ahead_refutes(monkeypatch, signs):
+def test_one_shape_at_which_a_rival_ratio_is_ahead_decides(monkeypatch, signs):
     names = [f"ilora:v={i}" for i in range(7)]
     logs = np.zeros((3, 7, 7))
     logs[:, 2, :3] = -9.0  # the rival of the first three seeds; c = 1 itself, index 1, is no rival
@@ -301,7 +313,7 @@ def test_one_shape_at_which_a_rival_ratio_is_ahead_refutes(monkeypatch, signs):
 
     monkeypatch.setattr(ilora, "ratios", fake)
     found = CLAIMS["ilora-ratio-optimal"].examine(trials=7, seed=0)
-    assert found.verdict == "refuted"
+    assert found.verdict == "not seen"
     medians = [gain["median"] for gain in found.evidence["gains"].values()]
     assert medians == [pytest.approx(sign - 0.05) for sign in signs]
     assert all(gain["n"] == 4 for gain in found.evidence["gains"].values())
@@ -316,7 +328,7 @@ def test_six_seeds_are_enough_for_two_halves(monkeypatch):
     arrays = {"log10": np.zeros((1, 7, 6)), "shapes": np.array([[4, 2]])}
     names = [f"ilora:v={i}" for i in range(7)]
     monkeypatch.setattr(ilora, "ratios", lambda *_, **__: Result("ratios", arrays, {"variants": names}, 0))
-    assert CLAIMS["ilora-ratio-optimal"].examine(trials=6, seed=0).verdict == "inconclusive"
+    assert CLAIMS["ilora-ratio-optimal"].examine(trials=6, seed=0).verdict == "equivalent"
 
 
 @pytest.mark.parametrize(("low", "verdict"), [(0.1, "holds"), (0.0, "inconclusive"), (-0.3, "inconclusive")])
@@ -365,21 +377,21 @@ CRITICS = {
     ("id", "change", "verdict"),
     [
         ("same-kappa-same-curve", {"deviation_exponent": 0.9}, "holds"),
-        ("same-kappa-same-curve", {"deviation_exponent": 0.899}, "refuted"),
+        ("same-kappa-same-curve", {"deviation_exponent": 0.899}, "not seen"),
         ("same-kappa-same-curve", {"deviation_exponent": 1.9}, "holds"),
         ("same-kappa-same-curve", {"equal_kappa_log_rate_difference": 0.1}, "holds"),
         ("same-kappa-same-curve", {"equal_kappa_difference": 0.01}, "holds"),
-        ("same-kappa-same-curve", {"equal_kappa_difference": 0.011}, "refuted"),
+        ("same-kappa-same-curve", {"equal_kappa_difference": 0.011}, "not seen"),
         ("same-kappa-same-curve", {"equal_kappa_conclusive_share": 0.5}, "holds"),
         ("same-kappa-same-curve", {"equal_kappa_conclusive_share": 0.49}, "inconclusive"),
         ("flow-conserves-imbalance", {"drift_one_step_exponent": 2.049}, "holds"),
         ("flow-conserves-imbalance", {"drift_one_step_exponent": 1.951}, "holds"),
-        ("flow-conserves-imbalance", {"drift_one_step_exponent": 2.051}, "refuted"),
-        ("flow-conserves-imbalance", {"drift_one_step_exponent": 1.949}, "refuted"),
+        ("flow-conserves-imbalance", {"drift_one_step_exponent": 2.051}, "not seen"),
+        ("flow-conserves-imbalance", {"drift_one_step_exponent": 1.949}, "not seen"),
         ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 1.099}, "holds"),
         ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 0.901}, "holds"),
-        ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 1.101}, "refuted"),
-        ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 0.899}, "refuted"),
+        ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 1.101}, "not seen"),
+        ("flow-conserves-imbalance", {"drift_fixed_time_exponent": 0.899}, "not seen"),
     ],
 )
 def test_the_thresholds_of_the_critics_questions(monkeypatch, id, change, verdict):
@@ -433,7 +445,7 @@ def test_rate_claims_measure_their_own_rule(monkeypatch, id):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(0.9, 1.1, "holds"), (0.899, 1.0, "refuted"), (1.0, 1.101, "refuted")]
+    ("low", "high", "verdict"), [(0.9, 1.1, "holds"), (0.899, 1.0, "not seen"), (1.0, 1.101, "not seen")]
 )
 def test_the_balanced_rate_is_within_ten_percent(monkeypatch, low, high, verdict):
     line = {"conclusive": 10, "violations": 0, "log_ratio_min": low + 1e-12, "log_ratio_max": high - 1e-12}
@@ -486,10 +498,10 @@ def test_the_targets_of_the_scaled_rate_have_the_spectra_on_record(monkeypatch):
         ({"conclusive": [False, False, False]}, "inconclusive"),
         ({"log_ratio": [1.0099]}, "holds"),
         ({"log_ratio": [0.9901]}, "holds"),
-        ({"log_ratio": [1.0101]}, "refuted"),
+        ({"log_ratio": [1.0101]}, "not seen"),
         ({"log_ratio": [0.5], "conclusive": [False]}, "holds"),
         ({"log_ratio": [1.02], "uncertainty": [0.021]}, "holds"),
-        ({"log_ratio": [1.02], "uncertainty": [0.019]}, "refuted"),
+        ({"log_ratio": [1.02], "uncertainty": [0.019]}, "not seen"),
     ],
 )
 def test_the_thresholds_of_the_scaled_rate(monkeypatch, change, verdict):

@@ -2,9 +2,11 @@
 
 import math
 import re
+from typing import get_args
 
 import pytest
 
+from lorakappa.conditioning.verification import MeasuredName
 from lorakappa.llm.comparison.claims import (
     BY_RANK,
     CLAIMS,
@@ -23,8 +25,9 @@ from tests.llm.comparison.outcomes import curved, diverged, fake_record, outcome
 
 EFFECTS = [
     ((0.10, 0.11, 0.12), "holds"),
-    ((-0.10, -0.11, -0.12), "refuted"),
+    ((-0.10, -0.11, -0.12), "not seen"),
     ((0.1, -0.1, 0.02), "inconclusive"),
+    ((0.005, 0.004, 0.006), "equivalent"),
 ]
 
 
@@ -63,9 +66,11 @@ def test_lower_loss_pools_ranks_by_seed():
     ("by_rank", "verdict", "worst"),
     [
         ({4: EFFECTS[0][0], 8: (0.3, 0.31, 0.32)}, "holds", 4),
-        ({4: (0.3, 0.31, 0.32), 8: EFFECTS[1][0]}, "refuted", 8),
+        ({4: (0.3, 0.31, 0.32), 8: EFFECTS[1][0]}, "not seen", 8),
         ({4: EFFECTS[0][0], 8: EFFECTS[2][0]}, "inconclusive", 8),
-        ({4: EFFECTS[1][0], 8: EFFECTS[2][0]}, "refuted", 8),
+        ({4: EFFECTS[1][0], 8: EFFECTS[2][0]}, "not seen", 8),
+        ({4: EFFECTS[0][0], 8: EFFECTS[3][0]}, "inconclusive", 8),
+        ({4: EFFECTS[3][0], 8: (0.001, 0.001, 0.001)}, "equivalent", 8),
     ],
 )
 def test_lower_loss_at_every_rank(by_rank, verdict, worst):
@@ -91,9 +96,10 @@ def slopes(values):
     ("values", "verdict", "cut"),
     [
         ((0.012, 0.0121, 0.0122), "holds", 0),
-        ((0.03, 0.031, 0.032), "refuted", 0),
+        ((0.03, 0.031, 0.032), "not seen", 0),
         ((0.015, 0.02, 0.03), "inconclusive", 0),
         ((0.005, 0.0051, 0.0121), "holds", 2),
+        ((0.02, 0.0201, 0.0199), "equivalent", 0),
     ],
 )
 def test_wider_window(values, verdict, cut):
@@ -115,10 +121,10 @@ def costs(values, name="method_seconds"):
     ("shares", "verdict"),
     [
         ((0.05, 0.051, 0.052), "holds"),
-        ((0.25, 0.251, 0.252), "refuted"),
+        ((0.25, 0.251, 0.252), "not seen"),
         ((0.1, 0.2, 0.3), "inconclusive"),
         ((0.1999, 0.1999, 0.1999), "holds"),
-        ((0.2001, 0.2001, 0.2001), "refuted"),
+        ((0.2001, 0.2001, 0.2001), "not seen"),
     ],
 )
 def test_cheap_step(shares, verdict):
@@ -135,10 +141,10 @@ def test_cheap_step(shares, verdict):
     [
         ((1010, 1011, 1012), "holds"),
         ((990, 991, 992), "holds"),
-        ((1060, 1061, 1062), "refuted"),
+        ((1060, 1061, 1062), "not seen"),
         ((1020, 1050, 1080), "inconclusive"),
         ((1049, 1049, 1049), "holds"),
-        ((1051, 1051, 1051), "refuted"),
+        ((1051, 1051, 1051), "not seen"),
     ],
 )
 def test_cheap_memory(bytes_, verdict):
@@ -169,7 +175,9 @@ FAST, SLOW = [(3.0, 1.0, 0.5), (3.0, 0.9, 0.5), (3.0, 1.0, 0.5)], [(3.0, 2.5, 1.
         (FAST, 0.5, "holds", 0),
         (FAST, 1.0, "inconclusive", 0),  # sooner in steps, the same in seconds
         (FAST, 2.0, "inconclusive", 0),  # sooner in steps, later in seconds
-        (SLOW, 0.5, "refuted", 3),
+        (SLOW, 0.5, "not seen", 3),
+        ([(3.0, 2.0, 1.0)] * 3, 0.5, "equivalent", 0),
+        ([(3.0, 2.0, 1.0)] * 3, 0.45, "inconclusive", 0),  # the same in steps, sooner in seconds
         ([*FAST[:2], SLOW[0]], 0.5, "inconclusive", 1),
     ],
 )
@@ -219,7 +227,7 @@ def test_the_registry():
     } <= set(CLAIMS)
     for id, claim in CLAIMS.items():
         assert claim.id == id
-        assert claim.recorded in ("holds", "refuted", "inconclusive")
+        assert claim.recorded in get_args(MeasuredName)
         assert claim.argument
         if isinstance(claim, ComparisonClaim):
             assert claim.experiment == "llm-compare"
@@ -235,6 +243,7 @@ def test_about_another_comparison():
     verdict = claim.about(outcome)
     assert (verdict.claim, verdict.verdict, verdict.trials, verdict.seed) == (claim, "holds", 3, 0)
     assert verdict.note == lower_loss(outcome, "lora", "balora").note
+    assert verdict.setting == "lora and balora on the tiny model, r = 4, 20 steps"
     assert verdict.evidence["effect"]["n"] == 3
     assert claim.about(outcome_of(fake_record, methods=("lora", "dora"))) is None
     assert claim.about(outcome_of(fake_record, methods=("balora", "dora"))) is None
@@ -312,12 +321,12 @@ def test_the_notes_show_the_interval():
         assert f"{ends[0]} [{ends[1]}, {ends[2]}] times as fast in {unit}" in found.note
 
 
-def test_one_rank_above_0_and_one_that_touches_it_are_inconclusive():
+def test_one_rank_above_0_and_one_at_0_are_inconclusive():
     touching = gains({4: (0.2, 0.2), 8: (0.0, 0.0)})
     assert lower_loss_at_every_rank(touching, "lora", "balora").verdict == "inconclusive"
     nothing = gains({4: (0.0, 0.0)})
-    assert lower_loss(nothing, "lora", "balora").verdict == "inconclusive"
-    assert lower_loss_at_every_rank(nothing, "lora", "balora").verdict == "inconclusive"
+    assert lower_loss(nothing, "lora", "balora").verdict == "equivalent"
+    assert lower_loss_at_every_rank(nothing, "lora", "balora").verdict == "equivalent"
 
 
 def test_windows_of_every_rank_are_counted():
