@@ -96,6 +96,8 @@ STYLES: dict[str, tuple[Any, ...]] = {
     "olora": (SKY, "<", DASHED),
     "pissa": (GREEN, "D", DASH_DOT),
     "lora-ga": (ORANGE, "8", DASH_DOT),
+    "balora-ga": (BLUE, "8", DOTTED),
+    "reflora": (SKY, "v", DASH_DOT),
     "balora-scaled-gd": (BLUE, "H", DASHED),
     "balora-plus": (BLUE, "P", DASH_DOT),
     "ilora-balanced": (BLACK, "X", DASHED),

@@ -4,10 +4,12 @@ from .adapters.audit import audit_pair as audit_pair
 from .adapters.balancing import BalanceReport as BalanceReport
 from .adapters.balancing import balance_model as balance_model
 from .adapters.callbacks import BalanceCallback as BalanceCallback
+from .adapters.callbacks import RefactorCallback as RefactorCallback
 from .adapters.callbacks import RegularizeCallback as RegularizeCallback
 from .adapters.disk import balance_adapter as balance_adapter
 from .adapters.disk import read_adapter as read_adapter
 from .adapters.factors import CannotBalanceError as CannotBalanceError
+from .adapters.handles import GradientHandle as GradientHandle
 from .adapters.handles import StepHandle as StepHandle
 from .adapters.hooks import (
     balance_after_step as balance_after_step,
@@ -17,4 +19,5 @@ from .adapters.hooks import (
 )
 from .adapters.pairs import LoraPair as LoraPair
 from .adapters.pairs import lora_pairs as lora_pairs
+from .adapters.refactoring import refactor_before_step as refactor_before_step
 from .adapters.regularizing import regularize_after_step as regularize_after_step

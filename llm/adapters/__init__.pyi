@@ -4,10 +4,12 @@ from .audit import audit_pair as audit_pair
 from .balancing import BalanceReport as BalanceReport
 from .balancing import balance_model as balance_model
 from .callbacks import BalanceCallback as BalanceCallback
+from .callbacks import RefactorCallback as RefactorCallback
 from .callbacks import RegularizeCallback as RegularizeCallback
 from .disk import balance_adapter as balance_adapter
 from .disk import read_adapter as read_adapter
 from .factors import CannotBalanceError as CannotBalanceError
+from .handles import GradientHandle as GradientHandle
 from .handles import StepHandle as StepHandle
 from .hooks import (
     balance_after_step as balance_after_step,
@@ -17,4 +19,5 @@ from .hooks import (
 )
 from .pairs import LoraPair as LoraPair
 from .pairs import lora_pairs as lora_pairs
+from .refactoring import refactor_before_step as refactor_before_step
 from .regularizing import regularize_after_step as regularize_after_step

@@ -1,4 +1,4 @@
-"""Maps after the step for Hugging Face's Trainer: `Trainer(…, callbacks=[BalanceCallback()])`."""
+"""Maps after or before the step for Hugging Face's Trainer: `Trainer(…, callbacks=[BalanceCallback()])`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,14 +9,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from lorakappa.conditioning.projection import Gauge
 from lorakappa.llm.adapters.arguments import check_count
-from lorakappa.llm.adapters.handles import StepHandle
+from lorakappa.llm.adapters.handles import Handle
 from lorakappa.llm.adapters.hooks import balance_after_step, check_balancing
 from lorakappa.llm.adapters.moments import Moments
+from lorakappa.llm.adapters.refactoring import refactor_before_step
 from lorakappa.llm.adapters.regularizing import check_penalty, regularize_after_step
 
 
 class StepCallback(TrainerCallback):
-    """Hooks a map of the LoRA pairs onto the Trainer's optimizer while it trains.
+    """Hooks a map of the LoRA pairs, or of their gradients, onto the Trainer's optimizer while it trains.
 
     Nothing needs saving: a resumed training goes on with its global step as count.
 
@@ -27,9 +28,9 @@ class StepCallback(TrainerCallback):
         handle: the running map, or the last one; None before the training.
     """
 
-    def __init__(self, attach: Callable[[Any, nn.Module], StepHandle]) -> None:
+    def __init__(self, attach: Callable[[Any, nn.Module], Handle]) -> None:
         self.attach = attach
-        self.handle: StepHandle | None = None
+        self.handle: Handle | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -70,6 +71,17 @@ class BalanceCallback(StepCallback):
     ) -> None:
         check_balancing(every, gauge, moments)
         super().__init__(partial(balance_after_step, every=every, gauge=gauge, adapter=adapter, moments=moments))
+
+
+class RefactorCallback(StepCallback):
+    """RefLoRA: the gradients of the factors multiplied before every real optimizer step.
+
+    Args:
+        adapter: name of one adapter; None means all that train.
+    """
+
+    def __init__(self, *, adapter: str | None = None) -> None:
+        super().__init__(partial(refactor_before_step, adapter=adapter))
 
 
 class RegularizeCallback(StepCallback):

@@ -1,8 +1,8 @@
-"""A running map of LoRA pairs: hooks on one optimizer or several, and what they have done so far."""
+"""Running maps of LoRA pairs, or of their gradients: hooks on optimizers, and what they have done so far."""
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import torch
 
@@ -16,32 +16,30 @@ PairMap = Callable[[list[LoraPair], Any], Any]
 (`joining.JointOptimizer`: their groups and states together); what it returns is a report."""
 
 
-class StepHandle:
-    """A running `map_after_step`; as a context manager it ends with the block.
+class Handle:
+    """A running map of the pairs that some optimizers train; as a context manager it ends with the block.
+
+    Args:
+        optimizers: torch optimizers.
+        lookup: the pairs of the model.
+        pair_map: what is done with them.
+        every: number of steps between two applications.
 
     Attributes:
-        steps: real optimizer steps seen so far (of several optimizers: rounds in which each has stepped); set it when
-            resuming in the middle of a period of `every` steps.
+        steps: real optimizer steps seen so far; set it when resuming in the middle of a period of `every` steps.
         last: what the map returned last.
     """
 
     def __init__(
-        self,
-        optimizers: Sequence[torch.optim.Optimizer],
-        lookup: PairLookup,
-        pair_map: PairMap,
-        every: int,
+        self, optimizers: Sequence[torch.optim.Optimizer], lookup: PairLookup, pair_map: PairMap, every: int
     ) -> None:
         self.steps = 0
         self.last: Any = None
         self._stopwatch = Stopwatch()
-        self._optimizer = joined(optimizers)
         self._optimizers = tuple(optimizers)
-        self._rounds = Rounds(optimizers)
         self._lookup = lookup
         self._map = pair_map
         self._every = every
-        self._mapped = _Mapped([], [], [])
         self._began: set[int] = set()
         self._handles = [
             handle
@@ -54,7 +52,7 @@ class StepHandle:
         for optimizer in optimizers:
             _CopyWarning.of(optimizer).handles.append(self)
 
-    def __enter__(self) -> "StepHandle":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,48 +65,95 @@ class StepHandle:
         for optimizer in self._optimizers:
             _CopyWarning.forget(optimizer, self)
 
-    def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._began.add(id(optimizer))
-
-    def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Counts the step and applies the map, unless this is the outer hook of a nested step or nothing changed."""
-        if id(optimizer) not in self._began:
-            return
-        self._began.remove(id(optimizer))
-        if _was_skipped(optimizer) or not self._rounds.ends_with(optimizer):
-            return
-        self.steps += 1
-        if self.steps % self._every:
-            return
-        pairs = self._lookup()
-        with self._stopwatch.running(pairs[0].left.device):
-            self.last = self._map(self._owned(pairs), self._optimizer)
-
-    def _owned(self, pairs: list[LoraPair]) -> list[LoraPair]:
-        """The pairs to map: the same list as before while neither they nor the optimizer's groups have changed."""
-        held = [id(parameter) for group in self._optimizer.param_groups for parameter in group["params"]]
-        if self._mapped.found is not pairs or self._mapped.held != held:
-            self._mapped = _Mapped(pairs, held, _mapped(pairs, self._optimizer))
-        return self._mapped.chosen
-
     @property
     def seconds(self) -> float:
         """Time spent in the map so far; on a GPU what it took there, for which reading this waits."""
         return self._stopwatch.seconds
 
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        """Notes that a step begins; of a nested step (PEFT's Riemannian optimizer) both hooks fire twice."""
+        if id(optimizer) not in self._began:
+            self._began.add(id(optimizer))
+            if not _was_skipped(optimizer):
+                self._begin(optimizer, args, kwargs)
 
-class _Mapped(NamedTuple):
-    """What `_mapped` chose, and from what.
+    def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Notes that a step has ended, unless this is the outer hook of a nested one or nothing changed."""
+        if id(optimizer) in self._began:
+            self._began.remove(id(optimizer))
+            if not _was_skipped(optimizer):
+                self._end(optimizer)
 
-    Attributes:
-        found: the pairs of the model.
-        held: ids of the parameters in the optimizer's groups.
-        chosen: the pairs that are mapped.
+    def _begin(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        """What is done before a real step."""
+
+    def _end(self, optimizer: torch.optim.Optimizer) -> None:
+        """What is done after a real step."""
+
+    def _apply(self, optimizer: AnyOptimizer, choice: "_Choice") -> None:
+        pairs = self._lookup()
+        with self._stopwatch.running(pairs[0].left.device):
+            self.last = self._map(choice(pairs, optimizer), optimizer)
+
+
+class StepHandle(Handle):
+    """A running `map_after_step`. Of several optimizers a step is a round in which each has stepped."""
+
+    def __init__(
+        self, optimizers: Sequence[torch.optim.Optimizer], lookup: PairLookup, pair_map: PairMap, every: int
+    ) -> None:
+        super().__init__(optimizers, lookup, pair_map, every)
+        self._optimizer = joined(optimizers)
+        self._rounds = Rounds(optimizers)
+        self._choice = _Choice()
+
+    def _end(self, optimizer: torch.optim.Optimizer) -> None:
+        """Counts the step and applies the map."""
+        if not self._rounds.ends_with(optimizer):
+            return
+        self.steps += 1
+        if self.steps % self._every == 0:
+            self._apply(self._optimizer, self._choice)
+
+
+class GradientHandle(Handle):
+    """A running map of gradients, before each step; every optimizer's are its own, and so are its steps.
+
+    Raises:
+        ValueError: from a step with a closure, which computes gradients after the map.
     """
 
-    found: list[LoraPair]
-    held: list[int]
-    chosen: list[LoraPair]
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], lookup: PairLookup, pair_map: PairMap) -> None:
+        super().__init__(optimizers, lookup, pair_map, every=1)
+        self._choices = {id(optimizer): _Choice() for optimizer in optimizers}
+
+    def _begin(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if any(value is not None for value in (*args[1:], *kwargs.values())):
+            self._began.remove(id(optimizer))
+            raise ValueError(
+                f"{type(optimizer).__name__}.step was given a closure, whose gradients come too late to be refactored; "
+                "compute them before the step"
+            )
+        self._apply(optimizer, self._choices[id(optimizer)])
+
+    def _end(self, optimizer: torch.optim.Optimizer) -> None:
+        self.steps += 1
+
+
+class _Choice:
+    """The pairs to map: the same list as before while neither they nor the optimizer's groups have changed."""
+
+    def __init__(self) -> None:
+        self._found: list[LoraPair] = []
+        self._held: list[int] = []
+        self._chosen: list[LoraPair] = []
+
+    def __call__(self, pairs: list[LoraPair], optimizer: AnyOptimizer) -> list[LoraPair]:
+        """`_mapped`, remembered."""
+        held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+        if self._found is not pairs or self._held != held:
+            self._found, self._held, self._chosen = pairs, held, _mapped(pairs, optimizer)
+        return self._chosen
 
 
 class _CopyWarning:
@@ -118,15 +163,14 @@ class _CopyWarning:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.handles: list[StepHandle] = []
+        self.handles: list[Handle] = []
         self._optimizer = optimizer
 
     def __call__(self) -> Any:
         """The state as ever, with a warning."""
         warnings.warn(
-            f"a copy of this {type(self._optimizer).__name__} does not carry over what was hooked onto it: balance or "
-            "regularize after its steps by calling balance_after_step (regularize_after_step, map_after_step) on the "
-            "copy and its model",
+            f"a copy of this {type(self._optimizer).__name__} does not carry over what was hooked onto it: call "
+            "balance_after_step (regularize_after_step, refactor_before_step, …) on the copy and its model",
             UserWarning,
             stacklevel=4,
         )
@@ -140,7 +184,7 @@ class _CopyWarning:
         return found
 
     @staticmethod
-    def forget(optimizer: torch.optim.Optimizer, handle: StepHandle) -> None:
+    def forget(optimizer: torch.optim.Optimizer, handle: Handle) -> None:
         """Leaves the optimizer as it was once its last handle has ended."""
         found = vars(optimizer).get("__getstate__")
         if isinstance(found, _CopyWarning):

@@ -11,7 +11,7 @@ from lorakappa.llm.adapters.handles import PairMap, StepHandle
 from lorakappa.llm.adapters.joining import AnyOptimizer, joined, owned_pairs, unwrap_optimizers
 from lorakappa.llm.adapters.lookup import PairLookup
 from lorakappa.llm.adapters.moments import Moments, check_choice
-from lorakappa.llm.adapters.pairs import LoraPair
+from lorakappa.llm.adapters.pairs import LoraPair, check_any_trains
 
 
 def balance_after_step(
@@ -90,8 +90,7 @@ def map_after_step(
     check_count("every", every)
     lookup = PairLookup(model, adapter)
     pairs = lookup()
-    if not any(pair.trainable for pair in pairs):
-        raise ValueError("no LoRA pair of this model trains; load the adapter with is_trainable=True")
+    check_any_trains(pairs)
     owned_pairs(pairs, joined(optimizers))  # refuses split pairs now rather than at the first step
     return StepHandle(optimizers, lookup, pair_map, every)
 

@@ -103,10 +103,19 @@ def name_of(optimizer: AnyOptimizer) -> str:
     return " and ".join(type(one).__name__ for one in several)
 
 
-def owned_pairs(pairs: list[LoraPair], optimizer: AnyOptimizer) -> list[LoraPair]:
+TOGETHER = "give all optimizers that train it as one list, as in balance_after_step([first, second], model)"
+"""What to do about a pair whose factors two optimizers share, where that can be done."""
+
+
+def owned_pairs(pairs: list[LoraPair], optimizer: AnyOptimizer, remedy: str = TOGETHER) -> list[LoraPair]:
     """The trainable pairs whose factors are both in an optimizer's groups as these are now.
 
     Pairs of other optimizers, or of none, are not among them: their gradients may be pending, and moments elsewhere.
+
+    Args:
+        pairs: as found by `lora_pairs`.
+        optimizer: whose groups count.
+        remedy: what the error advises.
 
     Raises:
         CannotBalanceError: for a pair with one factor in the groups and the other elsewhere.
@@ -121,8 +130,7 @@ def owned_pairs(pairs: list[LoraPair], optimizer: AnyOptimizer) -> list[LoraPair
             here, missing = ("A", "B") if A else ("B", "A")
             raise CannotBalanceError(
                 pair.name,
-                f"{name_of(optimizer)} trains its factor {here} but not {missing}; give all optimizers that train it "
-                "as one list, as in balance_after_step([first, second], model)",
+                f"{name_of(optimizer)} trains its factor {here} but not {missing}; {remedy}",
             )
         if pair.trainable and A:
             owned.append(pair)

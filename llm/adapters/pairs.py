@@ -95,6 +95,12 @@ def lora_pairs(model: nn.Module, adapter: str | None = None) -> list[LoraPair]:
     return pairs
 
 
+def check_any_trains(pairs: list[LoraPair]) -> None:
+    """Raises ValueError if no pair trains."""
+    if not any(pair.trainable for pair in pairs):
+        raise ValueError("no LoRA pair of this model trains; load the adapter with is_trainable=True")
+
+
 def lora_layers(model: nn.Module) -> list[tuple[str, Any]]:
     """Names and modules of the model's LoRA layers."""
     from peft.tuners.lora import LoraLayer

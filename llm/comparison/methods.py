@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lorakappa.conditioning.projection import Gauge
-from lorakappa.llm.adapters.callbacks import BalanceCallback, RegularizeCallback, StepCallback
+from lorakappa.llm.adapters.callbacks import BalanceCallback, RefactorCallback, RegularizeCallback, StepCallback
 from lorakappa.shared.methods import parse_method_name
 
 Options = Mapping[str, Any]
@@ -28,11 +28,13 @@ class Recipe:
         config: arguments of `peft.LoraConfig` beside rank, α, targets and dropout.
         optimizer: makes the optimizer from (model, options, AdamW's arguments); None is plain AdamW.
         step_map: makes the callback that follows each step, from (options, every); None for none.
+        gradient_map: makes the callback that changes the gradients before each step; None for none.
     """
 
     config: Options = field(default_factory=dict)
     optimizer: MakeOptimizer | None = None
     step_map: Callable[[Options, int], StepCallback] | None = None
+    gradient_map: Callable[[], StepCallback] | None = None
 
 
 def _lora_plus(model: Any, options: Options, adamw: dict[str, Any]) -> torch.optim.Optimizer:
@@ -80,7 +82,9 @@ RECIPES: dict[str, Recipe] = {
     "olora": Recipe(config={"init_lora_weights": "olora"}),
     "pissa": Recipe(config={"init_lora_weights": "pissa"}),
     "lora-ga": Recipe(config={"init_lora_weights": "lora_ga"}),
+    "balora-ga": Recipe(config={"init_lora_weights": "lora_ga"}, step_map=_balance),
     "lora-plus": Recipe(optimizer=_lora_plus),
+    "reflora": Recipe(gradient_map=RefactorCallback),
     "scaled-gd": Recipe(optimizer=_riemannian),
     "ilora": Recipe(step_map=_regularize),
     "pilora": Recipe(optimizer=_riemannian, step_map=_regularize),
@@ -119,6 +123,8 @@ class ChosenMethod:
 
     def callback(self) -> StepCallback | None:
         """A fresh callback for the Trainer, or None for methods without a map."""
+        if self.method.gradient_map is not None:
+            return self.method.gradient_map()
         return None if self.method.step_map is None else self.method.step_map(self.options, self.every)
 
     def optimizer(self, model: nn.Module, **adamw: Any) -> torch.optim.Optimizer | None:

@@ -114,7 +114,18 @@ VOCABULARY: Final[dict[str, Description]] = {
     "olora": Description("OLoRA", "OLoRA: orthonormal start from the base weights", packages=FINE_TUNES),
     "pissa": Description("PiSSA", "PiSSA: start from the base weights' leading part", packages=FINE_TUNES),
     "lora-ga": Description("LoRA-GA", "LoRA-GA: start from the first gradient", packages=FINE_TUNES),
+    "balora-ga": Description(
+        "BaLoRA-GA",
+        "BaLoRA from LoRA-GA's start",
+        MIXED,
+        packages=FINE_TUNES,
+        has_map=True,
+        defined=MOMENTS,
+    ),
     "lora-plus": Description("LoRA+", "LoRA+: A learns `lr-ratio` times faster", defined=LR_RATIO),
+    "reflora": Description(
+        "RefLoRA", "RefLoRA: gradients g_A S⁻¹ and S g_B, S = (AᵀA)⁻¹ # (BBᵀ)", OURS, packages=FINE_TUNES
+    ),
     "scaled-gd": Description(
         "ScaledGD / preconditioned", "Riemannian preconditioning (ScaledGD, Scaled AdamW)", defined=DAMPING
     ),

@@ -7,6 +7,7 @@ from peft.optimizers import create_riemannian_optimizer
 from lorakappa.conditioning import is_balanced
 from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step
 from lorakappa.conditioning.preconditioning import scaled_gradient
+from lorakappa.conditioning.refactoring import refactored_gradient
 from lorakappa.llm import lora_pairs
 from lorakappa.llm.comparison.adapting import with_adapter
 from lorakappa.llm.comparison.methods import RECIPES, parse_method
@@ -43,6 +44,8 @@ FOREIGN = pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWa
         ("scaled-gd", "scaled-gd", {"damping": 0.01}, 1),
         ("ilora-balanced", "ilora-balanced", {"lambda": 1.0}, 1),
         ("balora-plus", "balora-plus", {"moments": "keep", "lr-ratio": 16.0}, 1),
+        ("balora-ga@2", "balora-ga", {"moments": "keep"}, 2),
+        ("reflora", "reflora", {}, 1),
     ],
 )
 def test_names(name, base, options, every):
@@ -61,6 +64,7 @@ def test_names(name, base, options, every):
         ("balora@2.5", "what follows @ must be a positive integer"),
         ("balora@-1", "what follows @ must be a positive integer"),
         ("lora@2", "'lora@2': lora does nothing after a step that @2 could make rarer"),
+        ("reflora@2", "reflora does nothing after a step that @2 could make rarer"),
         ("scaled-gd@3", "scaled-gd does nothing after a step that @3 could make rarer"),
         ("lora:lambda=1", "lora has no option 'lambda'; it has none"),
         ("ilora:lamda=1", "ilora has no option 'lamda'; choose from lambda, factor, power, trained"),
@@ -87,7 +91,8 @@ def test_wrong_names(name, message):
 
 def test_sources():
     for name, recipe in RECIPES.items():
-        ours, theirs = name.startswith("balora") or "ilora" in name, recipe.optimizer is not None or recipe.config
+        ours = recipe.step_map is not None or recipe.gradient_map is not None
+        theirs = recipe.optimizer is not None or recipe.config
         wanted = "PEFT and this project" if ours and theirs else "this project" if ours else "PEFT"
         assert VOCABULARY[name].source == wanted, name
 
@@ -133,7 +138,7 @@ def test_every_method_trains(name):
         assert not torch.equal(old, after[key]), key
         assert after[key].isfinite().all(), key
     assert all(torch.equal(old, after[key]) for key, old in frozen.items())
-    assert (handle is not None) == (name.startswith("balora") or "ilora" in name)
+    assert (handle is not None) == (name.startswith("balora") or "ilora" in name or name == "reflora")
     if handle is not None:
         assert handle.steps == 2
     balanced = [is_balanced(pair.A.detach(), pair.B.detach()) for pair in lora_pairs(model)]
@@ -171,9 +176,10 @@ def test_starts():
     _, _, A, B, lost = start("olora")
     torch.testing.assert_close(2.0 * A @ B, lost)
     torch.testing.assert_close(A.mT @ A, torch.eye(2))
-    _, _, A, B, lost = start("lora-ga")
-    torch.testing.assert_close(2.0 * A @ B, lost)
-    assert A.any()
+    for name in ("lora-ga", "balora-ga"):
+        _, _, A, B, lost = start(name)
+        torch.testing.assert_close(2.0 * A @ B, lost)
+        assert A.any()
 
 
 @pytest.mark.parametrize(
@@ -191,6 +197,25 @@ def test_lora_plus_has_its_learning_rates_and_weight_decay(name, ratio):
         for group in (left, right):
             assert group["weight_decay"] == ADAMW["weight_decay"]
             assert (group["betas"], group["eps"]) == (ADAMW["betas"], ADAMW["eps"])
+
+
+def test_reflora_is_adamw_on_refactored_gradients():
+    model, reference = (unbalance(with_lora()) for _ in range(2))
+    plain = adamw(reference)
+    assert parse_method("reflora").optimizer(model, **ADAMW) is None
+    optimizer = adamw(model)
+    handle = parse_method("reflora").callback().attach(optimizer, model)
+    for seed in range(5):
+        for each in (model, reference):
+            backward(each, seed)
+        for pair in lora_pairs(reference):
+            g_A, g_B = refactored_gradient(pair.A.detach(), pair.B.detach(), pair.left.grad, pair.right.grad)
+            pair.left.grad.copy_(g_A)
+            pair.right.grad.copy_(g_B)
+        optimizer.step()
+        plain.step()
+        assert distance(model, reference) < 2e-5
+    assert handle.steps == 5
 
 
 def precondition(model, damping):
