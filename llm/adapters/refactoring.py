@@ -125,9 +125,10 @@ def _gradient(pair: LoraPair, side: Side) -> Tensor | None:
 
 def _write(pair: LoraPair, g_A: Tensor | None, g_B: Tensor | None) -> None:
     """Copies the gradients into those of the pair, where it has any."""
-    for parameter, value, side in ((pair.left, g_A, "A"), (pair.right, g_B, "B")):
-        if parameter.grad is not None and value is not None:
-            fill(parameter.grad, value, side, pair.expert, pair.experts)
+    if pair.left.grad is not None and g_A is not None:
+        fill(pair.left.grad, g_A, "A", pair.expert, pair.experts)
+    if pair.right.grad is not None and g_B is not None:
+        fill(pair.right.grad, g_B, "B", pair.expert, pair.experts)
 
 
 def _refactored(batch: list[LoraPair]) -> tuple[Tensor, Tensor]:
