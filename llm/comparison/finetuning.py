@@ -22,6 +22,7 @@ from lorakappa.llm.data.quieting import quiet_libraries
 from lorakappa.llm.data.splits import SPLITS, Splits
 from lorakappa.llm.data.tokens import encode, exact_match
 from lorakappa.shared.memory import check_memory
+from lorakappa.shared.methods import check_installed
 
 LARGEST_FLOAT32 = 1e38
 """Adapters train in float32."""
@@ -114,8 +115,10 @@ def check_run(run: Run, settings: TrainingSettings, splits: Splits) -> None:
     """Checks what needs neither model nor tokens.
 
     Raises:
-        ValueError: on an unknown method or one whose numbers float32 does not have, or splits without examples.
+        ValueError: on an unknown method, one whose package is not installed or whose numbers float32 does not have, or
+            splits without examples.
     """
+    check_installed([run.method])
     options = parse_method(run.method).options
     for name, value in options.items():
         if isinstance(value, float) and name != "power" and not value <= LARGEST_FLOAT32:

@@ -1,7 +1,7 @@
 """What each method that `compare` can compare does: PEFT configurations, optimizers and maps after the step by name.
 
-What PEFT ships comes from PEFT; BaLoRA and iLoRA are this project's callbacks on top. Names, labels, options and their
-defaults stand in the vocabulary (`lorakappa.shared.methods`), which needs no torch.
+What PEFT ships comes from PEFT; BaLoRA, iLoRA and RefLoRA are this project's callbacks on top. Names, labels, options
+and their defaults stand in the vocabulary (`lorakappa.shared.methods`), which needs no torch.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from torch import nn
 
 from lorakappa.conditioning.projection import Gauge
 from lorakappa.llm.adapters.callbacks import BalanceCallback, RefactorCallback, RegularizeCallback, StepCallback
+from lorakappa.llm.adapters.pairs import lora_pairs
 from lorakappa.shared.methods import parse_method_name
 
 Options = Mapping[str, Any]
@@ -54,6 +55,26 @@ def _riemannian(model: Any, options: Options, adamw: dict[str, Any]) -> torch.op
     return create_riemannian_optimizer(model, torch.optim.AdamW, reg=options["damping"], **adamw)
 
 
+def _lora_rite(model: Any, options: Options, adamw: dict[str, Any]) -> torch.optim.Optimizer:
+    """LoRA-RITE (Yen et al. 2025, arXiv 2410.20625) as pytorch_optimizer has it, with its own defaults otherwise.
+
+    It takes a list of PEFT's lora_A and lora_B by turns, each a matrix. The products that it trains do not depend on
+    the gauge of the start but for rounding (tested); clipping the factors' gradients before it does.
+    """
+    from pytorch_optimizer import LoRARite
+
+    pairs = [pair for pair in lora_pairs(model) if pair.trainable]
+    for pair in pairs:
+        if pair.left.ndim != 2 or pair.experts > 1:
+            raise ValueError(f"{pair.name}: LoRA-RITE takes factors that are one matrix each")
+    factors = [factor for pair in pairs for factor in (pair.right, pair.left)]
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if trained != {id(factor) for factor in factors} or len(trained) < len(factors):
+        raise ValueError("LoRA-RITE trains pairs of LoRA factors, each its own, and nothing beside them")
+    optimizer: torch.optim.Optimizer = LoRARite(factors, **adamw)
+    return optimizer
+
+
 def _balance(options: Options, every: int, *, gauge: Gauge = "hyperbalanced") -> StepCallback:
     return BalanceCallback(every=every, gauge=gauge, moments=options["moments"])
 
@@ -85,6 +106,7 @@ RECIPES: dict[str, Recipe] = {
     "balora-ga": Recipe(config={"init_lora_weights": "lora_ga"}, step_map=_balance),
     "lora-plus": Recipe(optimizer=_lora_plus),
     "reflora": Recipe(gradient_map=RefactorCallback),
+    "lora-rite": Recipe(optimizer=_lora_rite),
     "scaled-gd": Recipe(optimizer=_riemannian),
     "ilora": Recipe(step_map=_regularize),
     "pilora": Recipe(optimizer=_riemannian, step_map=_regularize),

@@ -32,7 +32,7 @@ from lorakappa.shared.command_line import errors
 from lorakappa.shared.forecast import announce
 from lorakappa.shared.grids import parse_grid as parse_exactly
 from lorakappa.shared.grids import rounded
-from lorakappa.shared.methods import at_strengths, parse_method_name
+from lorakappa.shared.methods import at_strengths, check_installed, parse_method_name
 
 MOST_EXTENSIONS = 100
 """By which a grid may grow: a factor of 10 each leads out of all numbers long before."""
@@ -152,8 +152,9 @@ def compare(
         All records of the plan.
 
     Raises:
-        ValueError: on bad settings, or if another process works in the folder.
+        ValueError: on bad settings, a method whose package is not installed, or if another process works in the folder.
     """
+    check_installed(plan.methods)
     grids = {(method, rank): list(plan.learning_rates) for method in plan.methods for rank in plan.ranks}
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -11,6 +11,7 @@ EXTRAS: Final = {
     "filelock": "llm",
     "mathematics_dataset": "llm",
     "peft": "llm",
+    "pytorch_optimizer": "lora-rite",
     "safetensors": "torch",
     "submitit": "cluster",
     "tokenizers": "llm",
@@ -20,7 +21,12 @@ EXTRAS: Final = {
 """Packages by the name they are imported under, and the smallest extra in pyproject.toml that brings each."""
 
 
-BROUGHT: Final = {"torch": ("torch",), "llm": ("torch", "llm"), "cluster": ("cluster",)}
+BROUGHT: Final = {
+    "torch": ("torch",),
+    "llm": ("torch", "llm"),
+    "cluster": ("cluster",),
+    "lora-rite": ("lora-rite",),
+}
 """What each extra brings: what needs it, and what needs the extras that it includes."""
 
 

@@ -6,9 +6,11 @@ Nothing is computed here. What a method does is attached to its name by `lorakap
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from math import inf
 from typing import Final, Literal
 
+from lorakappa.shared.extras import EXTRAS
 from lorakappa.shared.method_names import MethodName, Option, take_apart, with_option
 
 Package = Literal["synthetic", "llm"]
@@ -18,6 +20,9 @@ BOTH: Final[tuple[Package, ...]] = ("synthetic", "llm")
 FINE_TUNES: Final[tuple[Package, ...]] = ("llm",)
 
 OURS, PEFTS, MIXED = "this project", "PEFT", "PEFT and this project"
+
+SOURCE_PACKAGES: Final = {"pytorch_optimizer": "pytorch_optimizer"}
+"""By source: the package to import, where the extra that brings fine-tunes does not bring it."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,12 @@ VOCABULARY: Final[dict[str, Description]] = {
     "reflora": Description(
         "RefLoRA", "RefLoRA: gradients g_A S⁻¹ and S g_B, S = (AᵀA)⁻¹ # (BBᵀ)", OURS, packages=FINE_TUNES
     ),
+    "lora-rite": Description(
+        "LoRA-RITE",
+        "LoRA-RITE: moments kept in the orthonormal bases of the factors",
+        "pytorch_optimizer",
+        packages=FINE_TUNES,
+    ),
     "scaled-gd": Description(
         "ScaledGD / preconditioned", "Riemannian preconditioning (ScaledGD, Scaled AdamW)", defined=DAMPING
     ),
@@ -181,6 +192,22 @@ def parse_method_name(name: str, package: Package) -> MethodName:
     if "@" in name and not VOCABULARY[found.base].has_map:
         raise ValueError(f"{name!r}: {found.base} does nothing after a step that @{found.every} could make rarer")
     return found
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Refuses methods of fine-tunes whose package is not there.
+
+    Args:
+        names: as for `parse_method_name`.
+
+    Raises:
+        ValueError: naming the package and the extra that brings it.
+    """
+    for name in names:
+        base = parse_method_name(name, "llm").base
+        package = SOURCE_PACKAGES.get(VOCABULARY[base].source)
+        if package is not None and find_spec(package) is None:
+            raise ValueError(f"{base} needs {package}: pip install 'lorakappa[{EXTRAS[package]}]'")
 
 
 def at_strengths(name: str, strengths: Sequence[float], package: Package) -> list[str]:

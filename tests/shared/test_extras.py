@@ -34,15 +34,15 @@ def names(requirements):
 
 
 def test_the_table_is_what_pyproject_says():
-    torch, llm, cluster = (names(PROJECT["optional-dependencies"][extra]) for extra in ("torch", "llm", "cluster"))
-    smallest = dict.fromkeys(llm, "llm") | dict.fromkeys(torch, "torch") | dict.fromkeys(cluster, "cluster")
+    extras = PROJECT["optional-dependencies"]
+    smallest = {name: extra for extra in ("llm", "torch", "cluster", "lora-rite") for name in names(extras[extra])}
     assert {package.replace("_", "-"): extra for package, extra in EXTRAS.items()} == smallest
 
 
 def test_extras_contain_each_other():
     extras = PROJECT["optional-dependencies"]
     assert set(extras["torch"]) < set(extras["llm"])
-    assert extras["all"] == ["lorakappa[llm,cluster]"]
+    assert extras["all"] == ["lorakappa[llm,cluster,lora-rite]"]
 
 
 def test_base_and_extras_hold_all_that_is_imported():

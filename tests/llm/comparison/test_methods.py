@@ -1,7 +1,11 @@
 """Names of methods, and what each of them does to an adapter in real optimizer steps."""
 
+import copy
+from importlib.util import find_spec
+
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_riemannian_optimizer
 
 from lorakappa.conditioning import is_balanced
@@ -16,7 +20,7 @@ from lorakappa.llm.data.pretraining import character_tokenizer, new_model
 from lorakappa.llm.data.splits import Example
 from lorakappa.llm.data.tokens import encode
 from lorakappa.shared.methods import VOCABULARY
-from tests.llm.models import tokens, unbalance, with_lora
+from tests.llm.models import Mixture, tokens, unbalance, with_lora
 
 ADAMW = {"lr": 2e-3, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.01}
 
@@ -94,6 +98,7 @@ def test_sources():
         ours = recipe.step_map is not None or recipe.gradient_map is not None
         theirs = recipe.optimizer is not None or recipe.config
         wanted = "PEFT and this project" if ours and theirs else "this project" if ours else "PEFT"
+        wanted = "pytorch_optimizer" if name == "lora-rite" else wanted
         assert VOCABULARY[name].source == wanted, name
 
 
@@ -126,7 +131,10 @@ def train(model, optimizer, steps):
         optimizer.step()
 
 
-@pytest.mark.parametrize("name", RECIPES)
+NEEDS_RITE = pytest.mark.skipif(find_spec("pytorch_optimizer") is None, reason="pytorch_optimizer is an extra")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[NEEDS_RITE] * (name == "lora-rite")) for name in RECIPES])
 @FOREIGN
 def test_every_method_trains(name):
     model, optimizer, handle = make(name)
@@ -216,6 +224,69 @@ def test_reflora_is_adamw_on_refactored_gradients():
         plain.step()
         assert distance(model, reference) < 2e-5
     assert handle.steps == 5
+
+
+def in_another_gauge(model):
+    """A copy with the same products, from factors of other sizes and directions."""
+    other = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(0)
+    for pair in lora_pairs(other):
+        U, V = (torch.linalg.qr(torch.randn(4, 4, generator=generator).double())[0] for _ in range(2))
+        T = U * torch.tensor([10.0, 1.0, 0.5, 0.1]).double() @ V
+        pair.write(pair.A @ T, torch.linalg.solve(T, pair.B))
+    return other
+
+
+def gauge_dependence(name, steps=5, **settings):
+    """By how much the products of two runs that start in different gauges differ, relatively."""
+    first = unbalance(with_lora()).double()
+    models = first, in_another_gauge(first)
+    optimizers = [parse_method(name).optimizer(model, **settings) or adamw(model, **settings) for model in models]
+    for seed in range(steps):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            backward(model, seed)
+            optimizer.step()
+    products = [[(pair.A @ pair.B).detach() for pair in lora_pairs(model)] for model in models]
+    return max(float((x - y).norm() / x.norm()) for x, y in zip(*products, strict=True))
+
+
+@NEEDS_RITE
+def test_lora_rite_trains_products_that_do_not_depend_on_the_gauge():
+    settings = {"lr": 1e-2, "betas": (0.9, 0.999), "weight_decay": 0.0}
+    assert gauge_dependence("lora-rite", eps=1e-12, **settings) < 1e-11
+    assert gauge_dependence("lora-rite", eps=1e-6, **settings) < 1e-6
+    assert gauge_dependence("lora", eps=1e-12, **settings) > 0.1
+
+
+@NEEDS_RITE
+def test_lora_rite_gets_adamws_settings_and_refuses_what_it_would_train_wrongly():
+    model = with_lora()
+    optimizer = parse_method("lora-rite").optimizer(model, **ADAMW)
+    (group,) = optimizer.param_groups
+    assert {key: group[key] for key in ADAMW} == ADAMW
+    pairs = lora_pairs(model)
+    assert [id(p) for p in group["params"][:4]] == [id(f) for pair in pairs[:2] for f in (pair.right, pair.left)]
+    with pytest.raises(ValueError, match="LoRA-RITE trains pairs of LoRA factors, each its own, and nothing beside"):
+        parse_method("lora-rite").optimizer(with_lora(use_dora=True), **ADAMW)
+    experts = get_peft_model(Mixture(), LoraConfig(r=2, target_parameters=["experts.weight"], target_modules=[]))
+    with pytest.raises(ValueError, match=r"expert 0: LoRA-RITE takes factors that are one matrix each"):
+        parse_method("lora-rite").optimizer(experts, **ADAMW)
+
+
+def test_a_method_without_its_package_is_refused_before_anything_starts(monkeypatch, tmp_path):
+    from lorakappa.llm.comparison import protocol
+    from lorakappa.llm.comparison.finetuning import check_run
+    from lorakappa.shared import methods
+
+    monkeypatch.setattr(methods, "find_spec", lambda name: None)
+    message = r"lora-rite needs pytorch_optimizer: pip install 'lorakappa\[lora-rite\]'"
+    plan = protocol.Plan(("lora", "lora-rite"), (2,), (1e-3,))
+    with pytest.raises(ValueError, match=message):
+        protocol.compare(plan, None, tmp_path / "comparison")
+    assert not (tmp_path / "comparison").exists()
+    with pytest.raises(ValueError, match=message):
+        check_run(Run("lora-rite", 2, 1.0, 1e-3, 0), TrainingSettings(), None)
+    methods.check_installed(["lora", "ilora:lambda=2@3"])
 
 
 def precondition(model, damping):
