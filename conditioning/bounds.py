@@ -47,7 +47,7 @@ def kappa_bounds(
     """Bounds on κ of ½‖Z − AB‖_F² at a minimizer.
 
     "paper" (BaLoRA poster, Model 1): L/m ≤ κ ≤ L/(m − s_{r+1}). The lower bound is false for
-    r = min(a, b) (claim `model1-lower-bound`); the upper one is vacuous, returned as inf, when
+    r = min(a, b) (claim `model1-lower-bound-full-rank`); the upper one is vacuous, returned as inf, when
     m ≤ s_{r+1}, which is the rule rather than the exception far from balance.
 
     "corrected" (derived here; claims `model1-bounds-corrected-lower` and `…-upper`). For r < k:

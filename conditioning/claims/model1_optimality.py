@@ -8,7 +8,9 @@ from fractions import Fraction
 import numpy as np
 
 from lorakappa.conditioning import spectra as closed_form
+from lorakappa.conditioning.claims.sources import REVIEW
 from lorakappa.conditioning.instances import (
+    FULL_RANK,
     INTERIOR,
     MINIMIZERS,
     BALANCED_3x3_RANK_2,
@@ -28,7 +30,6 @@ from lorakappa.conditioning.verification import (
     more_than,
 )
 
-FULL_RANK = CanonicalMinimizers("r = min(a, b)", where=lambda shape: shape.r == shape.k)
 UNBALANCED = CanonicalMinimizers(
     "r < min(a, b), and ‖AᵀA − BBᵀ‖ ≥ 0.01·(‖A‖² + ‖B‖²)",
     where=lambda shape: shape.r < shape.k,
@@ -67,33 +68,63 @@ def _(x: ExactPair) -> Comparison:
 
 @algebraic_claim(
     "balanced-optimal-model1",
-    "Balanced minimizers are optimally conditioned: κ ≥ κ_bal at every minimizer.",
+    "Balanced minimizers are optimally conditioned: for r < min(a, b), κ ≥ κ_bal = 2s₁/(s_r − s_{r+1}) at every "
+    "minimizer.",
     source=POSTER,
-    family=MINIMIZERS,
+    family=INTERIOR,
     sides=("κ", "κ_bal"),
-    recorded="refuted",
-    corrected_by="balanced-optimal-model1-interior",
+    tight_at=BALANCED_3x3_RANK_2,
 )
 def balanced_optimal(x: Pair) -> Comparison:
-    """Fails for r = min(a, b): without a residual singular value μ is σ_r(B)², σ_r(A)² or their sum, which an
-    imbalance can raise faster than L (claim `full-rank-optimum`). LoRA has r < min(a, b), where it is true.
+    """Proof: L = σ₁(A)² + σ₁(B)² ≥ 2σ₁(A)σ₁(B) ≥ 2s₁. In the block take u = Gᵀe_r, v = G⁻¹e_r: the form is
+    2(s_r − s_{r+1}) while ‖u‖² + ‖v‖² ≥ 2uᵀv = 2, so μ ≤ s_r − s_{r+1}.
     """
     return at_least(x.kappa, x.kappa_balanced, x.rounding)
 
 
 @algebraic_claim(
-    "balanced-optimal-model1-interior",
-    "For r < min(a, b), κ ≥ κ_bal = 2s₁/(s_r − s_{r+1}) at every minimizer.",
-    kind="correction",
-    family=INTERIOR,
+    "balanced-optimal-full-rank",
+    "Are balanced minimizers optimally conditioned for r = min(a, b), too, where LoRA is not used: κ ≥ κ_bal?",
+    kind="question",
+    family=FULL_RANK,
     sides=("κ", "κ_bal"),
-    tight_at=BALANCED_3x3_RANK_2,
+    recorded="refuted",
+    corrected_by="full-rank-optimum",
 )
-def balanced_optimal_interior(x: Pair) -> Comparison:
-    """Proof: L = σ₁(A)² + σ₁(B)² ≥ 2σ₁(A)σ₁(B) ≥ 2s₁. In the block take u = Gᵀe_r, v = G⁻¹e_r: the form is
-    2(s_r − s_{r+1}) while ‖u‖² + ‖v‖² ≥ 2uᵀv = 2, so μ ≤ s_r − s_{r+1}.
+def balanced_optimal_full_rank(x: Pair) -> Comparison:
+    """Fails: without a residual singular value μ is σ_r(B)², σ_r(A)² or their sum, which an imbalance can raise faster
+    than L.
     """
     return at_least(x.kappa, x.kappa_balanced, x.rounding)
+
+
+@algebraic_claim(
+    "balanced-smallest-smoothness",
+    "Balance has the smallest smoothness constant: L ≥ 2s₁ at every minimizer, its value at balance.",
+    source=REVIEW,
+    family=MINIMIZERS,
+    sides=("L", "2s₁"),
+    tight_at=BALANCED_3x3_RANK_2,
+)
+def smallest_smoothness(x: Pair) -> Comparison:
+    """Proof: L = σ₁(A)² + σ₁(B)² ≥ 2σ₁(A)σ₁(B) ≥ 2σ₁(AB) = 2s₁ (`model1-smoothness`)."""
+    return at_least(x.L, 2 * x.s[0], x.rounding)
+
+
+@algebraic_claim(
+    "kappa-bounds-smoothness",
+    "The condition number bounds the smoothness constant of the loss: L ≤ κ at every minimizer with r < min(a, b).",
+    source=REVIEW,
+    family=INTERIOR,
+    sides=("L", "κ"),
+    recorded="refuted",
+    corrected_by="model1-smoothness",
+)
+def kappa_bounds_smoothness(x: Pair) -> Comparison:
+    """Fails: (cA, cB), a minimizer for c²Z, has c² times the L and the same κ. The condition numbers of the factors
+    themselves, σ₁(A)/σ_r(A) and σ₁(B)/σ_r(B), do not change either.
+    """
+    return at_most(x.L, x.kappa, x.rounding)
 
 
 @algebraic_claim(
@@ -201,7 +232,9 @@ def _(x: ExactPair) -> Comparison:
 CLAIMS = (
     balanced_kappa,
     balanced_optimal,
-    balanced_optimal_interior,
+    balanced_optimal_full_rank,
+    smallest_smoothness,
+    kappa_bounds_smoothness,
     full_rank_optimum,
     balanced_unique,
     balanced_unique_rank_2,

@@ -1,12 +1,19 @@
 """Claims on Model 2, f(A, B) = ½‖h(AB) − Z‖², at interpolating pairs, h(AB) = Z.
 
 There the Hessian is MᵀJᵀJM with J the Jacobian of h at AB and M that of (A, B) ↦ AB, so that claims about all
-h are claims about all J, and the linear h(W) = J·vec(W) realizes each. L₁ = σ₁(A)² + σ₁(B)², m and κ_bal are as
+h are claims about all J, and the linear h(W) = J·vec(W) realizes each. J may have a kernel: κ is L over the smallest
+non-zero eigenvalue, of the Hessian and of JᵀJ alike. L₁ = σ₁(A)² + σ₁(B)², m and κ_bal are as
 in `claims.model1_bounds` and `claims.model1_optimality`.
 """
 
 from lorakappa.conditioning.instances import Number, Pair
-from lorakappa.conditioning.instances.interpolating import INTERPOLATING, INTERPOLATING_INTERIOR, InterpolatingPair
+from lorakappa.conditioning.instances.interpolating import (
+    INJECTIVE,
+    INJECTIVE_INTERIOR,
+    INTERPOLATING,
+    INTERPOLATING_INTERIOR,
+    InterpolatingPair,
+)
 from lorakappa.conditioning.verification import POSTER, Comparison, Shape, algebraic_claim, at_least, at_most
 
 STRETCHED = (
@@ -22,25 +29,42 @@ def factor_ratio(x: Pair) -> Number:
 
 @algebraic_claim(
     "model2-upper-bound",
-    "κ ≤ κ(JᵀJ)^{1/2}·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair.",
+    "κ ≤ κ(JᵀJ)^{1/2}·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair, whatever J.",
     source=POSTER,
     family=INTERPOLATING_INTERIOR,
     sides=("κ", "κ(JᵀJ)^{1/2}·(σ₁(A)² + σ₁(B)²)/m"),
     recorded="refuted",
-    corrected_by="model2-upper-bound-corrected",
+    corrected_by="model2-upper-bound-tangent",
 )
 def upper_bound(x: InterpolatingPair) -> Comparison:
     """Fails: J enters the Hessian squared. A stretch c of the entry of W that A and B share gives κ = 2c²
-    against 2c.
+    against 2c, with a J that is invertible.
     """
     return at_most(x.kappa, x.sqrt(x.outer_condition) * factor_ratio(x), x.rounding)
 
 
 @algebraic_claim(
+    "model2-upper-bound-exponent-1",
+    "Is the exponent all: κ ≤ κ(JᵀJ)·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair, whatever J?",
+    kind="question",
+    family=INTERPOLATING_INTERIOR,
+    sides=("κ", "κ(JᵀJ)·(σ₁(A)² + σ₁(B)²)/m"),
+    recorded="refuted",
+    corrected_by="model2-upper-bound-tangent",
+)
+def upper_bound_exponent_1(x: InterpolatingPair) -> Comparison:
+    """Fails where J has a kernel: a row of J that is nearly normal to the tangent space counts in full in κ(JᵀJ) and
+    hardly in κ. At A = e₁, B = e₁ᵀ the rows (0, ε, 0, (1 − ε²)^{1/2}) and (0, 0, 1, 0) have κ(JᵀJ) = 1, L/m = 2 and
+    κ = 1/ε²: no bound in κ(JᵀJ) alone exists.
+    """
+    return at_most(x.kappa, x.outer_condition * factor_ratio(x), x.rounding)
+
+
+@algebraic_claim(
     "model2-upper-bound-corrected",
-    "κ ≤ κ(JᵀJ)·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair.",
+    "κ ≤ κ(JᵀJ)·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair if J is injective.",
     kind="correction",
-    family=INTERPOLATING,
+    family=INJECTIVE,
     sides=("κ", "κ(JᵀJ)·(σ₁(A)² + σ₁(B)²)/m"),
     tight_at=STRETCHED,
 )
@@ -53,24 +77,26 @@ def upper_bound_corrected(x: InterpolatingPair) -> Comparison:
 
 @algebraic_claim(
     "model2-upper-bound-tangent",
-    "κ ≤ κ(ΠJᵀJΠ)·(σ₁(A)² + σ₁(B)²)/m with Π the projector onto the tangent space {dA·B + A·dB}.",
+    "κ ≤ κ(ΠJᵀJΠ)·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair, whatever J, with Π the projector onto the tangent "
+    "space {dA·B + A·dB}.",
     kind="correction",
     family=INTERPOLATING,
     sides=("κ", "κ(JᵀJ on the tangent space)·(σ₁(A)² + σ₁(B)²)/m"),
     tight_at=STRETCHED,
 )
 def upper_bound_tangent(x: InterpolatingPair) -> Comparison:
-    """Proof: the range of M is the tangent space, so J may be restricted to it in the argument for
-    `model2-upper-bound-corrected`. Never weaker, and finite for every J that is injective there.
+    """Proof: the range of M is the tangent space, so JM = KM with K = JΠ. The non-zero eigenvalues of MᵀKᵀKM are those
+    of KMMᵀKᵀ. On the tangent space mI ⪯ MMᵀ ⪯ L₁I (`model2-upper-bound-corrected`), so mKKᵀ ⪯ KMMᵀKᵀ ⪯ L₁KKᵀ: both
+    have the same kernel, and by Weyl's inequality each eigenvalue lies within m and L₁ times that of KKᵀ.
     """
     return at_most(x.kappa, x.tangent_condition * factor_ratio(x), x.rounding)
 
 
 @algebraic_claim(
     "balanced-optimal-model2",
-    "Balanced pairs are optimally conditioned in Model 2 too: κ(A, B) ≥ κ(P(A, B)).",
-    source=POSTER,
-    family=INTERPOLATING_INTERIOR,
+    "Are balanced pairs optimally conditioned in Model 2, too: κ(A, B) ≥ κ(P(A, B))?",
+    kind="question",
+    family=INJECTIVE_INTERIOR,
     sides=("κ(A, B)", "κ(P(A, B))"),
     recorded="refuted",
     corrected_by="balanced-optimal-model2-bound",
@@ -80,6 +106,22 @@ def balanced_optimal(x: InterpolatingPair) -> Comparison:
     optimizes is the upper bound.
     """
     return at_least(x.kappa, x.balanced().kappa, max(x.rounding, x.balanced().rounding))
+
+
+@algebraic_claim(
+    "balanced-smallest-smoothness-model2",
+    "Does balance have the smallest smoothness constant in Model 2, too: L(A, B) ≥ L(P(A, B))?",
+    kind="question",
+    family=INJECTIVE_INTERIOR,
+    sides=("L(A, B)", "L(P(A, B))"),
+    recorded="refuted",
+    corrected_by="balanced-smallest-smoothness",
+)
+def smallest_smoothness(x: InterpolatingPair) -> Comparison:
+    """Fails for the same reason as `balanced-optimal-model2`: a direction that J stretches may be the share of the
+    factor that an imbalance makes small.
+    """
+    return at_least(x.smoothness, x.balanced().smoothness, max(x.rounding, x.balanced().rounding))
 
 
 @algebraic_claim(
@@ -97,8 +139,10 @@ def balanced_optimal_bound(x: Pair) -> Comparison:
 
 CLAIMS = (
     upper_bound,
+    upper_bound_exponent_1,
     upper_bound_corrected,
     upper_bound_tangent,
     balanced_optimal,
+    smallest_smoothness,
     balanced_optimal_bound,
 )

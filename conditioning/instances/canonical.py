@@ -63,6 +63,7 @@ class CanonicalMinimizers:
         min_root_gap: smallest relative gap between consecutive q (0 allows equal singular values).
         scalar_gauge: only G = tI, t > 0, so that BBᵀ = t⁻⁴AᵀA; an instance then carries t alone.
         exact_rank: only targets of rank r; an instance then carries no tail.
+        positive_bound: only pairs with min(σ_r(A)², σ_r(B)²) > s_{r+1}; without s_{r+1} all of them are.
     """
 
     restriction: str = "all shapes with r ≤ min(a, b)"
@@ -74,6 +75,7 @@ class CanonicalMinimizers:
     min_root_gap: float = 0.0
     scalar_gauge: bool = False
     exact_rank: bool = False
+    positive_bound: bool = False
 
     @property
     def description(self) -> str:
@@ -113,6 +115,10 @@ class CanonicalMinimizers:
             gram_A, gram_B = G.T * q**2 @ G, (inverse := np.linalg.inv(G)) * q**2 @ inverse.T
             size = np.trace(gram_A) + np.trace(gram_B)
             if np.linalg.norm(gram_A - gram_B) < self.min_imbalance * size:
+                return False
+        if self.positive_bound and r < shape.k:
+            smallest = min(np.linalg.svd(q[:, None] * G)[1][-1], np.linalg.svd(np.linalg.inv(G) * q)[1][-1]) ** 2
+            if smallest <= (1 + MIN_RELATIVE_GAP) * s[r]:
                 return False
         return all(extra.valid(extras[extra.name]) for extra in self.extras)
 
@@ -178,6 +184,7 @@ class CanonicalMinimizers:
 
 MINIMIZERS = CanonicalMinimizers()
 INTERIOR = CanonicalMinimizers("r < min(a, b)", where=lambda shape: shape.r < shape.k)
+FULL_RANK = CanonicalMinimizers("r = min(a, b)", where=lambda shape: shape.r == shape.k)
 
 BALANCED_3x2_RANK_1 = (Shape(3, 2, 1), INTERIOR.parameters([2], [1], [[1]]))
 BALANCED_3x3_RANK_2 = (Shape(3, 3, 2), INTERIOR.parameters([2, 1], [Fraction(1, 2)], [[1, 0], [0, 1]]))

@@ -10,47 +10,72 @@ import flint
 import numpy as np
 
 from lorakappa.conditioning import bounds
-from lorakappa.conditioning import spectra as closed_form
 from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.factors import jacobian
 from lorakappa.conditioning.instances.canonical import CanonicalMinimizers, Extra
 from lorakappa.conditioning.instances.exact_pair import ExactPair
 from lorakappa.conditioning.instances.float_pair import FloatPair
 from lorakappa.conditioning.instances.pair import Number, Pair
-from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.tolerances import claim_rtol, gap_rtol
 from lorakappa.conditioning.verification import Shape, exact
+from lorakappa.conditioning.verification.family import Parameters
+
+MAX_JACOBIAN_CONDITION = 1e3
 
 
 class InterpolatingPair(Pair, Protocol):
-    """What an interpolating pair offers; its κ is that of MᵀJᵀJM past the r² zeros, M the Jacobian of AB."""
+    """What an interpolating pair offers; its κ is that of the non-zero eigenvalues of MᵀJᵀJM, M the Jacobian of AB."""
+
+    @property
+    def smoothness(self) -> Number:
+        """The largest eigenvalue of MᵀJᵀJM."""
 
     @property
     def outer_condition(self) -> Number:
-        """κ(JᵀJ)."""
+        """κ(JᵀJ), the largest over the smallest non-zero eigenvalue."""
 
     @property
     def tangent_condition(self) -> Number:
-        """κ of JᵀJ on the tangent space {dA·B + A·dB}."""
+        """κ of JᵀJ on the tangent space {dA·B + A·dB}, the largest over the smallest non-zero eigenvalue."""
 
 
 class FloatInterpolatingPair(FloatPair):
     """An interpolating pair in float64."""
 
+    @cached_property
+    def J(self) -> Array:
+        """(n, ab) Jacobian in the frame of A and B."""
+        left, right = self._frames
+        return np.asarray(self.extras["J"] @ np.kron(left.T, right.T))
+
+    @cached_property
+    def tangent_values(self) -> Array:
+        """Non-zero singular values of J on the tangent space, descending."""
+        return non_zero(self.J @ bounds.tangent_basis(self.A, self.B))
+
+    @property
+    def smoothness(self) -> float:
+        return float(np.linalg.norm(self.J @ jacobian(self.A, self.B), 2) ** 2)
+
     @property
     def kappa(self) -> float:
-        return closed_form.model2_condition_number(self.A, self.B, self.extras["J"])
+        sigma = np.linalg.svd(self.J @ jacobian(self.A, self.B), compute_uv=False)
+        return float((sigma[0] / sigma[len(self.tangent_values) - 1]) ** 2)  # the range of M is the tangent space
 
     @property
     def outer_condition(self) -> float:
-        return float(np.linalg.cond(self.extras["J"]) ** 2)
+        values = non_zero(self.J)
+        return float((values[0] / values[-1]) ** 2)
 
     @property
     def tangent_condition(self) -> float:
-        return float(np.linalg.cond(self.extras["J"] @ bounds.tangent_basis(self.A, self.B)) ** 2)
+        return float((self.tangent_values[0] / self.tangent_values[-1]) ** 2)
 
     @property
     def rounding(self) -> float:
-        """Relative rounding of κ: the condition of JM squared."""
-        condition = np.linalg.cond(self.G) ** 2 * (self.q[0] / self.q[-1]) ** 2 * np.linalg.cond(self.extras["J"]) ** 2
+        """Relative rounding of κ: the condition of JM squared, J rounded as a whole."""
+        outer = np.linalg.norm(self.J, 2) / self.tangent_values[-1]
+        condition = np.linalg.cond(self.G) ** 2 * (self.q[0] / self.q[-1]) ** 2 * outer**2
         return claim_rtol(float(condition), self.shape.d)
 
 
@@ -68,21 +93,42 @@ class ExactInterpolatingPair(ExactPair):
         return self.extras["J"] * flint.fmpq_mat(len(change.entries()), 1, change.entries())
 
     @property
+    def smoothness(self) -> exact.Exact:
+        return self.eigenvalues[-1]
+
+    @property
+    def kappa(self) -> exact.Exact:
+        return _condition(self.eigenvalues)
+
+    @property
     def outer_condition(self) -> exact.Exact:
         return _gram_condition(self.extras["J"])
 
     @property
     def tangent_condition(self) -> exact.Exact:
-        """In the canonical frame the tangent space is spanned by the entries (i, j) of W with i ≤ r or j ≤ r."""
-        (a, b, r), J = (self.shape.a, self.shape.b, self.shape.r), self.extras["J"]
-        columns = [i * b + j for i in range(a) for j in range(b) if i < r or j < r]
+        J, columns = self.extras["J"], tangent_entries(self.shape)
         return _gram_condition(flint.fmpq_mat([[J[row, c] for c in columns] for row in range(J.nrows())]))
+
+
+def tangent_entries(shape: Shape) -> list[int]:
+    """Which entries (i, j) of W, row-major, span the tangent space in the canonical frame: i ≤ r or j ≤ r."""
+    return [i * shape.b + j for i in range(shape.a) for j in range(shape.b) if i < shape.r or j < shape.r]
+
+
+def non_zero(K: Array) -> Array:
+    """Singular values of K that are not 0, descending, for a K whose others are rounding (`InterpolatingPairs`)."""
+    sigma = np.linalg.svd(K, compute_uv=False)
+    return np.asarray(sigma[sigma * 2 * MAX_JACOBIAN_CONDITION > sigma[0]])
 
 
 def _gram_condition(K: flint.fmpq_mat) -> exact.Exact:
     """κ(KᵀK)."""
-    eigenvalues = exact.eigenvalues(K.transpose() * K)
-    return eigenvalues[-1] / eigenvalues[0]
+    return _condition(exact.eigenvalues(K.transpose() * K))
+
+
+def _condition(eigenvalues: Sequence[exact.Exact]) -> exact.Exact:
+    """The largest over the smallest non-zero one of eigenvalues ≥ 0 in ascending order."""
+    return eigenvalues[-1] / next(x for x in eigenvalues if x != 0)
 
 
 def draw_jacobian(shape: Shape, rng: np.random.Generator) -> Array:
@@ -97,20 +143,45 @@ def draw_jacobian(shape: Shape, rng: np.random.Generator) -> Array:
     return np.diag(diagonal)
 
 
-JACOBIAN = Extra(
-    "J",
-    lambda s: (s.a * s.b, s.a * s.b),
-    draw_jacobian,
-    lambda J: bool(np.linalg.cond(J.astype(float)) <= 1e3),
+def draw_any_jacobian(shape: Shape, rng: np.random.Generator) -> Array:
+    """A Jacobian of `draw_jacobian`, or some of its rows with zeros for the others."""
+    J = draw_jacobian(shape, rng)
+    rows = rng.permutation(len(J))[: rng.integers(len(J))]  # all but one at most
+    return J if rng.random() < 0.5 else np.where(np.isin(np.arange(len(J)), rows)[:, None], 0.0, J)
+
+
+def _size(shape: Shape) -> tuple[int, int]:
+    return shape.a * shape.b, shape.a * shape.b
+
+
+ANY_JACOBIAN = Extra("J", _size, draw_any_jacobian)
+INJECTIVE_JACOBIAN = Extra(
+    "J", _size, draw_jacobian, lambda J: bool(np.linalg.cond(J.astype(float)) <= MAX_JACOBIAN_CONDITION)
 )
 
 
 @dataclass(frozen=True)
 class InterpolatingPairs(CanonicalMinimizers):
-    """Interpolating pairs with a square Jacobian J; a `Family`."""
+    """Interpolating pairs with a square Jacobian J; a `Family`.
+
+    A J with fewer rows is one with rows of zeros, and one with more has the JᵀJ of a square one. The non-zero singular
+    values of J and of J on the tangent space, one at least, lie within `MAX_JACOBIAN_CONDITION` of each other.
+    """
 
     largest: int = 3
-    extras: tuple[Extra, ...] = (JACOBIAN,)
+    extras: tuple[Extra, ...] = (ANY_JACOBIAN,)
+
+    def valid(self, shape: Shape, parameters: Parameters) -> bool:
+        """Whether the parameters describe an interpolating pair of the domain."""
+        if not super().valid(shape, parameters):
+            return False
+        J = self._unpack(shape, np.asarray(parameters, dtype=object).astype(float))[3]["J"]
+        for K in (J, J[:, tangent_entries(shape)]):
+            sigma = np.linalg.svd(K, compute_uv=False)
+            zero = sigma <= gap_rtol(len(J)) * sigma[0]
+            if zero.all() or sigma[~zero][-1] * MAX_JACOBIAN_CONDITION < sigma[0]:
+                return False
+        return True
 
     def floating(
         self, shape: Shape, parameters: Array, frame: np.random.Generator | None = None
@@ -123,7 +194,15 @@ class InterpolatingPairs(CanonicalMinimizers):
         return ExactInterpolatingPair(*self._exact_parts(shape, parameters))
 
 
-INTERPOLATING = InterpolatingPairs("square J with cond(J) ≤ 1e3")
+SPREAD = f"non-zero singular values within {MAX_JACOBIAN_CONDITION:g}"
+INTERPOLATING = InterpolatingPairs(f"any J, rank-deficient and rectangular ones included, {SPREAD}")
 INTERPOLATING_INTERIOR = InterpolatingPairs(
-    "r < min(a, b), square J with cond(J) ≤ 1e3", where=lambda shape: shape.r < shape.k
+    f"r < min(a, b), any J, rank-deficient and rectangular ones included, {SPREAD}",
+    where=lambda shape: shape.r < shape.k,
+)
+INJECTIVE = InterpolatingPairs("injective J with cond(J) ≤ 1e3", extras=(INJECTIVE_JACOBIAN,))
+INJECTIVE_INTERIOR = InterpolatingPairs(
+    "r < min(a, b), injective J with cond(J) ≤ 1e3",
+    where=lambda shape: shape.r < shape.k,
+    extras=(INJECTIVE_JACOBIAN,),
 )

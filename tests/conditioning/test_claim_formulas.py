@@ -56,12 +56,17 @@ class Plain:
 
     def model2(self, A, B):
         """κ of Model 2 at an interpolating pair with this J."""
-        M = self.extras["J"] @ jacobian(A, B)
-        return kappa_of(np.linalg.eigvalsh(M.T @ M), self.r)
+        return condition_of(self.extras["J"] @ jacobian(A, B))
+
+    def model2_smoothness(self, A, B):
+        return np.linalg.norm(self.extras["J"] @ jacobian(A, B), 2) ** 2
+
+    def outer_condition(self):
+        return condition_of(self.extras["J"])
 
     def tangent_condition(self):
         Q, s, _ = np.linalg.svd(jacobian(self.A, self.B))
-        return np.linalg.cond(self.extras["J"] @ Q[:, : (s > 1e-9 * s[0]).sum()]) ** 2
+        return condition_of(self.extras["J"] @ Q[:, : (s > 1e-9 * s[0]).sum()])
 
     def turned(self, X, Y):
         """Squared distance to a balanced pair turned by the Cayley transform of K − Kᵀ and the signs of K."""
@@ -69,6 +74,12 @@ class Plain:
         skew, identity = K - K.T, np.eye(self.r)
         O = np.linalg.solve(identity - skew, identity + skew).T * np.where(np.diag(K) < 0, -1, 1)
         return np.linalg.norm(X @ O - self.A) ** 2 + np.linalg.norm(O.T @ Y - self.B) ** 2
+
+
+def condition_of(K):
+    """The largest over the smallest non-zero eigenvalue of KᵀK."""
+    sigma = np.linalg.svd(K, compute_uv=False)
+    return (sigma[0] / min(x for x in sigma if x > 1e-9 * sigma[0])) ** 2
 
 
 def kappa_of(eigenvalues, r):
@@ -124,15 +135,19 @@ FORMULAS = {
     "model1-smoothness": (lambda x: x.eigenvalues[-1], "==", lambda x: x.L),
     "kappa-spread": (lambda x: x.at(spread_gauge(x)), ">=", lambda x: 1000),
     "model1-lower-bound": (lambda x: x.kappa, ">=", lambda x: x.L / x.m),
-    "model1-lower-bound-interior": (lambda x: x.kappa, ">=", lambda x: x.L / x.m),
+    "model1-lower-bound-full-rank": (lambda x: x.kappa, ">=", lambda x: x.L / x.m),
     "model1-upper-bound": (
-        lambda x: x.kappa, "<=", lambda x: x.L / (x.m - x.s_next) if x.m > x.s_next else np.inf
+        lambda x: x.kappa, "<=", lambda x: np.inf if abs(x.m - x.s_next) < 1e-12 else x.L / (x.m - x.s_next)
     ),
+    "model1-upper-bound-positive": (lambda x: x.kappa, "<=", lambda x: x.L / (x.m - x.s_next)),
+    "exact-rank-condition-number": (lambda x: x.kappa, "==", lambda x: x.L / x.m),
     "model1-bounds-corrected-lower": (lambda x: x.kappa, ">=", corrected_lower),
     "model1-bounds-corrected-upper": (lambda x: x.kappa, "<=", corrected_upper),
     "balanced-condition-number": (lambda x: x.at(np.ones(x.r)), "==", lambda x: x.kappa_balanced),
-    "balanced-optimal-model1": (lambda x: x.kappa, ">=", lambda x: x.kappa_balanced),
-    "balanced-optimal-model1-interior": (lambda x: x.kappa, ">=", lambda x: 2 * x.s[0] / (x.s_r - x.s_next)),
+    "balanced-optimal-model1": (lambda x: x.kappa, ">=", lambda x: 2 * x.s[0] / (x.s_r - x.s_next)),
+    "balanced-optimal-full-rank": (lambda x: x.kappa, ">=", lambda x: x.kappa_balanced),
+    "balanced-smallest-smoothness": (lambda x: x.eigenvalues[-1], ">=", lambda x: 2 * x.s[0]),
+    "kappa-bounds-smoothness": (lambda x: x.eigenvalues[-1], "<=", lambda x: x.kappa),
     "full-rank-optimum": (lambda x: x.at(far_gauge(x)), "<=", lambda x: 1.01),
     "balanced-unique": (lambda x: x.kappa, ">", lambda x: x.kappa_balanced),
     "balanced-unique-rank-2": (lambda x: x.kappa, ">", lambda x: x.kappa_balanced),
@@ -140,7 +155,10 @@ FORMULAS = {
     "smallest-trace": (lambda x: x.eigenvalues.sum(), ">=", lambda x: 2 * np.sqrt(x.a * x.b) * x.nuclear),
     "balanced-smallest-norm": (lambda x: x.size, ">=", lambda x: 2 * x.nuclear),
     "model2-upper-bound": (
-        lambda x: x.model2(x.A, x.B), "<=", lambda x: np.linalg.cond(x.extras["J"]) * x.L / x.m
+        lambda x: x.model2(x.A, x.B), "<=", lambda x: np.sqrt(x.outer_condition()) * x.L / x.m
+    ),
+    "model2-upper-bound-exponent-1": (
+        lambda x: x.model2(x.A, x.B), "<=", lambda x: x.outer_condition() * x.L / x.m
     ),
     "model2-upper-bound-corrected": (
         lambda x: x.model2(x.A, x.B), "<=", lambda x: np.linalg.cond(x.extras["J"]) ** 2 * x.L / x.m
@@ -150,6 +168,9 @@ FORMULAS = {
     ),
     "balanced-optimal-model2": (
         lambda x: x.model2(x.A, x.B), ">=", lambda x: x.model2(*diagonal_pair(x))
+    ),
+    "balanced-smallest-smoothness-model2": (
+        lambda x: x.model2_smoothness(x.A, x.B), ">=", lambda x: x.model2_smoothness(*diagonal_pair(x))
     ),
     "balanced-optimal-model2-bound": (lambda x: x.L / x.m, ">=", lambda x: 2 * x.s[0] / x.s_r),
     "projection-nearest": (lambda x: distance(balance(x.A, x.B), x), "<=", lambda x: x.turned(*balance(x.A, x.B))),

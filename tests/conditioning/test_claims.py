@@ -27,13 +27,20 @@ ISSUED = [
     "minimizers-orbit",
     "kappa-spread",
     "model1-lower-bound",
-    "model1-lower-bound-interior",
+    "model1-lower-bound-full-rank",
     "model1-upper-bound",
+    "model1-upper-bound-positive",
+    "exact-rank-condition-number",
     "model1-smoothness",
     "model1-exact-spectrum",
     "balanced-optimal-model1",
+    "balanced-optimal-full-rank",
+    "balanced-smallest-smoothness",
+    "balanced-smallest-smoothness-model2",
+    "kappa-bounds-smoothness",
     "balanced-unique",
     "model2-upper-bound",
+    "model2-upper-bound-exponent-1",
     "model2-upper-bound-corrected",
     "model2-upper-bound-tangent",
     "balanced-optimal-model2",
@@ -102,7 +109,7 @@ def refute(id):
 
 
 def test_lower_bound_counterexample_by_dense_algebra():
-    instance = refute("model1-lower-bound")
+    instance = refute("model1-lower-bound-full-rank")
     A, B, Z = matrices(instance)
     sigma_A, sigma_B = np.linalg.svd(A)[1], np.linalg.svd(B)[1]
     bound = (sigma_A[0] ** 2 + sigma_B[0] ** 2) / min(sigma_A[-1], sigma_B[-1]) ** 2
@@ -110,8 +117,28 @@ def test_lower_bound_counterexample_by_dense_algebra():
     assert A.shape[1] == min(Z.shape)
 
 
+def test_upper_bound_counterexample_by_dense_algebra():
+    A, B, Z = matrices(refute("model1-upper-bound"))
+    r = A.shape[1]
+    assert r < min(Z.shape)
+    U, s, Vt = np.linalg.svd(Z)
+    np.testing.assert_allclose(A @ B, U[:, :r] * s[:r] @ Vt[:r], atol=1e-12)
+    sigma_A, sigma_B = np.linalg.svd(A)[1], np.linalg.svd(B)[1]
+    bound = (sigma_A[0] ** 2 + sigma_B[0] ** 2) / (min(sigma_A[-1], sigma_B[-1]) ** 2 - s[r])
+    assert dense_kappa(hessian(A, B, Z), r) > bound * (1 + 1e-6)
+
+
+def test_smoothness_counterexamples_by_dense_algebra():
+    A, B, Z = matrices(refute("kappa-bounds-smoothness"))
+    H = hessian(A, B, Z)
+    assert np.linalg.eigvalsh(H)[-1] > dense_kappa(H, A.shape[1]) * (1 + 1e-6)
+    A, B, J = matrices(refute("balanced-smallest-smoothness-model2"), "ABJ")
+    largest = [np.linalg.norm(J @ jacobian(*pair), 2) for pair in ((A, B), balance(A, B))]
+    assert largest[0] < largest[1] * (1 - 1e-6)
+
+
 def test_balanced_optimality_counterexample_by_dense_algebra():
-    A, B, Z = matrices(refute("balanced-optimal-model1"))
+    A, B, Z = matrices(refute("balanced-optimal-full-rank"))
     r = A.shape[1]
     assert dense_kappa(hessian(A, B, Z), r) < dense_kappa(hessian(*balance(A, B), Z), r) * (1 - 1e-6)
     assert r == min(Z.shape)
@@ -135,6 +162,13 @@ def test_model2_counterexamples_by_dense_algebra():
     kappa = dense_kappa(M.T @ J.T @ J @ M, A.shape[1])
     assert kappa > np.linalg.cond(J) * ratio * (1 + 1e-6)
     assert A.shape[1] < min(A.shape[0], B.shape[1])
+
+    A, B, J = matrices(refute("model2-upper-bound-exponent-1"), "ABJ")
+    values = np.linalg.svd(J @ jacobian(A, B))[1], np.linalg.svd(J)[1], np.linalg.svd(A)[1], np.linalg.svd(B)[1]
+    image, outer, sigma_A, sigma_B = ([x**2 for x in sigma if x > 1e-9] for sigma in values)
+    ratio = (sigma_A[0] + sigma_B[0]) / min(sigma_A[-1], sigma_B[-1])
+    assert len(outer) < J.shape[1]  # where J is injective the exponent 1 is right
+    assert image[0] / image[-1] > outer[0] / outer[-1] * ratio * (1 + 1e-6)
 
     A, B, J = matrices(refute("balanced-optimal-model2"), "ABJ")
     M, balanced = jacobian(A, B), jacobian(*balance(A, B))

@@ -34,7 +34,7 @@ def test_list_names_every_claim():
 
 def test_verify_prints_a_table_and_writes_json(tmp_path):
     file = tmp_path / "new" / "verdicts.json"
-    result = run("verify", "model1-lower-bound", "model1-smoothness", "--trials", "60", "--json", str(file))
+    result = run("verify", "model1-lower-bound-full-rank", "model1-smoothness", "--trials", "60", "--json", str(file))
     assert result.returncode == 0, result.stderr
     assert "1 holds, 1 refuted; all as recorded" in result.stdout
     first, second = json.loads(file.read_text())
@@ -44,15 +44,15 @@ def test_verify_prints_a_table_and_writes_json(tmp_path):
             "certified", "corrected_by",
         }  # fmt: skip
         assert entry["provenance"]["versions"]["numpy"] == np.__version__
-        assert entry["provenance"]["command"].startswith("python -m conditioning verify model1-lower-bound")
+        assert entry["provenance"]["command"].startswith("python -m conditioning verify model1-lower-bound-full-rank")
     assert first["verdict"] == "refuted"
     assert first["certified"] is True
-    assert first["corrected_by"] == "model1-lower-bound-interior"
+    assert first["corrected_by"] == "model1-bounds-corrected-lower"
     assert first["counterexample"]["shape"] == {"a": 1, "b": 1, "r": 1}
     assert second["counterexample"] is None
     assert list(file.parent.iterdir()) == [file]  # no temporary left behind
 
-    replayed = run("replay", "model1-lower-bound", "--from", str(file))
+    replayed = run("replay", "model1-lower-bound-full-rank", "--from", str(file))
     assert replayed.returncode == 0
     assert "left >= right: violated" in replayed.stdout
     assert f"κ = {first['counterexample']['left']}" in replayed.stdout
@@ -64,10 +64,10 @@ def test_replay_of_an_equality_that_violates_a_strict_claim_says_so():
 
 
 def test_replay_searches_again_and_shows_tight_cases():
-    refuted = run("replay", "model1-lower-bound", "--trials", "60")
+    refuted = run("replay", "model1-lower-bound-full-rank", "--trials", "60")
     assert "violated" in refuted.stdout
     assert "a = 1, b = 1, r = 1" in refuted.stdout
-    tight = run("replay", "model1-upper-bound", "--trials", "30")
+    tight = run("replay", "model1-upper-bound-positive", "--trials", "30")
     assert "κ = 16" in tight.stdout
     assert "left <= right: satisfied" in tight.stdout
     nothing = run("replay", "kappa-spread", "--trials", "30")
@@ -81,17 +81,17 @@ def test_exit_code_1_when_a_verdict_is_not_the_recorded_one(monkeypatch, capsys)
     from lorakappa.conditioning.command import app
     from lorakappa.shared.command_line import run as run_app
 
-    claim = dataclasses.replace(CLAIMS["model1-lower-bound"], recorded="holds")
+    claim = dataclasses.replace(CLAIMS["model1-lower-bound-full-rank"], recorded="holds")
     monkeypatch.setattr("lorakappa.conditioning.claims.CLAIMS", {claim.id: claim})
     monkeypatch.setattr(sys, "argv", ["conditioning", "verify", "--trials", "30", "--jobs", "1"])
     with pytest.raises(SystemExit) as exit:
         run_app(app)
     assert exit.value.code == 1
-    assert "NOT as recorded: model1-lower-bound" in capsys.readouterr().out
+    assert "NOT as recorded: model1-lower-bound-full-rank" in capsys.readouterr().out
 
 
 def test_verdicts_do_not_depend_on_the_number_of_processes(tmp_path):
-    ids = ("model1-lower-bound", "model1-smoothness", "projection-idempotent")
+    ids = ("model1-lower-bound-full-rank", "model1-smoothness", "projection-idempotent")
     entries = []
     for jobs in ("1", "2"):
         file = tmp_path / f"{jobs}.json"
@@ -102,10 +102,10 @@ def test_verdicts_do_not_depend_on_the_number_of_processes(tmp_path):
 
 
 def test_markdown_is_a_table():
-    result = run("verify", "model1-lower-bound", "--trials", "30", "--markdown")
+    result = run("verify", "model1-lower-bound-full-rank", "--trials", "30", "--markdown")
     lines = result.stdout.splitlines()
     assert lines[1] == "|---|---|---|"
-    assert lines[2].startswith("| `model1-lower-bound` | κ ≥")
+    assert lines[2].startswith("| `model1-lower-bound-full-rank` | Does κ ≥")
     assert "**refuted**" in lines[2]
 
 
@@ -147,5 +147,5 @@ def test_wrong_usage_is_one_clear_line(tmp_path):
 
 
 def test_summary_names_the_correction():
-    verdict = CLAIMS["model1-lower-bound"].examine(trials=30, seed=0)
-    assert report.summary(verdict) == "a=1, b=1, r=1: 1 against 2 → model1-lower-bound-interior"
+    verdict = CLAIMS["model1-lower-bound-full-rank"].examine(trials=30, seed=0)
+    assert report.summary(verdict) == "a=1, b=1, r=1: 1 against 2 → model1-bounds-corrected-lower"

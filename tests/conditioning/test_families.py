@@ -307,8 +307,8 @@ def test_conditions_of_interpolating_pairs_by_hand():
         assert exact.to_float(x.tangent_condition) == pytest.approx(9)  # without the entry (2, 2), which no step moves
         # MᵀJᵀJM: the entry (1, 1) is moved by both, 9·(4 + 4); the others by one factor, 4
         assert exact.to_float(x.kappa) == pytest.approx(18)
-    # here the condition of JM squared is that of J: q and G have none
-    assert x.rounding == claim_rtol(36.0, 4)
+    # here the condition of JM squared is that of J on the tangent space: q and G have none
+    assert x.rounding == claim_rtol(9.0, 4)
     G = np.array([[4.0, 0.0], [0.0, 2.0]])
     y = INTERPOLATING.floating(Shape(2, 2, 2), np.concatenate([[3.0, 1.0], G.ravel(), np.diag([1.0, 1, 1, 5]).ravel()]))
     assert y.rounding == pytest.approx(claim_rtol(4 * 9 * 25.0, 8))
@@ -331,3 +331,50 @@ def test_scalar_gauges_span_two_decades():
     t = np.array([family.draw(Shape(2, 2, 2), rng)[-1] for _ in range(200)])
     assert 0.1 <= t.min() < 0.13
     assert 7.5 < t.max() <= 10
+
+
+def test_a_jacobian_with_a_kernel_turns_with_its_frame():
+    """κ and both conditions are those of the non-zero eigenvalues, the same in every frame and exactly."""
+    J = [[0, Fraction(3, 5), 0, Fraction(4, 5)], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    shape, flat = Shape(2, 2, 1), INTERPOLATING.parameters([1], [0], [[1]], J=J)
+    assert INTERPOLATING.valid(shape, flat)
+    turned = INTERPOLATING.floating(shape, np.array(flat, dtype=float), np.random.default_rng(3))
+    for x in (INTERPOLATING.exact(shape, flat), turned):
+        assert exact.to_float(x.outer_condition) == pytest.approx(1)
+        assert exact.to_float(x.tangent_condition) == pytest.approx(25 / 9)
+        assert exact.to_float(x.kappa) == pytest.approx(25 / 9)
+        assert exact.to_float(x.smoothness) == pytest.approx(1)
+    assert np.abs(turned.J - turned.extras["J"]).max() > 0.01
+
+
+def test_jacobians_outside_the_domain():
+    shape = Shape(2, 2, 1)
+    for diagonal, valid in (
+        ([1, 0, 0, 0], True),
+        ([0, 0, 0, 1], False),  # 0 on the tangent space
+        ([1, 0.001, 1, 1], True),
+        ([1, 0.0009, 1, 1], False),
+        ([1, 1, 1, 0.0009], False),  # off the tangent space, too
+    ):
+        J = [[x if i == j else 0 for j in range(4)] for i, x in enumerate(diagonal)]
+        assert INTERPOLATING.valid(shape, INTERPOLATING.parameters([1], [0], [[1]], J=J)) == valid, diagonal
+
+
+def test_any_jacobian_keeps_a_row_and_loses_some():
+    from lorakappa.conditioning.instances.interpolating import draw_any_jacobian
+
+    rng, kept = np.random.default_rng(0), set()
+    for _ in range(200):
+        J = draw_any_jacobian(Shape(2, 2, 1), rng)
+        assert J.shape == (4, 4)
+        kept.add(int(J.any(axis=1).sum()))
+    assert kept == {1, 2, 3, 4}
+
+
+def test_a_positive_bound_is_m_beyond_the_next_singular_value():
+    from lorakappa.conditioning.claims.model1_bounds import POSITIVE
+
+    for gauge, valid in ((1, True), (Fraction(13, 10), True), (Fraction(3, 2), False), (Fraction(2, 3), False)):
+        flat = POSITIVE.parameters([1], [Fraction(1, 2)], [[gauge]])  # m = min(gauge², 1/gauge²)
+        assert POSITIVE.valid(Shape(2, 2, 1), flat) == valid
+    assert POSITIVE.valid(Shape(1, 1, 1), POSITIVE.parameters([1], [], [[100]]))

@@ -15,7 +15,7 @@ from lorakappa.conditioning.verification.examination import Known, ensure_feasib
 from lorakappa.shared.command_line import run
 from lorakappa.shared.schemas import MOST_DIGITS
 
-REFUTED, TIGHT = "model1-lower-bound", "model1-upper-bound"
+REFUTED, TIGHT = "model1-lower-bound-full-rank", "model1-upper-bound-positive"
 
 
 @pytest.fixture(scope="module")
