@@ -254,6 +254,13 @@ def presets() -> None:
     for name, preset in PRESETS.items():
         table.add_row(name, preset.summary, preset.plan.settings.model, preset.data)
     console.print(table)
+    named: dict[tuple[str, str], list[str]] = {}
+    for name, preset in PRESETS.items():
+        if preset.known:
+            named.setdefault((preset.known, preset.ours), []).append(name)
+    for (known, ours), presets in named.items():
+        some = ", ".join(presets) if len(presets) < 4 else f"{presets[0]} … {presets[-1]}"
+        console.print(f"\n{some}\n  known: {known}\n  ours: {ours}")
 
 
 def _changed(base: Any, **values: Any) -> Any:

@@ -16,6 +16,7 @@ from transformers import TrainerState
 from lorakappa.llm.comparison.measure import Stopwatch
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.data.splits import Splits
+from lorakappa.shared.methods import VOCABULARY, needed_packages, parse_method_name
 from lorakappa.shared.records import provenance
 
 
@@ -50,12 +51,14 @@ def run_record(
         The record, JSON-like.
     """
     parameters = list(model.parameters())
+    packages = needed_packages(run.method)
     return {
         "run": asdict(run),
         "run_info": {
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "total_time": seconds,
             "experiment_name": f"{run.method}-r{run.rank}",
+            "method": _plain_method(run.method),
             "train_config": asdict(settings) | {"data": splits.source, "data_digest": splits.digest},
             "peft_config": _plain_config(model),
             "error_msg": error,
@@ -73,7 +76,9 @@ def run_record(
         },
         "meta_info": {
             **provenance(seed=run.seed),
-            "package_info": {f"{name}-version": importlib.metadata.version(name) for name in ("transformers", "peft")},
+            "package_info": {
+                f"{name}-version": importlib.metadata.version(name) for name in ("transformers", "peft", *packages)
+            },
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         },
     }
@@ -95,6 +100,19 @@ def _metrics(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for entry in log
         if {"eval_loss", "train_time"} <= entry.keys()
     ]
+
+
+def _plain_method(name: str) -> dict[str, Any]:
+    """What a method was: its defaults and what it stands for may change with versions, its name does not."""
+    found = parse_method_name(name, "llm")
+    described = VOCABULARY[found.base]
+    return {
+        "base": found.base,
+        "options": dict(found.options),
+        "every": found.every,
+        "summary": described.summary,
+        "source": described.source,
+    }
 
 
 def _plain_config(model: Any) -> dict[str, Any]:

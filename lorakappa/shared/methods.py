@@ -194,6 +194,16 @@ def parse_method_name(name: str, package: Package) -> MethodName:
     return found
 
 
+def needed_packages(name: str) -> list[str]:
+    """The packages, by the name they are imported under, that a method of fine-tunes needs beside those of all.
+
+    Raises:
+        ValueError: as `parse_method_name`.
+    """
+    source = VOCABULARY[parse_method_name(name, "llm").base].source
+    return [SOURCE_PACKAGES[source]] if source in SOURCE_PACKAGES else []
+
+
 def check_installed(names: Sequence[str]) -> None:
     """Refuses methods of fine-tunes whose package is not there.
 
@@ -204,10 +214,9 @@ def check_installed(names: Sequence[str]) -> None:
         ValueError: naming the package and the extra that brings it.
     """
     for name in names:
-        base = parse_method_name(name, "llm").base
-        package = SOURCE_PACKAGES.get(VOCABULARY[base].source)
-        if package is not None and find_spec(package) is None:
-            raise ValueError(f"{base} needs {package}: pip install 'lorakappa[{EXTRAS[package]}]'")
+        for package in needed_packages(name):
+            if find_spec(package) is None:
+                raise ValueError(f"{name} needs {package}: pip install 'lorakappa[{EXTRAS[package]}]'")
 
 
 def at_strengths(name: str, strengths: Sequence[float], package: Package) -> list[str]:

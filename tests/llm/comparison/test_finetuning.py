@@ -22,6 +22,7 @@ from lorakappa.llm.data.models import load_model
 from lorakappa.llm.data.pretraining import character_tokenizer
 from lorakappa.llm.data.splits import Example, Splits
 from lorakappa.llm.data.tokens import encode
+from lorakappa.shared.methods import VOCABULARY
 from lorakappa.shared.records import write_json
 from tests.llm.comparison.small import SPLITS
 
@@ -71,6 +72,9 @@ def test_the_record(lora, small_model):
     assert lora["run_info"]["peft_config"]["r"] == 2
     assert lora["run_info"]["peft_config"]["lora_alpha"] == 2.0
     assert lora["run_info"]["experiment_name"] == "lora-r2"
+    assert lora["run_info"]["method"] == {
+        "base": "lora", "options": {}, "every": 1, "summary": VOCABULARY["lora"].summary, "source": "PEFT"
+    }  # fmt: skip
     assert lora["meta_info"]["seed"] == 0
     assert set(lora["meta_info"]["package_info"]) == {"transformers-version", "peft-version"}
 

@@ -2,6 +2,7 @@
 
 import copy
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -364,3 +365,13 @@ def test_options_reach_the_maps():
     assert parse_method("pilora:trained=yes").callback().attach.keywords["trained"] is True
     assert parse_method("lora").callback() is None
     assert parse_method("lora").optimizer(with_lora(), **ADAMW) is None
+
+
+def test_the_table_of_the_readme_is_the_vocabulary():
+    text = (Path(__file__).parents[3] / "llm" / "README.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- lorakappa llm methods -->\n")[2].partition("\n\n")[0].splitlines()[2:]
+    assert table == [
+        f"| `{name}` | {method.summary} | {method.source} | {method.show_options('llm')} |"
+        for name, method in VOCABULARY.items()
+        if "llm" in method.packages
+    ]

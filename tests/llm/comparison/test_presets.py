@@ -27,7 +27,8 @@ def test_every_preset_is_a_plan(name):
     assert all(size > 0 for size in preset.sizes)
     assert (preset.columns is None) == (preset.data == MATHEMATICS)
     if name != "tiny":
-        assert preset.note
+        assert preset.known
+        assert preset.ours
         assert preset.plan.settings.checkpoint_every > 0
 
 
@@ -86,19 +87,40 @@ def test_settings_of_glue():
             assert settings.steps == 5 * train // settings.batch_size
             assert PRESETS[name].data == f"nyu-mll/glue:{task}"
             assert (settings.dropout, settings.epsilon, settings.dtype) == (0.05, 1e-6, "bfloat16")
+            assert (settings.weight_decay, settings.clip) == (0.01, 1.0)
 
 
-def test_settings_of_balora():
-    for name, model in (("qwen2.5-3b", "Qwen/Qwen2.5-3B"), ("llama-3.2-3b", "meta-llama/Llama-3.2-3B")):
-        plan, settings = plan_of(name)
-        assert settings.model == model
-        assert plan.methods == ("lora", "balora")
-        assert len(plan.learning_rates) == 7
-        assert (plan.learning_rates[0], plan.learning_rates[-1]) == (1e-5, 1e-2)
-        assert settings.steps * settings.batch_size * settings.accumulation == 100_000 == PRESETS[name].sizes[0]
+@pytest.mark.parametrize(
+    ("name", "model", "data", "ranks", "rates", "scalings", "epochs"),
+    [
+        ("qwen2.5-3b", "Qwen/Qwen2.5-3B", MATHEMATICS, (8, 16, 32, 64, 128), (1e-5, 1e-2, 7), (1, 1, 1), 1),
+        ("qwen2.5-3b-metamath", "Qwen/Qwen2.5-3B", "meta-math/MetaMathQA", (8,), (1e-6, 1e-2, 10), (1e-4, 1e4, 10), 1),
+        ("llama-3.2-3b", "meta-llama/Llama-3.2-3B", "openai/gsm8k:main", (8,), (1e-5, 1e-2, 10), (1e-4, 1e4, 5), 5),
+    ],
+)
+def test_settings_of_balora(name, model, data, ranks, rates, scalings, epochs):
+    plan, settings = plan_of(name)
+    assert (settings.model, PRESETS[name].data, plan.ranks) == (model, data, ranks)
+    assert plan.methods == ("lora", "balora")
+    for grid, (low, high, count) in ((plan.learning_rates, rates), (plan.scalings, scalings)):
+        assert (grid[0], grid[-1], len(grid)) == (low, high, count)
+    assert settings.targets == ("gate_proj", "up_proj", "down_proj")
+    assert (settings.batch_size, settings.accumulation, settings.max_length) == (8, 4, 1024)
+    assert (settings.schedule, settings.warmup, settings.weight_decay, settings.clip) == ("constant", 0, 0.01, 1)
+    assert settings.steps * 32 == epochs * PRESETS[name].sizes[0]
 
 
-@pytest.mark.parametrize("name", ["gpt2-e2e-ilora", "mistral-mnli-ilora", "mistral-stsb-pilora"])
+def test_dampings_of_pilora():
+    dampings = {
+        task: parse_method(PRESETS[f"mistral-{task}-pilora"].plan.methods[1]).options["damping"] for task in GLUE_TASKS
+    }
+    assert (dampings["mrpc"], dampings["qnli"], dampings["rte"], dampings["stsb"]) == (1000, 1e-4, 10, 0.1)
+    assert len(dampings) == 9
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2-e2e-ilora", "mistral-mnli-ilora", "mistral-stsb-pilora", "llama-3.2-3b", "qwen2.5-3b-metamath"]
+)
 def test_columns_of_presets_are_templates_of_their_data(name, tmp_path):
     """A file with the columns of the source is read as prompts and answers in words."""
     preset = PRESETS[name]
@@ -106,15 +128,17 @@ def test_columns_of_presets_are_templates_of_their_data(name, tmp_path):
         "gpt2-e2e-ilora": {"meaning_representation": "name[{}]", "human_reference": "It is {}."},
         "mistral-mnli-ilora": {"premise": "It is {}.", "hypothesis": "It is not.", "label": "2"},
         "mistral-stsb-pilora": {"sentence1": "It is {}.", "sentence2": "It was.", "label": "3.5"},
+        "llama-3.2-3b": {"question": "Is it {}?", "answer": "It is {}.\n#### {}"},
+        "qwen2.5-3b-metamath": {"query": "Is it {}?", "response": "It is {}."},
     }[name]
-    rows = [{key: value.format(i) for key, value in fields.items()} for i in range(12)]
+    rows = [{key: value.format(i, i) for key, value in fields.items()} for i in range(12)]
     (tmp_path / "data.jsonl").write_text("\n".join(json.dumps({**row, "idx": 1}) for row in rows))
     splits = load_splits(str(tmp_path / "data.jsonl"), train=6, validation=3, test=3, columns=preset.columns)
     example = splits.train[0]
-    assert example.completion in {row[preset.columns[1].strip("{}")] for row in rows}
+    assert example.completion in {preset.columns[1].format_map(row) for row in rows}
     assert "{" not in example.prompt
     assert any(next(iter(row.values())) in example.prompt for row in rows)
-    assert example.prompt[-1] in "\n "
+    assert example.prompt[-1] in "\n " or example.completion[0] == " "
 
 
 def test_preset_for():
@@ -122,6 +146,9 @@ def test_preset_for():
     assert preset_for("tiny", None).plan == PRESETS["tiny"].plan
     other = preset_for("some/model", None)
     assert other.plan.settings.model == "some/model"
+    assert other.plan.settings.targets == ()
+    assert preset_for("Qwen/Qwen2.5-3B", None) == PRESETS["qwen2.5-3b"]
+    assert preset_for("my/llama", "llama-3.2-3b").plan.settings.targets == ("gate_proj", "up_proj", "down_proj")
     assert other.plan.ranks == PRESETS["qwen2.5-3b"].plan.ranks
     assert preset_for(None, "mistral-mnli-ilora") is PRESETS["mistral-mnli-ilora"]
     changed = preset_for("my/mistral", "mistral-mnli-ilora")
