@@ -9,6 +9,7 @@ T comes from the Gram matrices of all pairs at once where that is safe (`llm.ada
 written, so the model's outputs do not change.
 """
 
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from lorakappa.llm.adapters.handles import GradientHandle
 from lorakappa.llm.adapters.in_place import InPlace, serves
 from lorakappa.llm.adapters.joining import AnyOptimizer, owned_pairs, unwrap_optimizers
 from lorakappa.llm.adapters.lookup import PairLookup
-from lorakappa.llm.adapters.pairs import LoraPair, check_any_trains, stack_batches
+from lorakappa.llm.adapters.pairs import LoraPair, check_any_trains
 
 ONE_OPTIMIZER = "RefLoRA multiplies both gradients by what the pair is before either factor moves: train both with one"
 """What to do about a pair whose factors two optimizers share."""
@@ -96,7 +97,7 @@ class Refactoring:
             for pair, (T, T_inv_t), is_safe in zip(outcome.pairs, outcome.factors, outcome.safe, strict=True):
                 if _has_gradient(pair):
                     safe.append((pair, T, T_inv_t)) if is_safe else rest.append(pair)
-        batches = [[ties[0] for ties in batch] for batch in stack_batches(rest)]
+        batches = _batches(rest)
         refactored = [_refactored(batch) for batch in batches]
         # nothing was written so far: a factor that is not finite has been refused by now
         for batch, new in zip(batches, refactored, strict=True):
@@ -111,6 +112,14 @@ class Refactoring:
                     None if g_B is None else T @ (T.mT @ g_B.float()),
                 )
         return len(safe) + len(rest)
+
+
+def _batches(pairs: list[LoraPair]) -> list[list[LoraPair]]:
+    """Pairs that can be stacked; unlike `stack_batches` it keeps those that share their memory, not their gradients."""
+    batches: dict[object, list[LoraPair]] = defaultdict(list)
+    for pair in pairs:
+        batches[pair.A.shape, pair.B.shape, pair.A.dtype, pair.B.dtype, pair.A.device].append(pair)
+    return list(batches.values())
 
 
 def _has_gradient(pair: LoraPair) -> bool:

@@ -83,6 +83,14 @@ def test_the_scalar_mode_is_the_step_between_equal_norms():
     assert not np.allclose(expected, product_after(A, B, G, 0.1), atol=1e-3)
 
 
+def test_the_scalar_mode_of_factors_with_one_entry():
+    A, B = np.zeros((4, 2)), np.zeros((2, 3))
+    A[1, 1], B[1, 2] = 5.0, 0.2
+    g_A, g_B = refactored_gradient(A, B, np.ones_like(A), np.ones_like(B), mode="scalar")
+    np.testing.assert_allclose(g_A, 25.0)
+    np.testing.assert_allclose(g_B, 0.04)
+
+
 # --- null directions ------------------------------------------------------------------------------------
 
 
@@ -144,7 +152,7 @@ def test_torch_gives_what_numpy_gives(dtype, mode):
 
 
 @pytest.mark.parametrize("mode", ["matrix", "scalar"])
-@pytest.mark.parametrize(("p", "q"), [(-300, 300), (250, -250), (200, 200), (-250, -251)])
+@pytest.mark.parametrize(("p", "q"), [(-300, 300), (250, -250), (200, 200), (-450, -451), (-600, -550)])
 def test_sizes_far_from_one_are_taken_out(mode, p, q):
     A, B, G = problem(13)
     g_A, g_B = gradients(A, B, G)

@@ -17,7 +17,7 @@ from lorakappa.llm import (
 )
 from lorakappa.llm.adapters.factors import NonFiniteError
 from tests.llm.adapters.test_hooks import adamw, step
-from tests.llm.models import Mixture, tokens, unbalance, with_lora
+from tests.llm.models import Mixture, tiny_qwen, tokens, unbalance, with_lora
 
 
 def sgd(model, **settings):
@@ -317,6 +317,50 @@ def test_a_nan_is_named_and_no_gradient_changes():
     with pytest.raises(NonFiniteError, match=r"layers.0.mlp.up_proj \(adapter default\) contains NaN .* nothing was"):
         optimizer.step()
     assert all(torch.equal(x, y) for x, y in zip(before, gradients(model), strict=True))
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_tied_layers_have_gradients_of_their_own(null):
+    model = unbalance(with_lora(tiny_qwen(tied=True), target_modules=["embed_tokens"], ensure_weight_tying=True))
+    pairs = lora_pairs(model)
+    if null:
+        with torch.no_grad():
+            pairs[0].left[:, 1] = 0
+    assert pairs[0].left.data_ptr() == pairs[1].right.data_ptr()
+    assert pairs[0].left is not pairs[1].right
+    generator = torch.Generator().manual_seed(0)
+    for pair in pairs:
+        for factor in (pair.left, pair.right):
+            factor.grad = torch.randn(factor.shape, generator=generator)
+    expected = by_hand(model)
+    optimizer = sgd(model, lr=0.0)
+    handle = refactor_before_step(optimizer, model)
+    optimizer.step()
+    assert relative([g.double() for g in gradients(model)], expected) < 1e-5
+    assert handle.last == 2
+
+
+def test_sharded_parameters(tmp_path):
+    from torch import distributed
+    from torch.distributed.fsdp import fully_shard
+
+    model = unbalance(with_lora(target_modules=["q_proj", "v_proj"]))
+    backward(model)
+    expected = by_hand(model)
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        from torch.distributed.device_mesh import init_device_mesh
+
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        optimizer = sgd(model, lr=0.0)
+        backward(model)
+        refactor_before_step(optimizer, model)
+        optimizer.step()
+        assert all(hasattr(pair.left.grad, "full_tensor") for pair in lora_pairs(model))
+        assert relative([g.full_tensor().double() for g in gradients(model)], expected) < 1e-5
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_stacked_experts_each_have_their_own():
