@@ -31,6 +31,30 @@ from .factors import (
 from .factors import (
     minimizer as minimizer,
 )
+from .gauge_certificate import (
+    GaugeCertificate as GaugeCertificate,
+)
+from .gauge_certificate import (
+    lower_bound_over_gauges as lower_bound_over_gauges,
+)
+from .gauge_certificate import (
+    partial_traces as partial_traces,
+)
+from .gauge_optimization import (
+    NoOptimalGaugeError as NoOptimalGaugeError,
+)
+from .gauge_optimization import (
+    OptimalGauge as OptimalGauge,
+)
+from .gauge_optimization import (
+    optimal_gauge as optimal_gauge,
+)
+from .gauge_optimization import (
+    optimal_gauge_from_products as optimal_gauge_from_products,
+)
+from .gauge_optimization import (
+    optimal_gauge_from_traces as optimal_gauge_from_traces,
+)
 from .hessians import (
     hessian as hessian,
 )

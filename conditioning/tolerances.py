@@ -121,6 +121,22 @@ def psd_rtol(d: int) -> float:
     return 64 * d * EPS
 
 
+def summation_rtol(n: int) -> float:
+    """Bound on the error of a result of n products and sums, against the sum of their absolute values.
+
+    Standard error analysis gives n·EPS/2 (Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1), and
+    the QR factorization of a matrix with n entries as much; twice their sum leaves room.
+    """
+    return 2 * n * EPS
+
+
+GAUGE_GAP_RTOL: Final = EPS**0.5
+"""Relative gap between the value in a gauge and the bound for all gauges at which the search for the best one ends.
+
+The value is quadratic in the gauge's distance from the best one, so that a smaller gap moves T by less than its
+rounding."""
+
+
 def claim_rtol(condition: float, d: int) -> float:
     """Relative slack that rounding may consume when a claim's two sides are compared in float64.
 

@@ -1,6 +1,7 @@
 from .conditioning.bounds import kappa_bounds as kappa_bounds
 from .conditioning.factors import change_gauge as change_gauge
 from .conditioning.factors import minimizer as minimizer
+from .conditioning.gauge_optimization import optimal_gauge as optimal_gauge
 from .conditioning.hessians import hessian as hessian
 from .conditioning.manifold import balancing_gap as balancing_gap
 from .conditioning.manifold import is_balanced as is_balanced
