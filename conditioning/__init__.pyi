@@ -154,3 +154,18 @@ from .spectra import (
 from .spectra import (
     spectrum as spectrum,
 )
+from .weighted import (
+    optimal_gauge_of_pair as optimal_gauge_of_pair,
+)
+from .weighted import (
+    weighted_condition_number as weighted_condition_number,
+)
+from .weighted import (
+    weighted_hessian as weighted_hessian,
+)
+from .weighted import (
+    weighted_minimizer as weighted_minimizer,
+)
+from .weighted import (
+    weighted_spectrum as weighted_spectrum,
+)

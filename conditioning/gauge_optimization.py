@@ -62,7 +62,8 @@ class OptimalGauge:
         given: the same at (A, B), where T = I.
         lower_bound: no gauge has a smaller value. It is `value` for the trace; for the others it is less by the gap of
             the certificate and by what rounding may amount to.
-        certificate: from which `lower_bound_over_gauges` computes `lower_bound`, given the Hessian; None for the trace.
+        certificate: from which `lower_bound_over_gauges` computes `lower_bound`, given the Hessian; None for the trace,
+            and where theory knows the best gauge.
     """
 
     criterion: Criterion
@@ -91,7 +92,7 @@ def optimal_gauge(H: ArrayLike, shape: Shape, *, criterion: Criterion = "trace")
         OutOfRangeError: if a value does not fit into float64.
         ValueError: on a bad shape, criterion or entry, or H that is not positive semidefinite.
     """
-    _check_criterion(criterion)
+    check_criterion(criterion)
     matrix, e = unit(as_hessian(H, shape))
     T, inverse, smallest = _smallest_trace(*traced(matrix, shape))
     start = _start(matrix, T, inverse, shape)
@@ -124,7 +125,7 @@ def optimal_gauge_from_products(
     Returns:
         As `optimal_gauge`, like the errors.
     """
-    _check_criterion(criterion)
+    check_criterion(criterion)
     check_shape(shape)
     a, b, r = shape
     d = r * (a + b)
@@ -250,6 +251,7 @@ def _as_gram(name: str, value: ArrayLike) -> Array:
     return M
 
 
-def _check_criterion(criterion: str) -> None:
+def check_criterion(criterion: str) -> None:
+    """Raises ValueError on an unknown criterion."""
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, not {criterion!r}")
