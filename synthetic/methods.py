@@ -21,10 +21,11 @@ from lorakappa.conditioning.checks import eye_like
 from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step, trained_penalty_step
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.conditioning.projection import Gauge, balance
+from lorakappa.conditioning.refactoring import Mode, refactored_gradient
 from lorakappa.conditioning.tolerances import gram_rtol
 from lorakappa.shared.methods import parse_method_name
 from lorakappa.synthetic.losses import Params
-from lorakappa.synthetic.stacked_balance import LARGEST_RANK, balance_stack
+from lorakappa.synthetic.stacked_balance import LARGEST_RANK, balance_stack, refactor_stack
 
 Transform = Callable[[Params, Params], Params]
 """Maps the factors (A, B, …) and the gradient to what the optimizer is given."""
@@ -55,8 +56,8 @@ class Method:
 
     @property
     def preconditioned(self) -> bool:
-        """Whether the gradient is scaled, which changes the natural unit of γ."""
-        return self.transform is not None
+        """Whether the gradient is divided by Gram matrices, which changes the natural unit of γ."""
+        return isinstance(self.transform, Preconditioning)
 
 
 # --- the parts --------------------------------------------------------------------------------------
@@ -73,8 +74,7 @@ class Balancing:
         return lambda factors, _: _each_pair(self._projected, factors)
 
     def _projected(self, A: Any, B: Any) -> tuple[Any, Any]:
-        in_stacks = isinstance(A, np.ndarray) and A.shape[-1] <= LARGEST_RANK
-        return (balance_stack if in_stacks else balance)(A, B, gauge=self.gauge)
+        return (balance_stack if _in_stacks(A) else balance)(A, B, gauge=self.gauge)
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,32 @@ class Preconditioning:
         return tuple(xp.where(chosen, xp.nan, x) for x in scaled)
 
 
+@dataclass(frozen=True)
+class Refactoring:
+    """RefLoRA's gradient (g_A S⁻¹, S g_B); it is the gradient itself at LoRA's start, where no S balances.
+
+    Attributes:
+        mode: which S (`conditioning.refactoring`).
+    """
+
+    mode: Mode
+
+    def __call__(self, factors: Params, gradient: Params) -> Params:
+        """The refactored gradient of every pair."""
+        moved: list[Any] = []
+        for pair, gradients in zip(_pairs(factors), _pairs(gradient), strict=True):
+            if self.mode == "matrix" and _in_stacks(pair[0]):
+                moved += refactor_stack(*pair, *gradients)
+            else:
+                moved += refactored_gradient(*pair, *gradients, mode=self.mode)
+        return tuple(moved)
+
+
+def _in_stacks(A: Any) -> bool:
+    """Whether the routes of `stacked_balance` are the faster ones."""
+    return isinstance(A, np.ndarray) and A.shape[-1] <= LARGEST_RANK
+
+
 def _pairs(params: Params) -> list[tuple[Any, Any]]:
     return list(zip(params[::2], params[1::2], strict=True))
 
@@ -203,6 +229,10 @@ def _preconditioned(options: Options) -> Parts:
     return {"transform": Preconditioning(options["damping"])}
 
 
+def _refactored(options: Options) -> Parts:
+    return {"transform": Refactoring(options["mode"])}
+
+
 def _faster(options: Options) -> Parts:
     return {"faster": options["lr-ratio"]}
 
@@ -217,6 +247,7 @@ PARTS: dict[str, Callable[[Options], Parts]] = {
     "balora-symmetric": _balanced("symmetric"),
     "balora-nearest": _balanced("nearest"),
     "lora-plus": _faster,
+    "reflora": _refactored,
     "scaled-gd": _preconditioned,
     "ilora": _penalized,
     "pilora": _both(_preconditioned, _penalized),

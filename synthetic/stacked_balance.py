@@ -1,4 +1,4 @@
-"""P for stacks of many small pairs, as the simulator has them: from the r×r Gram matrices alone.
+"""P and RefLoRA's S for stacks of many small pairs, as the simulator has them: from the r×r Gram matrices alone.
 
 `conditioning.projection.balance` is made for any pair and has to be safe at the worst; here thousands of pairs that are
 well-conditioned or nearly balanced already are projected at every step. With BBᵀ = LLᵀ and LᵀAᵀAL = VS²Vᵀ the gauge
@@ -10,13 +10,20 @@ well-conditioned or nearly balanced already are projected at every step. With BB
 as accurate as BBᵀ with its diagonal scaled to 1 is well-conditioned; S² has an absolute error of about ε‖A‖²‖B‖², which
 moves XᵀX by ε‖A‖²‖B‖²/s_r. Both are read off the factorizations, and where either is too much `balance` takes over,
 pair by pair. The product is safe in any case: the rounding of S and V cancels in TT⁻¹, what remains is that of L⁻¹L.
+
+RefLoRA's S is TTᵀ (`conditioning.refactoring`), whose errors are those of T; where P is left to `balance`, S is left to
+`refactored_gradient`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.projection import Gauge, balance
 from lorakappa.conditioning.projection_gauges import signs
+from lorakappa.conditioning.refactoring import refactored_gradient
 from lorakappa.conditioning.tolerances import GRAM_DETERMINANT, GRAM_SINGULAR_VALUE
 
 LARGEST_RANK = 16
@@ -43,28 +50,71 @@ def balance_stack(A: Array, B: Array, *, gauge: Gauge = "hyperbalanced") -> tupl
         ValueError: as `balance`, where that is needed.
     """
     left, right = A.reshape(-1, *A.shape[-2:]), B.reshape(-1, *B.shape[-2:])
-    with np.errstate(all="ignore"):  # what is not a number ends as unsafe
-        gram_A = np.ascontiguousarray(left.mT) @ left
-        gram_B = right @ np.ascontiguousarray(right.mT)
-        L, inverse, determinant = _cholesky(gram_B)
-        H = L.mT @ gram_A @ L
-        squares_A, squares_B = np.einsum("nii->n", gram_A), np.einsum("nii->n", gram_B)
-        safe = determinant > GRAM_DETERMINANT  # so H is finite, within RANGE
-        safe &= (np.minimum(squares_A, squares_B) > 1 / RANGE) & (np.maximum(squares_A, squares_B) < RANGE)
-        if not safe.all():
-            H = np.where(safe[:, None, None], H, 0.0)
-        squares, V = np.linalg.eigh(H)
-        squares, V = squares[:, ::-1], V[..., ::-1]
-        safe &= squares[:, -1] > GRAM_SINGULAR_VALUE**2 * squares_A * squares_B
-        root = np.sqrt(np.sqrt(squares))
-        T = L @ V / root[:, None, :]
-        T_inverse = root[:, :, None] * (V.mT @ inverse)
-        T, T_inverse = _aligned(gauge, T, T_inverse, gram_A, gram_B)
+    with np.errstate(all="ignore"):
+        found = _gauges(left, right)
+        T, T_inverse = _aligned(gauge, found.T, found.T_inverse, found.gram_A, found.gram_B)
         X, Y = left @ T, T_inverse @ right
-    if not safe.all():
-        unsafe = ~safe
+    if not found.safe.all():
+        unsafe = ~found.safe
         X[unsafe], Y[unsafe] = balance(left[unsafe], right[unsafe], gauge=gauge)
     return X.reshape(A.shape), Y.reshape(B.shape)
+
+
+def refactor_stack(A: Array, B: Array, g_A: Array, g_B: Array) -> tuple[Array, Array]:
+    """`refactored_gradient` in matrix mode for a stack of finite float64 pairs, up to rounding.
+
+    What comes out of one pair is the same in every stack.
+
+    Args:
+        A: (…, a, r).
+        B: (…, r, b).
+        g_A: (…, a, r) gradient by A.
+        g_B: (…, r, b) gradient by B.
+
+    Returns:
+        g_A S⁻¹ and S g_B.
+
+    Raises:
+        ValueError: as `refactored_gradient`, where that is needed.
+    """
+    left, right, by_left, by_right = (M.reshape(-1, *M.shape[-2:]) for M in (A, B, g_A, g_B))
+    with np.errstate(all="ignore"):
+        found = _gauges(left, right)
+        moved_A = by_left @ (found.T_inverse.mT @ found.T_inverse)
+        moved_B = (found.T @ found.T.mT) @ by_right
+    if not found.safe.all():
+        unsafe = ~found.safe
+        parts = (M[unsafe] for M in (left, right, by_left, by_right))
+        moved_A[unsafe], moved_B[unsafe] = refactored_gradient(*parts)
+    return moved_A.reshape(A.shape), moved_B.reshape(B.shape)
+
+
+class _Gauges(NamedTuple):
+    """T and T⁻¹ (n, r, r) of a stack, its Gram matrices AᵀA and BBᵀ, and (n,) which pairs they can be trusted for."""
+
+    T: Array
+    T_inverse: Array
+    gram_A: Array
+    gram_B: Array
+    safe: NDArray[np.bool_]
+
+
+def _gauges(left: Array, right: Array) -> _Gauges:
+    """The hyperbalanced gauges of a stack (n, a, r), (n, r, b); what is not a number ends as unsafe."""
+    gram_A = np.ascontiguousarray(left.mT) @ left
+    gram_B = right @ np.ascontiguousarray(right.mT)
+    L, inverse, determinant = _cholesky(gram_B)
+    H = L.mT @ gram_A @ L
+    squares_A, squares_B = np.einsum("nii->n", gram_A), np.einsum("nii->n", gram_B)
+    safe = determinant > GRAM_DETERMINANT  # so H is finite, within RANGE
+    safe &= (np.minimum(squares_A, squares_B) > 1 / RANGE) & (np.maximum(squares_A, squares_B) < RANGE)
+    if not safe.all():
+        H = np.where(safe[:, None, None], H, 0.0)
+    squares, V = np.linalg.eigh(H)
+    squares, V = squares[:, ::-1], V[..., ::-1]
+    safe &= squares[:, -1] > GRAM_SINGULAR_VALUE**2 * squares_A * squares_B
+    root = np.sqrt(np.sqrt(squares))
+    return _Gauges(L @ V / root[:, None, :], root[:, :, None] * (V.mT @ inverse), gram_A, gram_B, safe)
 
 
 def _aligned(gauge: Gauge, T: Array, T_inverse: Array, gram_A: Array, gram_B: Array) -> tuple[Array, Array]:

@@ -47,6 +47,7 @@ DIFFERENCES: Final[dict[str, Difference]] = {
     "moments": Difference(
         {"llm": "keep"}, "the simulator always keeps Adam's moments as they are, which is the default of fine-tunes"
     ),
+    "mode": Difference({"synthetic": "matrix"}, "fine-tunes have RefLoRA's matrix, not the number of RefLoRA-S"),
 }
 """By option: all that the simulator and the fine-tunes do not have in common."""
 
@@ -63,6 +64,9 @@ DAMPING: Final = {
     )
 }
 LR_RATIO: Final = {"lr-ratio": Option(16.0, "learning rate of A in units of that of B", formerly="ratio")}
+MODE: Final = {
+    "mode": Option("matrix", "S of the gradients g_A S⁻¹ and S g_B: a matrix or a number", words=("matrix", "scalar"))
+}
 MOMENTS: Final = {
     "moments": Option("keep", "what a projection does to AdamW's moments", words=("keep", "transport", "reset"))
 }
@@ -128,9 +132,7 @@ VOCABULARY: Final[dict[str, Description]] = {
         defined=MOMENTS,
     ),
     "lora-plus": Description("LoRA+", "LoRA+: A learns `lr-ratio` times faster", defined=LR_RATIO),
-    "reflora": Description(
-        "RefLoRA", "RefLoRA: gradients g_A S⁻¹ and S g_B, S = (AᵀA)⁻¹ # (BBᵀ)", OURS, packages=FINE_TUNES
-    ),
+    "reflora": Description("RefLoRA", "RefLoRA: gradients g_A S⁻¹ and S g_B, S = (AᵀA)⁻¹ # (BBᵀ)", OURS, defined=MODE),
     "lora-rite": Description(
         "LoRA-RITE",
         "LoRA-RITE: moments kept in the orthonormal bases of the factors",

@@ -29,14 +29,15 @@ def _beats(
     others = {name: measured_gain(settings, optimizer, trials, seed, methods) for name, settings in variations.items()}
     verdict = all_of(judged(gain) for gain in main.values())
     note = "gain in decades: " + ", ".join(show(name, gain) for name, gain in main.items())
-    for label, name in (("worse", "not seen"), ("no different", "equivalent"), ("undecided", "inconclusive")):
+    labels = {"worse": "not seen", "no different": "equivalent", "undecided": "inconclusive"}
+    for label, name in labels.items() if others else ():
         there = [show(setting, gain) for setting, gain in others.items() if judged(gain) == name]
         note += f"; {label} at: {', '.join(there) or 'none'}"
     lowest = min(gain["interval"][0] for gain in main.values())
     return Measurement(verdict, trials, lowest, note, {"main": main, "variations": others})
 
 
-def _beats_claim(
+def beats_claim(
     id: str,
     statement: str,
     optimizer: str,
@@ -119,10 +120,10 @@ BEATS = "BaLoRA reaches a lower loss than LoRA under {}, each at its own best st
 STARTS = {name: VARIATIONS[name] for name in ("Gaussian start 0.1", "balanced start")}
 
 COMPARISONS: Sequence[MeasuredClaim] = (
-    _beats_claim("balora-beats-lora-gd", BEATS.format("gradient descent"), "gd", source=POSTER, experiment="gd"),
-    _beats_claim("balora-beats-lora-sign-gd", BEATS.format("sign-GD, θ − γ‖∇f‖₁ sign ∇f"), "sign-gd", source=POSTER),
-    _beats_claim("balora-beats-lora-sign", BEATS.format("the step θ − γ sign ∇f"), "sign", source=POSTER),
-    _beats_claim(
+    beats_claim("balora-beats-lora-gd", BEATS.format("gradient descent"), "gd", source=POSTER, experiment="gd"),
+    beats_claim("balora-beats-lora-sign-gd", BEATS.format("sign-GD, θ − γ‖∇f‖₁ sign ∇f"), "sign-gd", source=POSTER),
+    beats_claim("balora-beats-lora-sign", BEATS.format("the step θ − γ sign ∇f"), "sign", source=POSTER),
+    beats_claim(
         "balora-beats-lora-adam",
         BEATS.format("Adam"),
         "adam",
@@ -132,7 +133,7 @@ COMPARISONS: Sequence[MeasuredClaim] = (
         recorded="inconclusive",
         corrected_by="balora-symmetric-beats-lora-adam",
     ),
-    _beats_claim(
+    beats_claim(
         "balora-symmetric-beats-lora-adam",
         "Under Adam BaLoRA in the symmetric gauge reaches a lower loss than LoRA.",
         "adam",
@@ -142,7 +143,7 @@ COMPARISONS: Sequence[MeasuredClaim] = (
         experiment="adam",
         kind="correction",
     ),
-    _beats_claim(
+    beats_claim(
         "adam-prefers-the-symmetric-gauge",
         "Is P's symmetric gauge, which keeps Adam's coordinates in order, always better under Adam than the paper's?",
         "adam",

@@ -87,8 +87,9 @@ def test_differences_are_stated_and_are_all_there_are():
             assert differ == set(DIFFERENCES) & set(method.defined)
     assert parse_method_name("scaled-gd", "synthetic").options == {"damping": 1e-6}
     assert parse_method_name("scaled-gd", "llm").options == {"damping": 1e-2}
-    damping, moments = differences()
+    damping, moments, mode = differences()
     assert damping.startswith("damping is 1e-06 in synthetic and 0.01 in llm: exact gradients")
+    assert mode.startswith("mode is matrix in synthetic only: fine-tunes have RefLoRA's matrix")
     assert moments.startswith("moments is keep in llm only: the simulator always keeps")
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.refactoring import refactored_gradient
 from lorakappa.shared.method_names import split_method_names
 from lorakappa.synthetic.engine import simulate
-from lorakappa.synthetic.methods import LARGEST_MOVE, PARTS, Penalty, Preconditioning, parse_method
+from lorakappa.synthetic.methods import LARGEST_MOVE, PARTS, Penalty, Preconditioning, Refactoring, parse_method
 from lorakappa.synthetic.problems import make_problems
 from lorakappa.synthetic.settings import ProblemSettings
 
@@ -28,9 +29,26 @@ def scaled(A, B, g_A, g_B, damping):
     return g_A @ np.linalg.inv(B @ B.T + damping * eye), np.linalg.inv(A.T @ A + damping * eye) @ g_B
 
 
+def refactored(A, B, g_A, g_B, scalar):
+    """With S from its definition: X # Y = X^{1/2}(X^{-1/2}YX^{-1/2})^{1/2}X^{1/2}, X = (AᵀA)⁻¹ and Y = BBᵀ."""
+    if scalar:
+        S = np.linalg.norm(B) / np.linalg.norm(A) * np.eye(A.shape[1])
+    else:
+        root, inverse = power(A.T @ A, -0.5), power(A.T @ A, 0.5)
+        S = root @ power(inverse @ (B @ B.T) @ inverse, 0.5) @ root
+    return g_A @ np.linalg.inv(S), S @ g_B
+
+
+def power(M, exponent):
+    eigenvalues, Q = np.linalg.eigh(M)
+    return (Q * eigenvalues**exponent) @ Q.T
+
+
 def one_step(name, A, B, Z, gamma):
     """The factors after one GD step, by the formulas of the papers."""
     g_A, g_B = gradient(Z, A, B)
+    if name.startswith("reflora"):
+        g_A, g_B = refactored(A, B, g_A, g_B, "scalar" in name)
     if "scaled" in name or name.startswith("pilora"):
         g_A, g_B = scaled(A, B, g_A, g_B, 0.3 if "damping=0.3" in name else 1e-6)
     faster = {"lora-plus": 16, "lora-plus:lr-ratio=3": 3, "balora-plus": 16}.get(name, 1)
@@ -52,6 +70,8 @@ def one_step(name, A, B, Z, gamma):
     [
         "lora",
         "balora",
+        "reflora",
+        "reflora:mode=scalar",
         "ilora",
         "ilora:lambda=0.5,factor=2,power=0.5",
         "ilora:trained=yes,factor=3",
@@ -213,6 +233,40 @@ def test_projection_is_idle_under_scaled_gd_without_damping():
         for name in ("balora-scaled-gd", "scaled-gd")
     )
     np.testing.assert_allclose(with_it, without, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["one-layer", "two-layer"])
+@pytest.mark.parametrize("start", ["gaussian", "lora"])
+@pytest.mark.parametrize("optimizer", ["gd", "adam"])
+def test_reflora_is_balora_from_its_first_projection_on(loss, start, optimizer):
+    """Under gradient descent; P leaves LoRA's start alone. Adam sees the gauge, and scalar mode balances less."""
+    problems = make_problems(ProblemSettings(**{**SMALL.meta(), "loss": loss, "start": start}))
+    projected = tuple(x for i in range(0, len(problems.start), 2) for x in balance(*problems.start[i : i + 2]))
+    options = {"step_sizes": [0.01], "steps": 60, "optimizer": optimizer}
+    ref, scalar = (
+        simulate(problems.loss, problems.start, method=name, **options).excess
+        for name in ("reflora", "reflora:mode=scalar")
+    )
+    balora = simulate(problems.loss, projected, method="balora", **options).excess
+    assert np.isfinite(ref).all()
+    if optimizer == "gd":
+        np.testing.assert_allclose(ref, balora, rtol=1e-10)
+    else:
+        assert (np.abs(ref[-1] - balora[-1]) > 1e-3 * balora[-1]).all()
+    assert (np.abs(ref[-1] - scalar[-1]) > 1e-6 * scalar[-1]).all()
+
+
+def test_a_null_direction_is_refactored_like_any_pair():
+    """Beside regular pairs in one stack; what the fast route cannot do is what `refactored_gradient` does."""
+    rng = np.random.default_rng(5)
+    A, B, g_A, g_B = (rng.standard_normal((4, *shape)) for shape in ((6, 2), (2, 5), (6, 2), (2, 5)))
+    A[1], B[2, 1] = 0.0, B[2, 0]
+    A[3] *= 1e60
+    moved = Refactoring("matrix")((A, B), (g_A, g_B))
+    for i in range(4):
+        for mine, theirs in zip(moved, refactored_gradient(A[i], B[i], g_A[i], g_B[i]), strict=True):
+            np.testing.assert_allclose(mine[i], theirs, rtol=1e-10, atol=1e-12 * np.abs(theirs).max())
+    np.testing.assert_array_equal(moved[0][1], g_A[1])
 
 
 def test_names_carry_options_and_periods():
