@@ -4,9 +4,10 @@ What computes is imported when a command runs, so that its help costs nothing.
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -58,7 +59,7 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
         markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
         quiet: Quiet = False,
     ) -> int:
-        """Examine claims; exit 0 if every verdict equals the recorded one, else 1."""
+        """Examine claims; exit 0 if every verdict equals the recorded one and no ground of one fails, else 1."""
         from lorakappa.conditioning.verification import report
         from lorakappa.conditioning.verification.examination import ensure_feasible, examine, known_claims, select
 
@@ -82,7 +83,10 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
                 rows = [verdict for verdict in verdicts if verdict.claim.id in listed]
                 console.print(report.verdict_table(rows, title=f"\n{name}\n" if len(grouped) > 1 else None))
             console.print(_closing(verdicts))
-        return int(not all(verdict.as_recorded for verdict in verdicts))
+        for verdict in verdicts:
+            for fault in verdict.faults:
+                errors.print(f"{verdict.claim.id}: {fault}", soft_wrap=True)
+        return int(any(verdict.faults or not verdict.as_recorded for verdict in verdicts))
 
     @app.command()
     def replay(
@@ -110,6 +114,8 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
             found = None if instance is None else parse_instance(claim, instance)
         evaluated = None if found is None else claim.evaluate(*found)  # first, or a failure comes after half a page
         report.print_claim(console, claim)
+        if claim.recorded == "holds":
+            report.print_ground(console, claim.ground())
         if evaluated is None:
             console.print("\nno counterexample, and no case of equality on record: nothing to replay")
             return 0
@@ -153,13 +159,17 @@ def _installed(chosen: "Sequence[Known]", *, needed: bool) -> "list[Known]":
 
 
 def _closing(verdicts: "list[Verdict]") -> str:
+    from lorakappa.conditioning.verification.levels import Level
     from lorakappa.conditioning.verification.report import STYLES
 
     counts = {name: sum(v.verdict == name for v in verdicts) for name in STYLES}
     text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    levels = Counter(verdict.ground.level for verdict in verdicts if verdict.ground)
+    strong = ", ".join(f"{levels[level]} {level}" for level in reversed(get_args(Level)) if levels[level])
     wrong = [verdict.claim.id for verdict in verdicts if not verdict.as_recorded]
     text += "; all as recorded" if not wrong else f"; NOT as recorded: {', '.join(wrong)}"
-    text += ". holds: no counterexample found, which is evidence, not proof; refuted: see lorakappa replay ID"
+    text += f". Of what holds by algebra, {strong}" if strong else ""
+    text += ". sampled, exact: no counterexample found, which is evidence, not proof; refuted: see lorakappa replay ID"
     return f"\n{text}; not seen, equivalent: measured, in the setting that is named"
 
 

@@ -18,6 +18,7 @@ from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Comparison, Instance, Verdict, VerdictName
 from lorakappa.conditioning.verification.exact import show
 from lorakappa.conditioning.verification.family import Family, Shape
+from lorakappa.conditioning.verification.levels import Ground, ground
 
 Rationals = tuple[Fraction, ...]
 Floating = TypeVar("Floating")
@@ -102,7 +103,12 @@ class AlgebraicClaim(Claim, Generic[Floating, Exact]):
             certified=counterexample is not None,
             evidence=evidence,
             note=note,
+            ground=self.ground(search.exact_instances) if verdict == "holds" else None,
         )
+
+    def ground(self, exact_instances: int = 0) -> Ground:
+        """What the claim rests on, beside the instances of a search."""
+        return ground(self.id, self.statement, exact_instances=exact_instances)
 
     def evaluate(self, shape: Shape, parameters: Rationals) -> tuple[Instance, Comparison]:
         """The instance and its two sides in exact arithmetic.

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict
 import flint
 
 from lorakappa.conditioning.verification.exact import to_float
+from lorakappa.conditioning.verification.levels import Ground
 
 VerdictName = Literal["holds", "refuted", "not seen", "equivalent", "inconclusive"]
 """What a verdict can be (`Verdict`)."""
@@ -148,9 +149,9 @@ class Verdict:
 
     Attributes:
         claim: the claim examined.
-        verdict: "holds" is no counterexample found, not a proof, or measurements that meet the claim's rule; "refuted"
-            is a certified counterexample; "not seen" are measurements that contradict the claim in their setting;
-            "equivalent" are measurements that find no difference beyond a margin stated with the claim;
+        verdict: "holds" is no counterexample found, and what `ground` adds, or measurements that meet the claim's rule;
+            "refuted" is a certified counterexample; "not seen" are measurements that contradict the claim in their
+            setting; "equivalent" are measurements that find no difference beyond a margin stated with the claim;
             "inconclusive" is none of these.
         trials: instances drawn.
         seed: seed of the draws.
@@ -160,6 +161,7 @@ class Verdict:
         evidence: further numbers (optimizer evaluations, exact instances, tight case, …), JSON-like.
         note: one line on how the verdict came about.
         setting: in which setting it was measured; empty for what is decided by algebra.
+        ground: what "holds" rests on; None of other verdicts, and of what is measured.
     """
 
     claim: "Claim"
@@ -172,6 +174,7 @@ class Verdict:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     setting: str = ""
+    ground: Ground | None = None
 
     def __post_init__(self) -> None:
         """Holds the word to its meaning.
@@ -181,6 +184,11 @@ class Verdict:
         """
         if self.verdict == "refuted" and not self.certified:
             raise ValueError(f"{self.claim.id}: only a certified counterexample refutes; what is measured is not seen")
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What should have strengthened the verdict and does not, a line each."""
+        return () if self.ground is None else self.ground.faults
 
     @property
     def as_recorded(self) -> bool:
@@ -203,6 +211,8 @@ class Verdict:
             "worst_margin": self.worst_margin,
             "counterexample": self.counterexample.as_json() if self.counterexample else None,
             "certified": self.certified,
+            "level": self.ground.level if self.ground else None,
+            "ground": self.ground.as_json() if self.ground else None,
             "corrected_by": claim.corrected_by,
             "evidence": dict(self.evidence),
             "note": self.note,

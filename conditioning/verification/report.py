@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorakappa.conditioning.verification.claim import Claim, Verdict, VerdictName
+from lorakappa.conditioning.verification.levels import Ground
 from lorakappa.conditioning.verification.measured import MeasuredClaim
 
 STYLES: dict[VerdictName, str] = {
@@ -48,12 +49,17 @@ def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> T
         margin = "–" if verdict.worst_margin is None else f"{verdict.worst_margin:+.1e}"
         table.add_row(
             verdict.claim.id,
-            Text.assemble((verdict.verdict, STYLES[verdict.verdict]), surprise),
+            Text.assemble((outcome(verdict), STYLES[verdict.verdict]), surprise),
             str(verdict.trials),
             margin,
             summary(verdict),
         )
     return table
+
+
+def outcome(verdict: Verdict) -> str:
+    """The verdict and, if it holds, its level."""
+    return f"{verdict.verdict} ({verdict.ground.level})" if verdict.ground else verdict.verdict
 
 
 def summary(verdict: Verdict) -> str:
@@ -67,10 +73,20 @@ def summary(verdict: Verdict) -> str:
     kind = [] if claim.kind == "claim" else [claim.kind]
     if isinstance(claim, MeasuredClaim):
         return ", ".join([*kind, verdict.note]) + f"; setting: {verdict.setting}" + repaired
-    exact = verdict.evidence.get("exact_instances")
-    basis = verdict.note if verdict.verdict == "inconclusive" else "in floating point"
     attained = ["attained"] if verdict.evidence.get("tight", {}).get("equal") else []
-    return ", ".join([*kind, f"{exact} instances also exactly" if exact else basis, *attained])
+    return ", ".join([*kind, _basis(verdict), *attained])
+
+
+def _basis(verdict: Verdict) -> str:
+    """What a verdict without counterexample rests on, in a few words."""
+    exact = verdict.evidence.get("exact_instances")
+    if verdict.ground is None:
+        return verdict.note
+    if verdict.ground.theorems:
+        return ", ".join(f"{theorem.file}: {theorem.theorem}" for theorem in verdict.ground.theorems)
+    if verdict.ground.certificate:
+        return f"all instances of {len(verdict.ground.certificate.shapes)} shapes"
+    return f"{exact} instances also exactly" if exact else "in floating point"
 
 
 def markdown_table(verdicts: Sequence[Verdict]) -> str:
@@ -78,12 +94,13 @@ def markdown_table(verdicts: Sequence[Verdict]) -> str:
     lines = ["| claim | statement | verdict |", "|---|---|---|"]
     for verdict in verdicts:
         claim = verdict.claim
-        outcome = f"**{verdict.verdict}**" if verdict.verdict != "holds" else "holds"
+        shown = f"**{verdict.verdict}**" if verdict.verdict != "holds" else "holds"
+        words: list[str] = [] if verdict.ground is None else [verdict.ground.level]
         if verdict.counterexample is not None or isinstance(claim, MeasuredClaim):
-            outcome += f": {summary(verdict)}"
-        elif claim.kind != "claim":
-            outcome += f" ({claim.kind})"
-        lines.append(f"| `{claim.id}` | {claim.statement} | {outcome} |")
+            shown += f": {summary(verdict)}"
+        elif words := [*words, *([] if claim.kind == "claim" else [claim.kind])]:
+            shown += f" ({', '.join(words)})"
+        lines.append(f"| `{claim.id}` | {claim.statement} | {shown} |")
     return "\n".join(lines)
 
 
@@ -94,6 +111,19 @@ def print_claim(console: Console, claim: Claim) -> None:
     console.print(f"source: {claim.source}\ndomain: {claim.domain}", soft_wrap=True)
     if claim.argument:
         console.print(claim.argument)
+
+
+def print_ground(console: Console, ground: Ground) -> None:
+    """What a claim without counterexample rests on, if that is more than instances."""
+    for theorem in ground.theorems:
+        console.print(f"\nproved for all shapes: {theorem.says}")
+        console.print(f"theorem {theorem.theorem} in conditioning/proofs/{theorem.file}", soft_wrap=True)
+    if certificate := ground.certificate:
+        shapes = ", ".join("×".join(map(str, shape)) for shape in certificate.shapes)
+        console.print(f"\ncertified for every instance at a×b×r = {shapes}: {certificate.says}")
+        console.print(f"conditioning/certificates/{certificate.file}, checked just now", soft_wrap=True)
+    for fault in ground.faults:
+        console.print(f"\nNOT counted: {fault}", soft_wrap=True)
 
 
 def print_instance(console: Console, claim: Claim, instance: Any, relation: str) -> None:

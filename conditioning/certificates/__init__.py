@@ -1,0 +1,1 @@
+"""Certificates of claims, one file a claim, and `check`, which checks them and knows nothing else of this project."""
