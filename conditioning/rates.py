@@ -1,6 +1,9 @@
 """What κ promises: asymptotic one-step contraction of f − f* on the quadratic model ½zᵀHz."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations, islice
+from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +13,13 @@ from lorakappa.conditioning.scaling import Wide, unit
 from lorakappa.conditioning.tolerances import psd_rtol
 
 ENUMERATION_LIMIT = 20
-"""Largest d for which L_∞ is found by trying all 2^{d−1} sign vectors."""
+"""Largest d for which L_∞ is found by trying all 2^{d−1} sign vectors without being asked to."""
+
+EXACT_LIMIT = 26
+"""Largest d for which it is found that way at all: a second of work."""
+
+VERTEX_LIMIT = 100_000
+"""Most vertices that are looked at for μ_∞: a second of work."""
 
 
 def gd_rate(kappa: float) -> float:
@@ -62,9 +71,10 @@ class SharpSignRate:
     Attributes:
         rate: 1 − μ_∞/L_∞ for θ − γ‖∇f‖₁ sign ∇f with γ = 1/L_∞.
         L_inf: max of sᵀHs over sign vectors s, or an upper bound of it.
-        mu_inf: 1/max_i (H⁺)_ii, which is min ‖Hz‖₁²/⟨Hz, z⟩ if H is regular and a lower bound otherwise.
+        mu_inf: min ‖Hz‖₁²/⟨Hz, z⟩, or 1/max_i (H⁺)_ii, which is a lower bound of it.
         L_inf_exact: whether all sign vectors were tried.
-        mu_inf_exact: whether H is regular, so that `mu_inf` is attained.
+        mu_inf_exact: whether `mu_inf` is attained: all vertices were tried, or H is regular, where both are one.
+        steepest: (d,) gradient g = Hz with ‖g‖₁ = 1 at which μ_∞ is attained; None if it is not exact.
     """
 
     rate: float
@@ -72,9 +82,10 @@ class SharpSignRate:
     mu_inf: float
     L_inf_exact: bool
     mu_inf_exact: bool
+    steepest: Array | None = None
 
 
-def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignRate:
+def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0, exact: bool = False) -> SharpSignRate:
     """The sharper, computable rate 1 − μ_∞/L_∞ of sign-GD from the Hessian itself.
 
     Derived here. With g = Hz, f − f* = ½zᵀHz and s = sign g, one step of length γ‖g‖₁ changes f by
@@ -82,18 +93,26 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
     H, zᵀHz = gᵀH⁺g ≤ ‖g‖₁² max_ij |H⁺_ij|, and a positive semidefinite matrix has its largest entry on
     the diagonal; equality at g = e_i if e_i is in the range.
 
+    Exactly, 1/μ_∞ is the maximum of the convex form gᵀH⁺g over the polytope {‖g‖₁ ≤ 1} ∩ range H, hence attained at a
+    vertex. With n zero eigenvalues the range is given by n equations Nᵀg = 0, so a vertex has at most n + 1 non-zeros
+    (its non-zero entries solve those equations and no fewer of them do): all supports of n + 1 entries are tried. A
+    support whose n equations are dependent contains more than one vertex; each of them lies in a support where they
+    are not, for its rows of N but one extend to a basis.
+
     Args:
         H: (d, d) symmetric positive semidefinite Hessian.
-        kernel_dimension: number of zero eigenvalues (r² at a minimizer), which are projected out.
+        kernel_dimension: number n of zero eigenvalues (r² at a minimizer), which are projected out.
+        exact: whether both must be exact.
 
     Returns:
-        The rate with its ingredients. L_∞ is exact for d ≤ 20, else the smaller of Σ|H_ij| and d·λ_max.
+        The rate with its ingredients. Unless `exact`, μ_∞ is the lower bound, and L_∞ is exact for d ≤ 20, else the
+        smaller of Σ|H_ij| and d·λ_max.
 
     Raises:
         OutOfRangeError: if L_∞ or μ_∞ does not fit into float64; H may be of any size.
         TypeError: if H is no real matrix or the kernel dimension no integer.
-        ValueError: if H is not square, symmetric and positive semidefinite to rounding, or the kernel
-            dimension does not lie in [0, d).
+        ValueError: if H is not square, symmetric and positive semidefinite to rounding, the kernel dimension does
+            not lie in [0, d), or exact numbers are asked for where d > 26 or there are too many vertices.
     """
     matrix, e = unit(as_matrix("H", H))
     check_integer("kernel_dimension", kernel_dimension)
@@ -102,6 +121,8 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
         raise ValueError(f"H must be square, but has shape {matrix.shape}")
     if not 0 <= kernel_dimension < d:
         raise ValueError(f"kernel_dimension = {kernel_dimension} must lie between 0 and d − 1 = {d - 1}")
+    if exact:
+        check_enumerable(d, kernel_dimension)
     rounding = psd_rtol(d) * float(np.abs(matrix).max())
     if np.abs(matrix - matrix.T).max() > rounding:
         raise ValueError("H is not symmetric")
@@ -112,30 +133,79 @@ def sharp_sign_gd_rate(H: ArrayLike, *, kernel_dimension: int = 0) -> SharpSignR
             f"H has not exactly {kernel_dimension} zero eigenvalues and otherwise positive ones; "
             "pass the true kernel_dimension (r² at a minimizer)"
         )
-    # H⁺ = QΛ⁺Qᵀ; only its diagonal is needed: μ_∞ = 1/max_i (H⁺)_ii
+    # H⁺ = QΛ⁺Qᵀ; the bound needs its diagonal only: μ_∞ ≥ 1/max_i (H⁺)_ii
     positive, basis = eigenvalues[kernel_dimension:], Q[:, kernel_dimension:]
     pinv_diagonal = (basis**2 / positive).sum(axis=1)
-    mu_inf = float(1 / pinv_diagonal.max())
-    L_inf = _max_over_signs(matrix) if d <= ENUMERATION_LIMIT else float(min(np.abs(matrix).sum(), d * eigenvalues[-1]))
+    mu_inf, steepest = float(1 / pinv_diagonal.max()), None
+    if kernel_dimension == 0:
+        steepest = np.eye(d)[pinv_diagonal.argmax()]
+    elif exact:
+        mu_inf, steepest = _min_over_vertices(Q[:, :kernel_dimension], (basis / positive) @ basis.T)
+    enumerable = d <= (EXACT_LIMIT if exact else ENUMERATION_LIMIT)
+    L_inf = _max_over_signs(matrix) if enumerable else float(min(np.abs(matrix).sum(), d * eigenvalues[-1]))
     return SharpSignRate(
         rate=1 - mu_inf / L_inf,
         L_inf=Wide.of(L_inf, e).fit("L_∞"),
         mu_inf=Wide.of(mu_inf, e).fit("μ_∞"),
-        L_inf_exact=d <= ENUMERATION_LIMIT,
-        mu_inf_exact=kernel_dimension == 0,
+        L_inf_exact=enumerable,
+        mu_inf_exact=steepest is not None,
+        steepest=steepest,
     )
 
 
+def check_enumerable(d: int, kernel_dimension: int) -> None:
+    """Raises ValueError where `sharp_sign_gd_rate` cannot be exact with so many parameters and zero eigenvalues."""
+    if d > EXACT_LIMIT:
+        raise ValueError(f"d = {d} parameters have 2^{d - 1} sign vectors: L_∞ is exact up to d = {EXACT_LIMIT}")
+    vertices = comb(d, kernel_dimension + 1) if kernel_dimension else d
+    if vertices > VERTEX_LIMIT:
+        raise ValueError(f"{vertices} vertices at d = {d}: μ_∞ is exact for at most {VERTEX_LIMIT}")
+
+
 def _max_over_signs(H: Array) -> float:
-    """Max of sᵀHs over s in {±1}^d, in chunks; s and −s give the same value, so s_d = +1."""
+    """Max of sᵀHs over s in {±1}^d; s and −s give the same value, so s_1 = +1.
+
+    With s split into halves (u, v) it is uᵀH₁₁u + vᵀH₂₂v + 2uᵀH₁₂v: for some u and all v at once one product of
+    matrices.
+    """
     d = H.shape[0]
-    best = -np.inf
-    chunk = 1 << 14
-    for start in range(0, 1 << (d - 1), chunk):
-        codes = np.arange(start, min(start + chunk, 1 << (d - 1)))
-        signs = 1.0 - 2.0 * ((codes[:, None] >> np.arange(d)) & 1)
-        best = max(best, float(np.einsum("ni,ni->n", signs @ H, signs).max()))
+    first = (d + 1) // 2
+    u, v = (1.0 - 2.0 * ((np.arange(1 << n)[:, None] >> np.arange(n)) & 1) for n in (first, d - first))
+    u = u[::2]  # the lowest bit, that of s_1, is 0
+    squares_u, squares_v = (
+        np.einsum("ni,ij,nj->n", s, block, s, optimize=True)
+        for s, block in ((u, H[:first, :first]), (v, H[first:, first:]))
+    )
+    mixed = 2 * H[:first, first:] @ v.T
+    best, chunk = -np.inf, 1 << 8
+    for low in range(0, len(u), chunk):
+        part = slice(low, low + chunk)
+        best = max(best, float((squares_u[part, None] + squares_v + u[part] @ mixed).max()))
     return best
+
+
+def _min_over_vertices(N: Array, pinv: Array) -> tuple[float, Array]:
+    """μ_∞ and the vertex that attains it, from a basis N (d, n) of the kernel and H⁺ (d, d)."""
+    d, n = N.shape
+    worst, attained = -np.inf, np.zeros(d)
+    for supports in _chunks(d, n + 1, 1 << 13):
+        # of n equations in n + 1 unknowns the last right singular vector is a solution, whatever their rank
+        solutions = np.linalg.svd(np.swapaxes(N[supports], -1, -2))[2][:, -1]
+        solutions /= np.abs(solutions).sum(axis=1, keepdims=True)
+        blocks = pinv[supports[:, :, None], supports[:, None, :]]
+        values = np.einsum("mi,mij,mj->m", solutions, blocks, solutions)
+        best = int(values.argmax())
+        if values[best] > worst:
+            worst, attained = float(values[best]), np.zeros(d)
+            attained[supports[best]] = solutions[best]
+    return 1 / worst, attained
+
+
+def _chunks(d: int, size: int, length: int) -> Iterator[Array]:
+    """(≤ length, size) arrays of the subsets of range(d) with so many elements."""
+    subsets = combinations(range(d), size)
+    while chosen := list(islice(subsets, length)):
+        yield np.array(chosen)
 
 
 def _check_kappa(kappa: float) -> float:

@@ -12,6 +12,7 @@ from lorakappa.figures.style import (
     DOUBLE,
     GREEN,
     GREY,
+    ORANGE,
     PURPLE,
     VERMILLION,
     Look,
@@ -25,6 +26,7 @@ RULES = {
     "gd": Look("GD", VERMILLION, "o"),
     "sign-gd": Look("sign-GD", GREEN, "^"),
     "sign-gd-sharp": Look(r"sign-GD, bound $1 - \mu_\infty / L_\infty$", PURPLE, "v"),
+    "sign-gd-exact": Look(r"sign-GD, $\mu_\infty$, $L_\infty$ exact", ORANGE, "<"),
     "balora-gd": Look("BaLoRA, GD", BLUE, "s"),
 }
 """One look per rule of `synthetic.experiments.rates`."""

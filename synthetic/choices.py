@@ -10,5 +10,6 @@ CRITERIA = ("final", "area", "threshold")
 """What a step size is chosen by."""
 TUNING = ("shared", "per-seed")
 """One best step size for all seeds, or one for each."""
-RULES = ("gd", "sign-gd", "sign-gd-sharp", "balora-gd")
-"""Measured rates: GD with γ = 2/(L + μ); sign-GD with γ = 1/(dL) and γ = 1/L_∞; BaLoRA with that of GD at κ_bal."""
+RULES = ("gd", "sign-gd", "sign-gd-sharp", "balora-gd", "sign-gd-exact")
+"""Measured rates: GD with γ = 2/(L + μ); sign-GD with γ = 1/(dL), with γ = 1/L_∞ by certificates, and with L_∞ and μ_∞
+exact, for few parameters; BaLoRA with the γ of GD at κ_bal."""

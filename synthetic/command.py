@@ -96,7 +96,9 @@ def rates(
     shape: Shape = RATES.shape,
     rank: Rank = RATES.rank,
     target: Target = RATES.target,
-    rules: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(choices.RULES)}.")] = listed(choices.RULES),
+    rules: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(choices.RULES)}.")] = listed(
+        defaults.RATES_RULES
+    ),
     instances: Annotated[int, typer.Option(help="Random instances per rule.")] = defaults.RATES_INSTANCES,
     spread: Spread = defaults.RATES_SPREAD,
     kappa_max: Annotated[float, typer.Option(help="Draw again above this κ.")] = defaults.RATES_LARGEST_KAPPA,

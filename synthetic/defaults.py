@@ -17,6 +17,8 @@ LONGEST = 20_000
 
 # of single ones
 RATES = ProblemSettings(shape=(7, 6), rank=2)
+RATES_RULES = ("gd", "sign-gd", "sign-gd-sharp", "balora-gd")
+"""All but the one that is for few parameters."""
 RATES_INSTANCES = 50
 RATES_SPREAD = 0.3
 RATES_LARGEST_KAPPA = 100.0

@@ -9,7 +9,7 @@ from lorakappa.conditioning.checks import Array, check_rank
 from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.hessians import hessian
 from lorakappa.conditioning.preconditioning import preconditioned_extremes, scaled_gradient
-from lorakappa.conditioning.rates import gd_rate, sharp_sign_gd_rate, sign_gd_rate
+from lorakappa.conditioning.rates import SharpSignRate, check_enumerable, gd_rate, sharp_sign_gd_rate, sign_gd_rate
 from lorakappa.conditioning.spectra import balanced_condition_number, condition_number, extreme_eigenvalues
 from lorakappa.shared.forecast import tracked
 from lorakappa.synthetic import defaults
@@ -27,6 +27,7 @@ from lorakappa.synthetic.measure import (
 from lorakappa.synthetic.problems import check_settings
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.settings import ProblemSettings
+from lorakappa.synthetic.sharpness import Closest, closest_sign_gd
 from lorakappa.synthetic.targets import LARGEST_SPREAD, generators, random_gauge, starts, targets
 
 SCALED_GD = "scaled-gd:damping=0"
@@ -49,7 +50,7 @@ def rates(
     shape: tuple[int, int] = defaults.RATES.shape,
     rank: int = defaults.RATES.rank,
     target: str = "gaussian",
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] = defaults.RATES_RULES,
     instances: int = defaults.RATES_INSTANCES,
     spread: float = defaults.RATES_SPREAD,
     kappa_max: float = defaults.RATES_LARGEST_KAPPA,
@@ -77,12 +78,16 @@ def rates(
     Returns:
         Arrays with one row per measurement, N = rules × instances: rule (names), kappa, kappa_start, bound,
         limsup, mean, half_mean, log_ratio (log limsup/log bound), error, scatter, uncertainty, limit_distance,
-        step_size, window (N, 2), horizon, steps, conclusive, stopped (names).
+        step_size, window (N, 2), horizon, steps, conclusive, stopped (names); for "sign-gd-exact" also closest_step and
+        closest_tail (`sharpness.Closest`), elsewhere NaN.
 
     Raises:
-        ValueError: on unknown rules or bad numbers, or if no instance with κ ≤ kappa_max is found.
+        ValueError: on unknown rules or bad numbers, too many parameters for "sign-gd-exact", or if no instance with
+            κ ≤ kappa_max is found.
     """
     check_rank(rank, *shape)
+    if "sign-gd-exact" in rules:
+        check_enumerable(rank * sum(shape), rank * rank)
     if not rules or any(rule not in RULES for rule in rules):
         raise ValueError(f"rules must be one or more of {', '.join(RULES)}, not {', '.join(rules) or 'nothing'}")
     if not 0 <= spread <= LARGEST_SPREAD or not kappa_max > 1 or steps < 1:
@@ -163,6 +168,11 @@ def _local_rows(drawn: _Instances, rule: str, steps: int, quiet: bool) -> list[d
     size, decades = (GD_START, GD_DECADES) if gd else (SIGN_START, SIGN_DECADES)
     loss = OneLayer.from_target(drawn.Z, r).about(drawn.A, drawn.B)
     points = list(zip(drawn.A, drawn.B, drawn.Z, strict=True))
+    exact = rule == "sign-gd-exact"
+
+    def sharp(A: Array, B: Array, Z: Array) -> SharpSignRate:
+        return sharp_sign_gd_rate(hessian(A, B, Z), kernel_dimension=r * r, exact=exact)
+
     offsets = [perturbation(*point, rng, size=size) for point, rng in zip(points, drawn.rngs, strict=True)]
     gamma: Array
     if gd:
@@ -170,7 +180,7 @@ def _local_rows(drawn: _Instances, rule: str, steps: int, quiet: bool) -> list[d
     elif rule == "sign-gd":
         gamma = 1 / (d * drawn.L)
     else:
-        gamma = np.asarray([1 / sharp_sign_gd_rate(hessian(*p), kernel_dimension=r * r).L_inf for p in points])
+        gamma = np.asarray([1 / sharp(*point).L_inf for point in points])
     run = simulate(
         loss,
         tuple(np.stack(part) for part in zip(*offsets, strict=True)),
@@ -184,12 +194,16 @@ def _local_rows(drawn: _Instances, rule: str, steps: int, quiet: bool) -> list[d
     for i, Z in enumerate(drawn.Z):
         A, B = polish(run.factors[0][0, i], run.factors[1][0, i], Z)
         mu, L = extreme_eigenvalues(A, B, Z)
+        closest = None
         if gd:
             bound = gd_rate(L / mu)
         elif rule == "sign-gd":
             bound = sign_gd_rate(L / mu, d)
         else:
-            bound = sharp_sign_gd_rate(hessian(A, B, Z), kernel_dimension=r * r).rate
+            geometry = sharp(A, B, Z)
+            bound = geometry.rate
+            if exact:
+                closest = closest_sign_gd(hessian(A, B, Z), r * r, geometry, np.random.default_rng(i))
         measured = measure_rate(
             run.excess[:, 0, i],
             kappa=L / mu,
@@ -198,7 +212,7 @@ def _local_rows(drawn: _Instances, rule: str, steps: int, quiet: bool) -> list[d
             rounding=4e-8 * L / mu if gd else 2e-6,
             agreement=0.02 if gd else 0.1,
         )
-        rows.append(_row(rule, measured, drawn.L[i] / drawn.mu[i], bound, gamma[i]))
+        rows.append(_row(rule, measured, drawn.L[i] / drawn.mu[i], bound, gamma[i], closest))
     return rows
 
 
@@ -307,7 +321,14 @@ def _balora_rows(drawn: _Instances, steps: int, quiet: bool) -> list[dict[str, A
     return rows
 
 
-def _row(rule: str, m: RateMeasurement, kappa_start: float, bound: float, step_size: float) -> dict[str, Any]:
+def _row(
+    rule: str,
+    m: RateMeasurement,
+    kappa_start: float,
+    bound: float,
+    step_size: float,
+    closest: Closest | None = None,
+) -> dict[str, Any]:
     return {
         "rule": rule,
         "kappa": m.kappa,
@@ -327,6 +348,8 @@ def _row(rule: str, m: RateMeasurement, kappa_start: float, bound: float, step_s
         "steps": m.steps,
         "conclusive": m.conclusive,
         "stopped": m.stopped,
+        "closest_step": closest.step if closest else float("nan"),
+        "closest_tail": closest.tail if closest else float("nan"),
     }
 
 
@@ -346,5 +369,14 @@ def _summary(rule: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "log_ratio_median": float(np.median(ratios)) if len(sure) else float("nan"),
         "log_ratio_max": float(ratios.max(initial=-np.inf)),
         "largest_error": float(max((row["error"] for row in sure), default=float("nan"))),
-        "kappa_range": [min(row["kappa"] for row in rows), max(row["kappa"] for row in rows)],
+        **{
+            f"{name}_range": _range(rows, name) if rule == "sign-gd-exact" else None
+            for name in ("closest_step", "closest_tail")
+        },
+        "kappa_range": _range(rows, "kappa"),
     }
+
+
+def _range(rows: list[dict[str, Any]], name: str) -> list[float]:
+    values = [row[name] for row in rows]
+    return [min(values), max(values)]

@@ -87,10 +87,10 @@ def convergence(methods: tuple[str, ...] = ("lora", "balora", "balora@5")) -> Sa
 
 
 def rates() -> Saved:
-    """Four rules with six rows each; row 1 is inconclusive, row 2 has no rate below 1."""
+    """Five rules with six rows each; row 1 is inconclusive, row 2 has no rate below 1."""
     rng = np.random.default_rng(2)
-    rule = np.repeat(["gd", "sign-gd", "sign-gd-sharp", "balora-gd"], 6)
-    kappa = rng.uniform(5, 60, 24)
+    rule = np.repeat(["gd", "sign-gd", "sign-gd-sharp", "balora-gd", "sign-gd-exact"], 6)
+    kappa = rng.uniform(5, 60, 30)
     bound = ((kappa - 1) / (kappa + 1)) ** 2
     limsup = bound ** np.where(np.char.startswith(rule, "sign"), 4.0, 1.0)
     limsup[2] = 1.0
@@ -100,8 +100,8 @@ def rates() -> Saved:
         "bound": bound,
         "limsup": limsup,
         "log_ratio": np.log(limsup) / np.log(bound),
-        "uncertainty": np.full(24, 0.05),
-        "conclusive": np.arange(24) != 1,
+        "uncertainty": np.full(30, 0.05),
+        "conclusive": np.arange(30) != 1,
     }
     return Saved("rates", arrays, {"settings": {"shape": [6, 5], "rank": 3, "target": "gaussian"}})
 

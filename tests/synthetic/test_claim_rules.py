@@ -453,6 +453,61 @@ def test_the_balanced_rate_is_within_ten_percent(monkeypatch, low, high, verdict
     assert CLAIMS["balora-rate"].examine(trials=10, seed=0).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("step", "verdict"), [([1.0, 1.5], "holds"), ([1.0, 1.51], "inconclusive"), ([2.0, 3.0], "inconclusive")]
+)
+def test_a_bound_is_sharp_if_some_start_comes_near_it_everywhere(monkeypatch, step, verdict):
+    asked = []
+
+    def fake(**options):
+        asked.append(options)
+        arrays = {"closest_step": step, "closest_tail": [1.75, 2.0], "log_ratio": [4.0, 9.0]}
+        return Result("rates", {name: np.array(values) for name, values in arrays.items()}, {}, 0)
+
+    monkeypatch.setattr(rates, "rates", fake)
+    found = CLAIMS["sign-gd-rate-attained"].examine(trials=2, seed=6)
+    assert found.verdict == verdict
+    assert found.worst_margin == pytest.approx(1.5 - max(step))
+    assert asked == [{"rules": ("sign-gd-exact",), "instances": 2, "seed": 6, "shape": (4, 3), "rank": 2}]
+    assert "for ever 1.75 to 2.00; from random starts 4.00 to 9.00" in found.note
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "holds"),
+        ({"off": 0.0099}, "holds"),
+        ({"off": 0.0101}, "not seen"),
+        ({"off": -0.0101}, "not seen"),
+        ({"unsure": 2}, "holds"),  # 8 of 40
+        ({"unsure": 3}, "inconclusive"),
+        ({"unsure": 2, "off": 0.5}, "holds"),  # the wrong ones are not asymptotic yet
+        ({"largest": 999.0}, "inconclusive"),
+    ],
+)
+def test_the_rate_at_any_shape(monkeypatch, change, verdict):
+    asked = []
+
+    def fake(*, shape, rank, instances, **options):
+        asked.append((shape, rank))
+        assert options == {"rules": ("gd",), "seed": 8, "spread": 1.0, "kappa_max": 1e4, "steps": 30_000}
+        kappa = np.geomspace(5, change.get("largest", 5000.0), instances)[::-1]
+        bound = ((kappa - 1) / (kappa + 1)) ** 2
+        mean, sure = bound.copy(), np.ones(instances, bool)
+        mean[1] = bound[1] ** (1 + change.get("off", 0.0))
+        sure[1 : 1 + change.get("unsure", 0)] = False
+        arrays = {"kappa": kappa, "mean": mean, "bound": bound, "error": np.zeros(instances), "conclusive": sure}
+        return Result("rates", arrays, {}, 0)
+
+    monkeypatch.setattr(rates, "rates", fake)
+    found = CLAIMS["gd-rate-any-shape"].examine(trials=10, seed=8)
+    assert found.verdict == verdict
+    assert asked == [((4, 3), 1), ((7, 6), 2), ((12, 9), 3), ((6, 14), 2)]
+    unsure = 4 * change.get("unsure", 0)
+    assert found.note.startswith(f"{40 - unsure} of 40 at κ from 5 to ")
+    assert found.note.endswith(f"{unsure} not asymptotic yet")
+
+
 def scaled(monkeypatch, **change):
     seen = {}
 
@@ -561,6 +616,9 @@ def test_protocols_of_the_claims_are_those_on_record():
         "gd-rate-tight": 60,
         "sign-gd-rate": 50,
         "sign-gd-rate-sharp": 50,
+        "sign-gd-rate-exact": 30,
+        "sign-gd-rate-attained": 30,
+        "gd-rate-any-shape": 6,
         "balora-rate": 50,
         "scaled-gd-rate-measured": 36,
         "balora-beats-lora-gd": 16,

@@ -35,7 +35,9 @@ def test_every_promised_claim_is_there_and_states_its_rule():
         assert "Rule:" in claim.argument or "Proof:" in claim.argument
 
 
-@pytest.mark.parametrize("id", ["gd-rate", "gd-rate-tight", "sign-gd-rate", "sign-gd-rate-sharp", "balora-rate"])
+@pytest.mark.parametrize(
+    "id", ["gd-rate", "gd-rate-tight", "sign-gd-rate", "sign-gd-rate-sharp", "sign-gd-rate-exact", "balora-rate"]
+)
 def test_rate_claims_come_out_as_recorded(id):
     verdict = CLAIMS[id].examine(trials=12, seed=5)
     assert verdict.verdict == CLAIMS[id].recorded == "holds", verdict.note
