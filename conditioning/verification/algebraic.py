@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Generic, TypeVar, Unpack
 
 import numpy as np
@@ -48,12 +49,14 @@ class AlgebraicClaim(Claim, Generic[Floating, Exact]):
         compare: compares the two sides at an instance in float64.
         compare_exactly: compares them at an instance in exact arithmetic; without it nothing can be refuted.
         tight_at: shape and parameters at which both sides are equal, if the statement is sharp.
+        certificates: folder with the claim's certificate; None is this project's.
     """
 
     family: Family[Floating, Exact]
     compare: Callable[[Floating], Comparison]
     compare_exactly: Callable[[Exact], Comparison] | None = None
     tight_at: tuple[Shape, Rationals] | None = None
+    certificates: Path | None = None
 
     def exact(self, compare_exactly: Callable[[Exact], Comparison]) -> Callable[[Exact], Comparison]:
         """Decorator: registers another function as `compare_exactly`.
@@ -108,7 +111,9 @@ class AlgebraicClaim(Claim, Generic[Floating, Exact]):
 
     def ground(self, exact_instances: int = 0) -> Ground:
         """What the claim rests on, beside the instances of a search."""
-        return ground(self.id, self.statement, exact_instances=exact_instances)
+        return ground(
+            self.id, self.statement, exact_instances=exact_instances, certificate_folder=self.certificates
+        )
 
     def evaluate(self, shape: Shape, parameters: Rationals) -> tuple[Instance, Comparison]:
         """The instance and its two sides in exact arithmetic.
@@ -298,6 +303,7 @@ def algebraic_claim(
     family: Family[Floating, Exact],
     has_exact: bool = True,
     tight_at: tuple[Shape, Rationals] | None = None,
+    certificates: Path | None = None,
     **options: Unpack[ClaimOptions],
 ) -> Callable[[Callable[[Floating], Comparison]], AlgebraicClaim[Floating, Exact]]:
     """Decorator: makes a comparison function, whose docstring is the argument, into a claim.
@@ -311,6 +317,7 @@ def algebraic_claim(
         family: the instances; its description is the claim's domain.
         has_exact: False if the two sides can be compared in floating point only.
         tight_at: as in `AlgebraicClaim`.
+        certificates: as in `AlgebraicClaim`.
         options: further fields of `Claim`.
 
     Returns:
@@ -328,6 +335,7 @@ def algebraic_claim(
             compare=compare,
             compare_exactly=serves_both if has_exact else None,
             tight_at=tight_at,
+            certificates=certificates,
             **options,
         )
 
