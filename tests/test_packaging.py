@@ -147,7 +147,15 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built):
     wanted = {f"lorakappa/{file.name}" for file in (ROOT / "lorakappa").glob("*.py*")} | {"lorakappa/py.typed"}
     sources = [(ROOT, name) for name in FOLDERS] + [(ROOT / "lorakappa", "shared")]
     for root, name in sources:
-        for pattern in ("*.py", "*.pyi", "tiny/*", "proofs/*.v", "proofs/*.json", "certificates/*.json"):
+        for pattern in (
+            "*.py",
+            "*.pyi",
+            "tiny/*",
+            "proofs/*.v",
+            "proofs/*.json",
+            "certificates/*.json",
+            "schemas/*.json",
+        ):
             wanted |= {f"lorakappa/{file.relative_to(root).as_posix()}" for file in (root / name).rglob(pattern)}
     assert {"lorakappa/llm/data/tiny/model.safetensors", "lorakappa/conditioning/__init__.pyi"} <= wanted
     assert {name for name in files if ".dist-info/" not in name} == wanted

@@ -111,9 +111,7 @@ class AlgebraicClaim(Claim, Generic[Floating, Exact]):
 
     def ground(self, exact_instances: int = 0) -> Ground:
         """What the claim rests on, beside the instances of a search."""
-        return ground(
-            self.id, self.statement, exact_instances=exact_instances, certificate_folder=self.certificates
-        )
+        return ground(self.id, self.statement, exact_instances=exact_instances, certificate_folder=self.certificates)
 
     def evaluate(self, shape: Shape, parameters: Rationals) -> tuple[Instance, Comparison]:
         """The instance and its two sides in exact arithmetic.

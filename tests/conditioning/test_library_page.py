@@ -43,3 +43,10 @@ def test_a_wrong_coefficient_falls_back_as_the_page_says(ran, monkeypatch):
 def test_stating_a_claim_takes_about_twenty_lines():
     stated = next(block for block in BLOCKS if "def conserves" in block)
     assert len(stated.partition("@algebraic_claim")[2].splitlines()) <= 20
+
+
+def test_links_of_the_page_lead_somewhere():
+    targets = re.findall(r"\]\((?!https)([^)\s]+)\)", PAGE.read_text(encoding="utf-8"))
+    assert len(targets) >= 4
+    for target in targets:
+        assert (PAGE.parent / target).is_file(), target
