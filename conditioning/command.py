@@ -1,4 +1,4 @@
-"""Command line of the exact theory: `list`, `verify`, `replay` and `kappa`."""
+"""Command line of the exact theory: `list`, `verify`, `replay`, `kappa` and `sources`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from lorakappa.conditioning.claim_commands import add_claim_commands
 from lorakappa.shared.command_line import console, new_app
+from lorakappa.shared.options import JsonFile
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 
 app = new_app(PACKAGES["conditioning"].summary)
@@ -61,3 +62,31 @@ def kappa(
     for name, value in rows.items():
         table.add_row(name, f"{value:.6g}")
     console.print(table)
+
+
+@app.command()
+def sources(
+    document: Annotated[str | None, typer.Option(help="Only documents whose name or title contains this.")] = None,
+    uncovered: Annotated[bool, typer.Option("--uncovered", help="Only statements that no claim decides.")] = False,
+    json_file: JsonFile = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print only the coverage, as Markdown.")] = False,
+) -> None:
+    """Print what the papers state, place by place, with the claims that decide it or the reason why none does."""
+    from lorakappa.conditioning.sources import DOCUMENTS, coverage
+    from lorakappa.conditioning.verification.examination import known_claims
+    from lorakappa.shared.records import ensure_writable, write_json
+
+    chosen = coverage.choose(DOCUMENTS, document)
+    if json_file is not None:
+        ensure_writable(json_file)
+    recorded = {id: known.claim.recorded for id, known in known_claims(CLAIMS).items()}
+    shown = [(d, [s for s in d.statements.values() if not (uncovered and s.claims)]) for d in chosen]
+    if json_file is not None:
+        write_json(json_file, [row for d, some in shown for row in coverage.as_json(d, some, recorded)])
+    if markdown:
+        print(coverage.coverage_markdown(chosen))
+        return
+    for found, some in shown:
+        if some:
+            console.print(coverage.statements_table(found, some, recorded))
+    console.print(coverage.coverage_table(chosen))

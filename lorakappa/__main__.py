@@ -7,7 +7,7 @@ from importlib import import_module
 import typer
 
 from lorakappa.conditioning.claim_commands import add_claim_commands
-from lorakappa.conditioning.command import kappa
+from lorakappa.conditioning.command import kappa, sources
 from lorakappa.shared.command_line import new_app, run
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 
@@ -23,6 +23,7 @@ def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
     app = new_app("Is a statement about LoRA's conditioning true? Claims, dynamics and fine-tunes of Balanced LoRA.")
     add_claim_commands(app, CLAIMS)
     app.command()(kappa)
+    app.command()(sources)
     for name in LOADED_WHEN_CALLED:
         package = PACKAGES[name]
         group = import_module(package.command).app if name in called else new_app(package.summary)

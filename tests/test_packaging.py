@@ -150,6 +150,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built):
         for pattern in (
             "*.py",
             "*.pyi",
+            "sources/*.toml",
             "tiny/*",
             "proofs/*.v",
             "proofs/*.json",

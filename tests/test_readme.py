@@ -13,6 +13,8 @@ import typer
 from typer.main import get_command
 
 from lorakappa.conditioning.claims import CLAIMS as STATIC
+from lorakappa.conditioning.sources import DOCUMENTS
+from lorakappa.conditioning.sources.coverage import coverage_markdown
 from lorakappa.figures import FIGURES
 from lorakappa.llm.comparison.claims import CLAIMS as FINE_TUNES
 from lorakappa.synthetic.claims import CLAIMS as DYNAMIC
@@ -72,6 +74,13 @@ def check_row(claim, statement, verdict):
 def test_the_table_of_a_package_has_its_claims_and_no_others(package):
     assert [id for id, _, _ in verdicts(f"{package}/README.md")] == list(REGISTRIES[package])
     assert f"<!-- python -m {package} verify --markdown -->\n{HEAD}" in PAGES[f"{package}/README.md"]
+
+
+def test_the_coverage_of_the_sources_is_that_of_the_map():
+    table = re.search(
+        r"<!-- python -m conditioning sources --markdown -->\n(.*?)\n\n", PAGES["conditioning/README.md"], re.DOTALL
+    )
+    assert table[1] == coverage_markdown(DOCUMENTS)
 
 
 def test_claims_have_one_table_each():

@@ -8,10 +8,10 @@ import flint
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.claims.sources import ILORA
 from lorakappa.conditioning.claims.vanishing import vanishes, vanishes_exactly
 from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair, diagonal
 from lorakappa.conditioning.preconditioning import scaled_gradient
+from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal
 
@@ -37,7 +37,7 @@ def _gram_changes_exactly(
     "ilora-gd-proportion",
     "To first order a GD step on any loss of AB changes both Gram matrices alike: d(BBᵀ) = d(AᵀA) for dA = −GBᵀ and "
     "dB = −AᵀG.",
-    source=ILORA.format("Theorem 2 (gradient descent)"),
+    source=ILORA.at("Theorem 2"),
     family=MOVED,
     sides=("‖d(BBᵀ) − d(AᵀA)‖²", "0"),
 )
@@ -79,7 +79,7 @@ def _scaled_defect_exactly(x: ExactPair) -> tuple[flint.fmpq_mat, flint.fmpq_mat
     "ilora-scaled-gd-proportion",
     "Scaled GD, dA = −GBᵀ(BBᵀ)⁻¹ and dB = −(AᵀA)⁻¹AᵀG, keeps a ratio to first order: "
     "d(BBᵀ) = μ·d(AᵀA) where BBᵀ = μAᵀA.",
-    source=ILORA.format("Theorem 3 (scaled gradient descent)"),
+    source=ILORA.at("Theorem 3"),
     family=PROPORTIONAL,
     sides=("‖d(BBᵀ) − μ·d(AᵀA)‖²", "0"),
     recorded="refuted",

@@ -8,10 +8,10 @@ import flint
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.claims.sources import ILORA
 from lorakappa.conditioning.claims.vanishing import vanishes, vanishes_exactly
 from lorakappa.conditioning.imbalance_regularization import imbalance, imbalance_penalty, penalty_step
 from lorakappa.conditioning.instances import CanonicalMinimizers, ExactPair, Extra, FloatPair, Number, gaussian
+from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal
 from lorakappa.conditioning.verification import exact as exactly
@@ -54,7 +54,7 @@ def _difference_exactly(x: ExactPair, A: flint.fmpq_mat, B: flint.fmpq_mat) -> f
 @algebraic_claim(
     "ilora-gradient-constant",
     "The paper's update is a gradient step on a quarter of its regularizer R = ‖BBᵀ − ρAᵀA‖²: it is −(step/4)∇R.",
-    source=ILORA.format("Algorithms 1 and 2, whose gradient leaves out R's factor 4"),
+    source=ILORA.at("Section 5, gradients of R"),
     family=PENALIZED,
     sides=("dR along (dA, dB), less −(4/step) times the update's component along it", "0"),
 )

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.claims.sources import ILORA
 from lorakappa.conditioning.imbalance_regularization import imbalance, paper_ratio
+from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.verification import Measurement, Shape, measured_claim
 
 DIMENSIONS = (Shape(64, 48, 4), Shape(1024, 256, 8), Shape(4096, 4096, 16))
@@ -56,7 +56,7 @@ def _judge(trials: int, expected: dict[str, float], observed: Mapping[str, Seque
     "ilora-forward-variance",
     "With independent entries of mean 0 and variances σ_A², σ_B² the forward signal has variance σ_B²‖x‖² an entry in "
     "Bx and rσ_A²σ_B²‖x‖² in ABx: each factor keeps it, whatever the dimensions, at σ_B² = 1/b and σ_A² = 1/r.",
-    source=ILORA.format("Theorem 1 (forward variance)"),
+    source=ILORA.at("Theorem 1"),
     domain="Gaussian and uniform entries, a and b up to 4096, a fixed x with mean square 1",
     trials=1000,
 )
@@ -85,7 +85,7 @@ def forward_variance(trials: int, seed: int) -> Measurement:
     "ilora-gram-ratio",
     "At those variances E BBᵀ = (r/m)·E AᵀA = I, which is the ratio c = r/m of the regularizer; for Gaussian entries "
     "‖BBᵀ − (r/m)AᵀA‖² has mean r(r + 1)(1/a + 1/b), so that the relative imbalance is O((r/min(a, b))^{1/2}).",
-    source=ILORA.format("Corollary 1 (variances of the factors)"),
+    source=ILORA.at("Corollary 1"),
     domain="Gaussian entries of variance 1/r in A and 1/b in B, a and b up to 4096",
     trials=500,
 )

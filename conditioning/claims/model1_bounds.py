@@ -5,7 +5,6 @@ Notation as in `claims.model1_spectrum`, and m = min(σ_r(A)², σ_r(B)²).
 
 from fractions import Fraction
 
-from lorakappa.conditioning.claims.sources import FULL_TEXT
 from lorakappa.conditioning.instances import (
     FULL_RANK,
     INTERIOR,
@@ -14,7 +13,8 @@ from lorakappa.conditioning.instances import (
     CanonicalMinimizers,
     Pair,
 )
-from lorakappa.conditioning.verification import POSTER, Comparison, Shape, algebraic_claim, at_least, at_most, equal
+from lorakappa.conditioning.sources import NOTES, POSTER
+from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, at_most, equal
 
 POSITIVE = CanonicalMinimizers("m > s_{r+1}", positive_bound=True)
 EXACT_RANK_INTERIOR = CanonicalMinimizers(
@@ -25,7 +25,7 @@ EXACT_RANK_INTERIOR = CanonicalMinimizers(
 @algebraic_claim(
     "model1-lower-bound",
     "κ ≥ (σ₁(A)² + σ₁(B)²)/m at every minimizer with r < min(a, b).",
-    source=POSTER,
+    source=POSTER.at("Model 1, Proposition, lower bound"),
     family=INTERIOR,
     sides=("κ", "(σ₁(A)² + σ₁(B)²)/m"),
     tight_at=(Shape(2, 2, 1), INTERIOR.parameters([1], [0], [[2]])),
@@ -56,7 +56,7 @@ def lower_bound_full_rank(x: Pair) -> Comparison:
 @algebraic_claim(
     "model1-upper-bound",
     "κ ≤ (σ₁(A)² + σ₁(B)²)/(m − s_{r+1}) at every minimizer with r < min(a, b).",
-    source=POSTER,
+    source=POSTER.at("Model 1, Proposition, upper bound"),
     family=INTERIOR,
     sides=("κ", "(σ₁(A)² + σ₁(B)²)/(m − s_{r+1})"),
     recorded="refuted",
@@ -91,7 +91,7 @@ def upper_bound_positive(x: Pair) -> Comparison:
 @algebraic_claim(
     "exact-rank-condition-number",
     "For rank Z = r < min(a, b), κ = (σ₁(A)² + σ₁(B)²)/m at every minimizer.",
-    source=FULL_TEXT,
+    source=NOTES.at("Model 1, rank Z = r"),
     family=EXACT_RANK_INTERIOR,
     sides=("κ", "(σ₁(A)² + σ₁(B)²)/m"),
     tight_at=(Shape(3, 2, 1), EXACT_RANK_INTERIOR.parameters([2], [], [[3]])),

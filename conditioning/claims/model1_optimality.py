@@ -8,7 +8,6 @@ from fractions import Fraction
 import numpy as np
 
 from lorakappa.conditioning import spectra as closed_form
-from lorakappa.conditioning.claims.sources import REVIEW
 from lorakappa.conditioning.instances import (
     FULL_RANK,
     INTERIOR,
@@ -20,8 +19,8 @@ from lorakappa.conditioning.instances import (
     Pair,
 )
 from lorakappa.conditioning.instances.sampling import draw_confined_gauge
+from lorakappa.conditioning.sources import NOTES, POSTER, REVIEW
 from lorakappa.conditioning.verification import (
-    POSTER,
     Comparison,
     algebraic_claim,
     at_least,
@@ -47,6 +46,7 @@ UNBALANCED_LOW_RANK = CanonicalMinimizers(
 @algebraic_claim(
     "balanced-condition-number",
     "At a balanced minimizer κ = 2s₁/(s_r − s_{r+1}) for r < k, 2s₁/s_r for r = k, a ≠ b, s₁/s_r for r = a = b.",
+    source=NOTES.at("Model 1, the gap"),
     family=MINIMIZERS,
     sides=("κ at a balanced minimizer", "closed form"),
 )
@@ -70,7 +70,7 @@ def _(x: ExactPair) -> Comparison:
     "balanced-optimal-model1",
     "Balanced minimizers are optimally conditioned: for r < min(a, b), κ ≥ κ_bal = 2s₁/(s_r − s_{r+1}) at every "
     "minimizer.",
-    source=POSTER,
+    source=POSTER.at("Theoretical analysis, Theorem"),
     family=INTERIOR,
     sides=("κ", "κ_bal"),
     tight_at=BALANCED_3x3_RANK_2,
@@ -101,7 +101,7 @@ def balanced_optimal_full_rank(x: Pair) -> Comparison:
 @algebraic_claim(
     "balanced-smallest-smoothness",
     "Balance has the smallest smoothness constant: L ≥ 2s₁ at every minimizer, its value at balance.",
-    source=REVIEW,
+    source=REVIEW.at("Rebuttal, constant reduced"),
     family=MINIMIZERS,
     sides=("L", "2s₁"),
     tight_at=BALANCED_3x3_RANK_2,
@@ -114,7 +114,7 @@ def smallest_smoothness(x: Pair) -> Comparison:
 @algebraic_claim(
     "kappa-bounds-smoothness",
     "The condition number bounds the smoothness constant of the loss: L ≤ κ at every minimizer with r < min(a, b).",
-    source=REVIEW,
+    source=REVIEW.at("Rebuttal, Lipschitz constant"),
     family=INTERIOR,
     sides=("L", "κ"),
     recorded="refuted",
@@ -146,6 +146,7 @@ def full_rank_optimum(x: Pair) -> Comparison:
 @algebraic_claim(
     "balanced-unique",
     "Only balanced minimizers are optimally conditioned: an unbalanced one has κ > κ_bal.",
+    source=REVIEW.at("Major comment 2, strictly improved"),
     kind="question",
     family=UNBALANCED,
     sides=("κ", "κ_bal"),
@@ -207,6 +208,7 @@ def smallest_trace(x: Pair) -> Comparison:
 @algebraic_claim(
     "imbalanced-condition-number",
     "For r < k and AᵀA = ρBBᵀ, κ = 2s₁τ/(s_rτ − (s_r²(τ² − 4) + 4s_{r+1}²)^{1/2}) with τ = ρ^{1/2} + ρ^{-1/2}.",
+    kind="question",
     family=INTERIOR,
     sides=("κ at G = G₁₁·I", "closed form"),
 )

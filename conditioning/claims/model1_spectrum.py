@@ -19,8 +19,9 @@ from lorakappa.conditioning.instances import (
     Pair,
     gaussian,
 )
+from lorakappa.conditioning.sources import ABSTRACT, POSTER
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import POSTER, Comparison, algebraic_claim, at_least, equal
+from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_least, equal
 from lorakappa.conditioning.verification import exact as exactly
 
 SPREADABLE = CanonicalMinimizers(
@@ -35,7 +36,7 @@ EQUIVALENT = CanonicalMinimizers(
 @algebraic_claim(
     "invariance",
     "The loss depends on (A, B) only through AB: f(AR, R⁻¹B) = f(A, B) for every invertible R.",
-    source=POSTER,
+    source=POSTER.at("Conditioning, invariance"),
     family=EQUIVALENT,
     sides=("f(AR, R⁻¹B)", "f(A, B)"),
 )
@@ -57,6 +58,7 @@ def _(x: ExactPair) -> Comparison:
 @algebraic_claim(
     "minimizers-orbit",
     "The kernel of the Hessian at a minimizer is the tangent space of its GL(r) orbit: its dimension is exactly r².",
+    source=POSTER.at("Conditioning, manifold of minimizers"),
     family=MINIMIZERS,
     sides=("dim ker Hessian", "r²"),
 )
@@ -73,6 +75,7 @@ def minimizers_orbit(x: Pair) -> Comparison:
     "model1-exact-spectrum",
     "The Hessian's eigenvalues at a minimizer are: 0, r² times; σ_i(A)² + σ_j(B)²; those of "
     "[[BBᵀ, −s_l I], [−s_l I, AᵀA]] for l = r+1..k; and σ_j(B)², a−k times, or σ_i(A)², b−k times.",
+    kind="question",
     family=MINIMIZERS,
     sides=("spectrum of the Hessian", "closed form"),
 )
@@ -107,6 +110,7 @@ def _(x: ExactPair) -> Comparison:
 @algebraic_claim(
     "model1-smoothness",
     "The largest eigenvalue of the Hessian at a minimizer is L = σ₁(A)² + σ₁(B)².",
+    kind="question",
     family=MINIMIZERS,
     sides=("L", "σ₁(A)² + σ₁(B)²"),
     tight_at=BALANCED_3x2_RANK_1,
@@ -121,6 +125,7 @@ def smoothness(x: Pair) -> Comparison:
 @algebraic_claim(
     "kappa-spread",
     "κ is unbounded over the pairs with the same product, unless a = b = r = 1: Z has minimizers with κ ≥ 1000.",
+    source=ABSTRACT.at("condition numbers differ"),
     family=SPREADABLE,
     sides=("κ at G = diag(t, 1, …, 1), t = 1000", "1000"),
 )

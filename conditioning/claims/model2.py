@@ -14,7 +14,8 @@ from lorakappa.conditioning.instances.interpolating import (
     INTERPOLATING_INTERIOR,
     InterpolatingPair,
 )
-from lorakappa.conditioning.verification import POSTER, Comparison, Shape, algebraic_claim, at_least, at_most
+from lorakappa.conditioning.sources import POSTER
+from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, at_most
 
 STRETCHED = (
     Shape(2, 2, 1),
@@ -30,7 +31,7 @@ def factor_ratio(x: Pair) -> Number:
 @algebraic_claim(
     "model2-upper-bound",
     "κ ≤ κ(JᵀJ)^{1/2}·(σ₁(A)² + σ₁(B)²)/m at every interpolating pair, whatever J.",
-    source=POSTER,
+    source=POSTER.at("Model 2, Proposition"),
     family=INTERPOLATING_INTERIOR,
     sides=("κ", "κ(JᵀJ)^{1/2}·(σ₁(A)² + σ₁(B)²)/m"),
     recorded="refuted",

@@ -91,6 +91,7 @@ def nearest_gauge(x: FloatPair) -> Comparison:
 @algebraic_claim(
     "balanced-smallest-norm",
     "Of all pairs with the same product the balanced ones have the smallest norm: ‖A‖² + ‖B‖² ≥ 2(s₁ + … + s_r).",
+    kind="question",
     family=PAIRS,
     sides=("‖A‖² + ‖B‖²", "2(s₁ + … + s_r)"),
     tight_at=(Shape(3, 2, 1), PAIRS.parameters([2], [1], [[1]])),

@@ -8,8 +8,8 @@ import flint
 import numpy as np
 
 from lorakappa.conditioning import preconditioning as closed_form
-from lorakappa.conditioning.claims.sources import SCALED_GD
 from lorakappa.conditioning.instances import MINIMIZERS, CanonicalMinimizers, ExactPair, FloatPair, Pair
+from lorakappa.conditioning.sources import SCALED_GD
 from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_most, equal
 
 EXACT_RANK = CanonicalMinimizers("rank Z = r", exact_rank=True)
@@ -19,6 +19,7 @@ EXACT_RANK = CanonicalMinimizers("rank Z = r", exact_rank=True)
     "scaled-gd-spectrum",
     "The eigenvalues of P⁻¹H at a minimizer do not depend on the gauge: 0 and 2, r² times each; 1 ± s_l/s_i for "
     "i ≤ r < l ≤ k; and 1, r(a + b − 2k) times.",
+    kind="question",
     family=MINIMIZERS,
     sides=("spectrum of P⁻¹H", "closed form"),
 )
@@ -42,7 +43,7 @@ def _(x: ExactPair) -> Comparison:
     "scaled-gd-rate-exact-rank",
     "For rank Z = r the rate of scaled GD depends neither on Z's spectrum nor on the gauge: κ_P ≤ 2, so that γ = 2/3 "
     "contracts f − f* by 1/9 a step.",
-    source=SCALED_GD,
+    source=SCALED_GD.at("rate independent of κ"),
     family=EXACT_RANK,
     sides=("κ_P", "2"),
     tight_at=(Shape(3, 2, 1), EXACT_RANK.parameters([2], [], [[3]])),

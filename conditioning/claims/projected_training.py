@@ -10,8 +10,9 @@ from lorakappa.conditioning.claims.vanishing import vanishes_exactly
 from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair, diagonal
 from lorakappa.conditioning.instances.lora_starts import ExactStart, FloatStart, LoraStarts
 from lorakappa.conditioning.projection import GAUGES, balance
+from lorakappa.conditioning.sources import POSTER, REVIEW
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import POSTER, Comparison, algebraic_claim, equal, more_than
+from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal, more_than
 from lorakappa.conditioning.verification import exact as exactly
 
 GRADIENT = CanonicalMinimizers("hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
@@ -20,7 +21,7 @@ GRADIENT = CanonicalMinimizers("hyperbalanced pairs, any gradient ∇ℓ(W), any
 @algebraic_claim(
     "projection-reachable-set",
     "Staying on the manifold loses no adapted matrix: every W of rank r is the product of a hyperbalanced pair.",
-    source=POSTER,
+    source=REVIEW.at("Core claim, reachable set"),
     family=PAIRS,
     sides=("‖XY − W‖/‖W‖ + gap of (X, Y), X = US^{1/2}, Y = S^{1/2}Vᵀ", "0"),
     has_exact=False,
@@ -40,6 +41,7 @@ def reachable_set(x: FloatPair) -> Comparison:
     "intrinsic-gd",
     "A projected GD step is a step on W = AB alone: from a hyperbalanced pair "
     "W₊ = W − γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) + γ²GWᵀG with G = ∇ℓ(W).",
+    source=POSTER.at("BaLoRA, intrinsic gradient descent"),
     family=GRADIENT,
     sides=("(A − γGBᵀ)(B − γAᵀG)", "W − γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) + γ²GWᵀG"),
 )

@@ -11,8 +11,9 @@ from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.factors import change_gauge
 from lorakappa.conditioning.instances import CanonicalMinimizers, FloatPair, gaussian
 from lorakappa.conditioning.projection import GAUGES, balance
+from lorakappa.conditioning.sources import POSTER
 from lorakappa.conditioning.tolerances import EPS, PRODUCT_RTOL, balance_rtol, claim_rtol
-from lorakappa.conditioning.verification import POSTER, Comparison, algebraic_claim, at_most, equal
+from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_most, equal
 
 PAIRS = CanonicalMinimizers("any target; here the pair matters and Z does not")
 SEPARATED = CanonicalMinimizers("distinct singular values, relative gaps of √s_i ≥ 0.05", min_root_gap=0.05)
@@ -41,7 +42,7 @@ def squared_distance(pair: tuple[Array, Array], other: tuple[Array, Array]) -> f
 @algebraic_claim(
     "projection-preserves-product",
     "P keeps the adapted matrix: if (X, Y) = P(A, B), then XY = AB.",
-    source=POSTER,
+    source=POSTER.at("BaLoRA, the product is kept"),
     family=PAIRS,
     sides=("‖XY − AB‖/(‖A‖‖B‖)", "0"),
     has_exact=False,
@@ -57,7 +58,7 @@ def preserves_product(x: FloatPair) -> Comparison:
 @algebraic_claim(
     "projection-hyperbalanced",
     "P(A, B) is hyperbalanced: XᵀX = YYᵀ, diagonal, if AB has rank r.",
-    source=POSTER,
+    source=POSTER.at("BaLoRA, hyperbalanced manifold"),
     family=PAIRS,
     sides=("(‖XᵀX − YYᵀ‖ + ‖offdiag XᵀX‖)/(‖X‖² + ‖Y‖²)", "0"),
     has_exact=False,
@@ -78,6 +79,7 @@ def hyperbalanced(x: FloatPair) -> Comparison:
 @algebraic_claim(
     "projection-idempotent",
     "P is a projection at distinct singular values: P(P(A, B)) = P(A, B).",
+    source=POSTER.at("BaLoRA, the projection"),
     family=SEPARATED,
     sides=("‖P(P(A, B)) − P(A, B)‖/‖P(A, B)‖", "0"),
     has_exact=False,
@@ -96,7 +98,7 @@ def idempotent(x: FloatPair) -> Comparison:
 @algebraic_claim(
     "projection-removes-invariance",
     "P removes the invariance at distinct singular values: P(AR, R⁻¹B) = P(A, B) up to signs.",
-    source=POSTER,
+    source=POSTER.at("BaLoRA, invariances removed"),
     family=SECOND_GAUGE,
     sides=("‖P(AR, R⁻¹B) − P(A, B)‖/‖P(A, B)‖, best signs", "0"),
     has_exact=False,
@@ -124,6 +126,7 @@ def _gap_condition(x: FloatPair) -> float:
     "projection-first-order",
     "At distinct singular values P agrees with the identity to first order on the hyperbalanced manifold, like a "
     "retraction: ‖P(x + tv) − (x + tv)‖ = O(t²) for x on it and v tangent.",
+    source=POSTER.at("BaLoRA, retraction-like"),
     family=MOVES,
     sides=("16·e(t/4)/e(t) at t = 2⁻⁴, e(t) = ‖P(x + tv) − (x + tv)‖", "2 (would be 4 at first order)"),
     has_exact=False,

@@ -3,7 +3,6 @@
 from lorakappa.conditioning.verification.algebraic import AlgebraicClaim, algebraic_claim
 from lorakappa.conditioning.verification.claim import (
     DERIVED,
-    POSTER,
     Claim,
     ClaimOptions,
     Comparison,
@@ -27,7 +26,6 @@ from lorakappa.conditioning.verification.measured import (
 
 __all__ = [
     "DERIVED",
-    "POSTER",
     "AlgebraicClaim",
     "Claim",
     "ClaimOptions",

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict
 
 import flint
 
+from lorakappa.conditioning.sources.document import Reference
 from lorakappa.conditioning.verification.exact import to_float
 from lorakappa.conditioning.verification.levels import Ground
 
@@ -21,7 +22,6 @@ VerdictName = Literal["holds", "refuted", "not seen", "equivalent", "inconclusiv
 Kind = Literal["claim", "correction", "question"]
 Relation = Literal["<=", ">=", "==", ">"]
 
-POSTER = "Balanced LoRA (arXiv 2605.31484), poster and abstract"
 DERIVED = "derived here"
 
 
@@ -202,7 +202,7 @@ class Verdict:
             "id": claim.id,
             "statement": claim.statement,
             "kind": claim.kind,
-            "source": claim.source,
+            "source": claim.origin,
             "domain": claim.domain,
             "verdict": self.verdict,
             "recorded": claim.recorded,
@@ -227,10 +227,11 @@ class Claim(ABC):
     Attributes:
         id: kebab-case name, unique over all packages.
         statement: one sentence, in our own words, with the formula that the source has.
-        source: document and place, or "derived here".
+        source: place on the map of the sources where it is stated or asked; None if it is derived here.
         domain: the instances that the statement is about.
         recorded: the verdict that `verify` must reproduce.
-        kind: "claim" made by a document, "correction" of one, or "question" that no paper asks.
+        kind: "claim" that a document makes, "correction" of one, or "question": what no document claims, ours or asked
+            by a review.
         corrected_by: id of the claim that says what is true instead.
         sides: what the left and right side of the comparison are.
         argument: why it holds or fails; a short proof where there is one.
@@ -242,13 +243,18 @@ class Claim(ABC):
     statement: str
     domain: str
     argument: str = ""
-    source: str = DERIVED
+    source: Reference | None = None
     recorded: VerdictName = "holds"
     kind: Kind = "claim"
     corrected_by: str | None = None
     sides: tuple[str, str] = ("left", "right")
     experiment: str = ""
     seconds: float = 1.0
+
+    @property
+    def origin(self) -> str:
+        """Document and place in one line, or "derived here"."""
+        return DERIVED if self.source is None else str(self.source)
 
     @abstractmethod
     def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
@@ -266,7 +272,7 @@ class ClaimOptions(TypedDict, total=False):
     A decorator itself asks for what `Claim` cannot do without, and takes `argument` from a docstring.
     """
 
-    source: str
+    source: Reference | None
     recorded: VerdictName
     kind: Kind
     corrected_by: str | None

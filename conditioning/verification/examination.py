@@ -81,7 +81,7 @@ def select(
     found = [known[id] for id in ids] if ids else list(known.values())
     found = [entry for entry in found if package in (None, entry.package)]
     if source is not None:
-        found = [entry for entry in found if source.lower() in entry.claim.source.lower()]
+        found = [entry for entry in found if source.lower() in entry.claim.origin.lower()]
     if not found:
         raise ValueError("no claim is left to choose: leave out --package or --source")
     return found

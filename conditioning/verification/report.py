@@ -108,7 +108,7 @@ def print_claim(console: Console, claim: Claim) -> None:
     """The claim in full."""
     console.print(Text.assemble((claim.id, "bold"), f"  ({claim.kind}; recorded: {claim.recorded})"))
     console.print(claim.statement)
-    console.print(f"source: {claim.source}\ndomain: {claim.domain}", soft_wrap=True)
+    console.print(f"source: {claim.origin}\ndomain: {claim.domain}", soft_wrap=True)
     if claim.argument:
         console.print(claim.argument)
 

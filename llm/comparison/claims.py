@@ -19,6 +19,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from lorakappa.conditioning.sources import ABSTRACT, FIRST_VERSION, ILORA, POSTER
 from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, registry
 from lorakappa.conditioning.verification.measured import MeasuredClaim, MeasuredName, Measurement, all_of, decide
 from lorakappa.llm.comparison.best import Best, best_cells
@@ -38,11 +39,6 @@ from lorakappa.llm.comparison.settings import TrainingSettings
 from lorakappa.llm.comparison.workers import Workers
 from lorakappa.llm.data.models import TINY
 from lorakappa.llm.data.sources import MATHEMATICS, load_splits
-
-ABSTRACT = "Balanced LoRA (arXiv 2605.31484), abstract, in our words"
-EARLIER_ABSTRACT = "Balanced LoRA, abstract of its first version (OpenReview KH9zmL4eyw), in our words"
-
-ILORA = "iLoRA and πLoRA, abstract (OpenReview hQfJ7nyDeK), in our words"
 
 TIME_ALLOWED = 0.2
 """Share of the rest of a step that an added map may cost and still be called lightweight."""
@@ -314,7 +310,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         "Fine-tuned with BaLoRA a model reaches a lower test loss than with LoRA, each at its own best learning rate.",
         method="balora",
         recorded="inconclusive",
-        source=ABSTRACT,
+        source=ABSTRACT.at("superior performance"),
     )(lower_loss),
     comparison_claim(
         "llm-balora-rank",
@@ -322,49 +318,49 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         method="balora",
         plan=BY_RANK,
         recorded="inconclusive",
-        source=ABSTRACT,
+        source=POSTER.at("Experiments with LLMs, larger ranks"),
     )(lower_loss_at_every_rank),
     comparison_claim(
         "llm-balora-robust-lr",
         "BaLoRA is more robust to the learning rate: the window within 1 % of its best loss is wider than LoRA's.",
         method="balora",
         recorded="holds",
-        source=EARLIER_ABSTRACT,
+        source=FIRST_VERSION.at("more robust to hyperparameters"),
     )(wider_window),
     comparison_claim(
         "llm-overhead-time",
         "The projection is lightweight: it takes less than a fifth of the rest of a training step.",
         method="balora",
         recorded="holds",
-        source=f"{ABSTRACT}; the threshold is ours",
+        source=ABSTRACT.at("lightweight"),
     )(cheap_step),
     comparison_claim(
         "llm-overhead-memory",
         "BaLoRA needs less than 5 % more memory than LoRA.",
         method="balora",
         recorded="holds",
-        source=f"{ABSTRACT}; the threshold is ours",
+        source=POSTER.at("BaLoRA, negligible overhead"),
     )(cheap_memory),
     comparison_claim(
         "llm-converges-faster",
         "BaLoRA reaches LoRA's final validation loss sooner, in steps and in seconds.",
         method="balora",
         recorded="inconclusive",
-        source=ABSTRACT,
+        source=ABSTRACT.at("converges faster"),
     )(sooner),
     comparison_claim(
         "llm-ilora-loss",
         "Fine-tuned with iLoRA a model reaches a lower test loss than with LoRA, each at its own best learning rate.",
         method="ilora",
         recorded="inconclusive",
-        source=ILORA,
+        source=ILORA.at("Abstract, experiments"),
     )(lower_loss),
     comparison_claim(
         "llm-pilora-loss",
         "Fine-tuned with πLoRA a model reaches a lower test loss than with LoRA, each at its own best learning rate.",
         method="pilora",
         recorded="not seen",
-        source=ILORA,
+        source=ILORA.at("Abstract, experiments"),
     )(lower_loss),
     comparison_claim(
         "llm-pilora-preconditioned",
@@ -372,7 +368,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         method="pilora",
         baseline="scaled-gd",
         recorded="holds",
-        source=ILORA,
+        source=ILORA.at("Abstract, experiments"),
     )(lower_loss),
     comparison_claim(
         "llm-balora-ilora",

@@ -4,6 +4,7 @@ import numpy as np
 
 from lorakappa.conditioning.claims.vanishing import vanishes_exactly
 from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair
+from lorakappa.conditioning.sources import REVIEW
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import (
     Comparison,
@@ -22,6 +23,7 @@ from lorakappa.synthetic.settings import ProblemSettings
     "same-kappa-same-curve",
     "From one balanced start LoRA and BaLoRA follow the same curve up to O(γ), and at engineered equal κ they converge "
     "at the same rate.",
+    source=REVIEW.at("What would settle it"),
     kind="question",
     domain="one-layer loss, 20×20 Gaussian targets, r = 4; γ = γ₀/2^j, j = 1..6, over one fixed time",
     trials=8,
@@ -48,6 +50,7 @@ def same_kappa_same_curve(trials: int, seed: int) -> Measurement:
 @measured_claim(
     "not-a-step-rescale",
     "BaLoRA's gain is more than a longer step: LoRA at the best multiple of BaLoRA's step lengths in AB stays behind.",
+    source=REVIEW.at("Major comment 1"),
     kind="question",
     domain="one-layer loss, 20×20 Gaussian targets, r = 4, LoRA's start, GD, 100 steps, step sizes per seed",
     trials=24,
@@ -72,6 +75,7 @@ def not_a_step_rescale(trials: int, seed: int) -> Measurement:
 @measured_claim(
     "flow-conserves-imbalance",
     "The gradient flow conserves AᵀA − BBᵀ: GD changes it by O(γ²) in one step and by O(γ) over a fixed time.",
+    kind="question",
     domain="one-layer loss, 20×20 Gaussian targets, r = 4, Gaussian starts; γ = γ₀/2^j, j = 1..6",
     trials=8,
 )
@@ -94,6 +98,7 @@ STEPPED = CanonicalMinimizers("any pair, any gradient ∇ℓ(W), any step γ", e
 @algebraic_claim(
     "gd-step-imbalance",
     "One GD step on any loss of AB changes AᵀA − BBᵀ by exactly γ²(BGᵀGBᵀ − AᵀGGᵀA), G = ∇ℓ(AB).",
+    kind="question",
     family=STEPPED,
     sides=("change of AᵀA − BBᵀ", "γ²(BGᵀGBᵀ − AᵀGGᵀA)"),
 )

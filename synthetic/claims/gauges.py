@@ -8,6 +8,7 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.projection import Gauge, balance
+from lorakappa.conditioning.sources import REFLORA
 from lorakappa.conditioning.verification import Measurement, measured_claim
 from lorakappa.synthetic.claims.balora import beats_claim
 from lorakappa.synthetic.claims.gains import MAIN
@@ -18,8 +19,6 @@ from lorakappa.synthetic.methods import parse_method
 from lorakappa.synthetic.problems import Problems, make_problems
 from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.targets import generators, random_gauge
-
-REFLORA = "RefLoRA (arXiv 2505.18877)"
 
 SAME, DIFFERENT = 1e-6, 1e-3
 """Relative differences of f − f* up to which two paths count as one, and from which on as two."""
@@ -35,7 +34,6 @@ def relative_difference(first: Array, second: Array) -> Array:
     "reflora-is-balora-gd",
     "Under gradient descent RefLoRA and BaLoRA are one method: from LoRA's start AB takes the same path.",
     kind="question",
-    source="derived here; RefLoRA: arXiv 2505.18877",
     domain="one- and two-layer loss, 20×20 Gaussian targets, r = 4, LoRA's start, GD, 200 steps; 17 step sizes",
     trials=4,
 )
@@ -217,7 +215,7 @@ COMPARISONS = (
         variations={},
         trials=24,
         experiment="adam",
-        source=REFLORA + ", abstract",
+        source=REFLORA.at("Abstract, faster and better"),
         recorded="inconclusive",
     ),
     beats_claim(

@@ -10,6 +10,7 @@ import numpy as np
 from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step
 from lorakappa.conditioning.preconditioning import scaled_gradient
+from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.verification import MeasuredClaim, MeasuredName, Measurement, all_of, decide, measured_claim
 from lorakappa.synthetic.claims.gains import MAIN, NO_GAIN, check_trials, gain_between, judged, show, tuned_logs
 from lorakappa.synthetic.defaults import DUEL_STARTS
@@ -19,7 +20,7 @@ from lorakappa.synthetic.experiments.ratios import ratios
 from lorakappa.synthetic.selection import compare
 from lorakappa.synthetic.settings import ProblemSettings
 
-PAPER = "Imbalance-Regularized LoRA"
+BETTER = ILORA.at("Abstract, experiments")
 
 GRID = "auto:18"
 """Five step sizes a decade."""
@@ -81,7 +82,7 @@ COMPARISONS = (
         "lora",
         "ilora",
         together=("lora", "ilora"),
-        source=PAPER,
+        source=BETTER,
     ),
     _beats_claim(
         "pilora-beats-lora",
@@ -90,7 +91,7 @@ COMPARISONS = (
         "pilora",
         together=PRECONDITIONED,
         experiment="preconditioned",
-        source=PAPER,
+        source=BETTER,
     ),
     _beats_claim(
         "pilora-beats-preconditioned",
@@ -99,7 +100,7 @@ COMPARISONS = (
         "pilora",
         together=PRECONDITIONED,
         experiment="preconditioned",
-        source=PAPER,
+        source=BETTER,
         recorded="not seen",
         corrected_by="pilora-beats-preconditioned-adam",
     ),
@@ -212,7 +213,7 @@ FACTORS, POWERS = (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 2.0)
 @measured_claim(
     "ilora-ratio-optimal",
     "The ratio r/m is iLoRA's best: neither c·r/m nor (r/m)^p with other c, p reaches a lower loss.",
-    source=PAPER,
+    source=ILORA.at("Section 6.4, optimal"),
     domain=(
         "one-layer loss, r = 4, LoRA's start with entries of size 0.3, GD, 50 steps; geometric spectrum 0.7, shapes "
         "40×10, 20×20, 10×40, c = 1/4, 1, 4, 16 and p = 0, ½, 2, each at its best step size and λ"
@@ -251,7 +252,7 @@ def ilora_ratio_optimal(trials: int, seed: int) -> Measurement:
 @measured_claim(
     "ilora-overhead",
     "iLoRA's penalty step is cheaper than preconditioning: on a 1024×1024 layer with r = 8 it takes less time.",
-    source=PAPER,
+    source=ILORA.at("Section 6.3, cheaper than preconditioning"),
     domain="NumPy on this machine, float64, interleaved repetitions within one run",
     trials=60,
 )
@@ -284,6 +285,7 @@ def ilora_overhead(trials: int, seed: int) -> Measurement:
 @measured_claim(
     "scaled-gd-makes-balance-idle",
     "Under ScaledGD the projection changes nothing: with and without it AB takes the same path.",
+    kind="question",
     domain="one- and two-layer loss, 20×20 Gaussian targets, r = 4, Gaussian start, no damping, 40 steps",
     trials=4,
 )

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.verification import POSTER, MeasuredName, Measurement, measured_claim
+from lorakappa.conditioning.sources import ABSTRACT, POSTER, SCALED_GD
+from lorakappa.conditioning.verification import MeasuredName, Measurement, measured_claim
 from lorakappa.synthetic.experiments.rates import rates, scaled_gd_rates
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.targets import generators, random_matrix
@@ -40,8 +41,6 @@ def _measure_rates(rule: str, trials: int, seed: int, *, tight: float | None = N
     return Measurement("not seen" if broken else "holds", trials, low - 1, note, evidence)
 
 
-SCALED_GD = "ScaledGD (Tong, Ma & Chi 2021)"
-
 RATES_DOMAIN = (
     "one-layer loss, 7×6 Gaussian targets, r = 2, κ ≤ 100; started next to random unbalanced minimizers, followed "
     "over 36 (GD) or 20 (sign-GD) decades of f − f*"
@@ -51,7 +50,7 @@ RATES_DOMAIN = (
 @measured_claim(
     "gd-rate",
     "GD with γ = 2/(L + μ) contracts f − f* asymptotically by at most ((κ − 1)/(κ + 1))² a step, κ at the limit point.",
-    source=POSTER,
+    source=POSTER.at("Conditioning, rate of GD"),
     domain=RATES_DOMAIN,
     trials=60,
     experiment="gd-rate",
@@ -67,6 +66,7 @@ def gd_rate_claim(trials: int, seed: int) -> Measurement:
 @measured_claim(
     "gd-rate-tight",
     "That rate is attained: the measured log rate is within 1 % of log ((κ − 1)/(κ + 1))² at every instance.",
+    source=ABSTRACT.at("minimizers and rates"),
     domain=RATES_DOMAIN,
     trials=60,
     experiment="gd-rate",
@@ -82,7 +82,7 @@ def gd_rate_tight(trials: int, seed: int) -> Measurement:
 @measured_claim(
     "sign-gd-rate",
     "Sign-GD, θ − γ‖∇f‖₁ sign ∇f with γ = 1/(dL), contracts f − f* asymptotically by at most 1 − 1/(dκ) a step.",
-    source=POSTER,
+    source=POSTER.at("Conditioning, rate of sign-GD"),
     domain=RATES_DOMAIN,
     trials=50,
 )
@@ -164,7 +164,7 @@ SHAPES = (((4, 3), 1), ((7, 6), 2), ((12, 9), 3), ((6, 14), 2))
 @measured_claim(
     "gd-rate-any-shape",
     "GD's asymptotic rate is ((κ − 1)/(κ + 1))² at other shapes and ranks, and up to κ = 10⁴, too.",
-    source=POSTER,
+    source=POSTER.at("Conditioning, κ controls the rate"),
     domain=(
         "one-layer loss, Gaussian targets of 4×3, 7×6, 12×9 and 6×14 with r = 1, 2, 3 and 2, κ ≤ 10⁴; started next to "
         "random unbalanced minimizers, 36 decades of f − f* or 30,000 steps"
@@ -201,6 +201,7 @@ def gd_rate_any_shape(trials: int, seed: int) -> Measurement:
     "balora-rate",
     "GD projected after every step contracts at ((κ_bal − 1)/(κ_bal + 1))², the rate at the balanced minimizer, from "
     "generic starts that converge.",
+    source=ABSTRACT.at("minimizers and rates"),
     domain="one-layer loss, 7×6 Gaussian targets, r = 2, κ_bal ≤ 100; Gaussian starts with entries 0.1·s₁^{1/2}",
     trials=50,
 )
@@ -220,7 +221,7 @@ SCALED_SHAPE, SCALED_RANK = (7, 6), 2
     "scaled-gd-rate-measured",
     "ScaledGD with γ = 2/(L + μ), L = 2, μ = 1 − s_{r+1}/s_r, contracts f − f* asymptotically by ((κ' − 1)/(κ' + 1))² "
     "a step, κ' = L/μ: 1/9 if rank Z = r < k, at any κ.",
-    source=SCALED_GD,
+    source=SCALED_GD.at("rate independent of κ"),
     domain=(
         "one-layer loss, 7×6 targets, r = 2, next to random unbalanced minimizers, 36 decades; a third of the targets "
         "each: rank r with s₁/s₂ from 1.5 to 10⁴, s₃/s₂ = 0.6 with the same s₁/s₂, s₁/s₂ = 2 with s₃/s₂ from 0.05 to "

@@ -1,0 +1,182 @@
+"""The map of the sources: claims cite its places, it names claims that exist, and nothing is left without a word."""
+
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from lorakappa.conditioning.claims import CLAIMS as STATIC
+from lorakappa.conditioning.sources import DOCUMENTS, ILORA, POSTER, Reference, coverage
+from lorakappa.conditioning.sources.document import Document, Statement, read_document
+from lorakappa.conditioning.verification.examination import known_claims, select
+from lorakappa.shared.packages import CLAIMS as MODULES
+from tests.test_command_line import call
+
+KNOWN = {id: entry.claim for id, entry in known_claims(MODULES).items()}
+BY_NAME = {document.name: document for document in DOCUMENTS}
+STATEMENTS = [(document, statement) for document in DOCUMENTS for statement in document.statements.values()]
+
+
+@pytest.mark.parametrize("claim", KNOWN.values(), ids=KNOWN)
+def test_a_claim_cites_a_statement_that_names_it(claim):
+    if claim.source is None:
+        assert claim.kind != "claim", f"{claim.id} is a claim of no document: call it a question or a correction"
+        return
+    statement = BY_NAME[claim.source.document].statements[claim.source.place]
+    assert claim.id in statement.claims, f"add {claim.id} to {claim.source.document}.toml, {claim.source.place}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=BY_NAME)
+def test_the_map_names_claims_that_exist_once_each(document):
+    for statement in document.statements.values():
+        assert set(statement.claims) <= set(KNOWN), statement.place
+        assert len(set(statement.claims)) == len(statement.claims), statement.place
+
+
+def test_a_refuted_statement_says_what_is_true_instead():
+    """Where a claim of the map was refuted, its correction, too, stands there or is one step away."""
+    for _, statement in STATEMENTS:
+        for claim in (KNOWN[id] for id in statement.claims):
+            if claim.recorded == "refuted" and claim.kind == "claim" and claim.id in STATIC:
+                assert claim.corrected_by, claim.id
+
+
+def test_the_words_are_sentences_and_name_no_file_of_ours():
+    for document, statement in STATEMENTS:
+        assert re.search(r"[.?)]$", statement.statement), (document.name, statement.place)
+        assert not statement.reason or statement.reason.endswith("."), (document.name, statement.place)
+        assert "/" not in statement.place, statement.place
+    assert all(document.at_hand for document in DOCUMENTS)
+
+
+def test_the_map_is_as_large_as_it_should_be():
+    """A document that lost its statements, or its place in the list, is missed."""
+    assert [document.name for document in DOCUMENTS[:1]] == ["balora-poster"]
+    assert len(BY_NAME) == len(DOCUMENTS) == 11
+    assert len(ILORA.statements) >= 40
+    assert {"Theorem 1", "Corollary 1", "Theorem 2", "Theorem 3", "Remark 4"} <= set(ILORA.statements)
+
+
+def test_a_reference_is_document_and_place():
+    reference = ILORA.at("Theorem 2")
+    assert reference == Reference("ilora", ILORA.citation, "Theorem 2")
+    assert str(reference) == "Imbalance-Regularized LoRA (OpenReview hQfJ7nyDeK): Theorem 2"
+    with pytest.raises(ValueError, match=r"has no place 'Theorem 7' on the map, ilora\.toml"):
+        ILORA.at("Theorem 7")
+
+
+def test_claims_say_where_they_come_from():
+    assert KNOWN["invariance"].origin == str(POSTER.at("Conditioning, invariance"))
+    assert KNOWN["model1-exact-spectrum"].origin == "derived here"
+    known = known_claims(MODULES)
+    assert "ilora-gd-proportion" in {entry.claim.id for entry in select(known, source="THEOREM 2")}
+    assert {entry.claim.source.document for entry in select(known, source="poster")} == {"balora-poster"}
+    assert {entry.claim.source for entry in select(known, source="derived")} == {None}
+
+
+HEAD = 'citation = "C"\ntitle = "T"\nauthors = "A"\npublished = "P"\nat_hand = "H"\n'
+ENTRY = '[[statement]]\nplace = "1"\nstatement = """a\n  b."""\n'
+
+
+def read(tmp_path, text):
+    path = tmp_path / "new.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_document(path)
+
+
+def test_a_document_is_read_with_its_lines_joined(tmp_path):
+    found = read(
+        tmp_path, f'{HEAD}{ENTRY}claims = ["x", "y"]\n[[statement]]\nplace = "2"\nstatement = "c."\nreason = "r."'
+    )
+    statements = {"1": Statement("1", "a b.", ("x", "y")), "2": Statement("2", "c.", (), "r.")}
+    assert found == Document("new", "C", "T", "A", "P", "H", statements)
+    both = read(tmp_path, f'{HEAD}{ENTRY}claims = ["x"]\nreason = "r."')
+    assert both.statements["1"] == Statement("1", "a b.", ("x",), "r.")
+    assert read(tmp_path, HEAD).statements == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{HEAD}{ENTRY}", r"new\.toml, 1: missing or unknown: reason"),
+        (f"{HEAD}{ENTRY}claims = []", r"new\.toml, 1: missing or unknown: reason"),
+        (f'{HEAD}{ENTRY}reason = " "', r"new\.toml, 1: reason must be text"),
+        (f'{HEAD}{ENTRY}claims = ["x"]\nreason = ""', r"new\.toml, 1: reason must be text"),
+        (f'{HEAD}{ENTRY}claims = "x"', r"new\.toml, 1: claims must be a list of ids"),
+        (f'{HEAD}{ENTRY}claims = ["x", 3]', r"new\.toml, 1: claims must be a list of ids"),
+        (f'{HEAD}{ENTRY}claims = ["x", ""]', r"new\.toml, 1: claims must be a list of ids"),
+        (f'{HEAD}{ENTRY}claims = ["x"]\nclaim = "y"', r"new\.toml, 1: missing or unknown: claim"),
+        (f'{HEAD}{ENTRY}claims = ["x"]\n{ENTRY}claims = ["y"]', r"new\.toml, 1: this place occurs twice"),
+        (f'{HEAD}[[statement]]\nstatement = "a."\nreason = "r."', r"a statement without place: missing or .*: place"),
+        (f'{HEAD}[[statement]]\nplace = 3\nstatement = "a."\nreason = "r."', r"new\.toml, 3: place must be text"),
+        (HEAD.replace("at_hand", "hand"), r"new\.toml: missing or unknown: at_hand, hand"),
+        (HEAD.replace('"T"', "4"), r"new\.toml: title must be text"),
+    ],
+)
+def test_a_wrong_document_is_refused_by_file_and_place(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, text)
+
+
+SMALL = Document(
+    "d", "D", "T", "A", "P", "H", {"1": Statement("1", "s.", ("x", "y"), "r."), "2": Statement("2", "t.", (), "q.")}
+)
+RECORDED = {"x": "holds", "y": "refuted"}
+
+
+def test_coverage_counts_what_is_decided():
+    assert coverage.counts(SMALL) == (2, 1, 1)
+    assert coverage.coverage_markdown([SMALL, SMALL]).splitlines()[2:] == ["| D | 2 | 1 | 1 |"] * 2 + [
+        "| all | 4 | 2 | 2 |"
+    ]
+
+
+def printed(table):
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_tables_show_claims_verdicts_and_reasons():
+    text = printed(coverage.statements_table(SMALL, SMALL.statements.values(), RECORDED))
+    for word in ("D", "x holds", "y refuted", "r.", "q.", "s.", "t."):
+        assert word in text
+    assert re.search(r"^D +2 +1 +1 +H", printed(coverage.coverage_table([SMALL])), flags=re.M)
+
+
+def test_documents_are_chosen_by_any_part_of_their_names():
+    assert coverage.choose(DOCUMENTS, None) == list(DOCUMENTS)
+    assert coverage.choose(DOCUMENTS, "ILORA") == [ILORA]
+    assert coverage.choose(DOCUMENTS, "hQfJ7") == [ILORA]
+    assert coverage.choose(DOCUMENTS, "plug-and-play") == [ILORA]
+    with pytest.raises(ValueError, match=r"no document is called nobody; choose from balora-poster, .*lora-plus"):
+        coverage.choose(DOCUMENTS, "nobody")
+
+
+def test_the_command_writes_every_statement(monkeypatch, capsys, tmp_path):
+    file = tmp_path / "map.json"
+    code, out, _ = call(monkeypatch, capsys, "sources", "--json", file)
+    assert code == 0
+    entries = json.loads(file.read_text(encoding="utf-8"))
+    assert [(e["document"], e["place"]) for e in entries] == [(d.citation, s.place) for d, s in STATEMENTS]
+    for entry in entries:
+        assert entry["statement"]
+        assert entry["claims"] or entry["reason"]
+        assert entry["recorded"] == {id: KNOWN[id].recorded for id in entry["claims"]}
+    assert all(document.citation in out for document in DOCUMENTS[:2])
+
+
+def test_the_command_shows_what_is_asked_for(monkeypatch, capsys, tmp_path):
+    file = tmp_path / "map.json"
+    code, out, _ = call(monkeypatch, capsys, "sources", "--document", "poster", "--uncovered", "--json", file)
+    left = [s.place for s in POSTER.statements.values() if not s.claims]
+    assert code == 0
+    assert [entry["place"] for entry in json.loads(file.read_text(encoding="utf-8"))] == left
+    assert "sign-GD as Adam" in out
+    assert "Theorem 3" not in out
+    code, out, _ = call(monkeypatch, capsys, "sources", "--markdown")
+    assert (code, out.strip()) == (0, coverage.coverage_markdown(DOCUMENTS))
+    assert call(monkeypatch, capsys, "sources", "--document", "nobody")[0] == 2
+    assert call(monkeypatch, capsys, "sources", "--json", tmp_path)[0] == 2
