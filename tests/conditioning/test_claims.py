@@ -87,7 +87,7 @@ def test_every_promised_claim_is_there_and_says_what_it_must():
     for claim in CLAIMS.values():
         assert claim.argument, f"{claim.id} gives no argument"
         assert claim.statement.endswith(".") or claim.statement.endswith("?")
-        assert claim.source
+        assert claim.origin
         assert claim.domain
         if claim.recorded == "refuted":
             assert CLAIMS[claim.corrected_by].recorded == "holds"
