@@ -17,7 +17,7 @@ from lorakappa.shared.packages import PACKAGES
 from lorakappa.shared.records import ensure_writable, provenance, write_json
 
 if TYPE_CHECKING:
-    from lorakappa.conditioning.verification import Claim, Verdict
+    from lorakappa.conditioning.verification import Claim, Comparison, Instance, Verdict
     from lorakappa.conditioning.verification.examination import Known
 
 DEFAULT_SEED = 0
@@ -98,10 +98,15 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
         """Print a claim with its counterexample (or tight case) and recompute both sides exactly."""
         from lorakappa.conditioning.verification import AlgebraicClaim, report
         from lorakappa.conditioning.verification.examination import ensure_feasible, known_claims, select
+        from lorakappa.conditioning.verification.printed import PrintedClaim
         from lorakappa.conditioning.verification.saved_verdicts import parse_instance, saved_instance
 
         known = select(known_claims(modules), [id])
         claim = known[0].claim
+        if isinstance(claim, PrintedClaim):
+            report.print_claim(console, claim)
+            _print_instance(claim, *claim.evaluate())
+            return 0
         if not isinstance(claim, AlgebraicClaim):
             report.print_claim(console, claim)
             console.print(f"\nrests on measurements, not on an exact instance: run lorakappa verify {id}")
@@ -119,12 +124,18 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
         if evaluated is None:
             console.print("\nno counterexample, and no case of equality on record: nothing to replay")
             return 0
-        shown, comparison = evaluated
-        outcome = "equal to 2⁻¹⁰⁰" if comparison.indistinguishable else "undecided"
-        if comparison.certainly_false or comparison.certainly_true:
-            outcome = "violated" if comparison.certainly_false else "satisfied"
-        report.print_instance(console, claim, shown, f"left {comparison.relation} right: {outcome}")
+        _print_instance(claim, *evaluated)
         return 0
+
+
+def _print_instance(claim: "Claim", instance: "Instance", comparison: "Comparison") -> None:
+    """An instance with both sides, and whether the statement holds there."""
+    from lorakappa.conditioning.verification import report
+
+    outcome = "equal to 2⁻¹⁰⁰" if comparison.indistinguishable else "undecided"
+    if comparison.certainly_false or comparison.certainly_true:
+        outcome = "violated" if comparison.certainly_false else "satisfied"
+    report.print_instance(console, claim, instance, f"left {comparison.relation} right: {outcome}")
 
 
 def _by_package(chosen: "Sequence[Known]") -> "dict[str, list[Known]]":

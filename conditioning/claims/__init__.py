@@ -29,6 +29,7 @@ file of its topic and name it in that file's CLAIMS: `list`, `verify`, `replay` 
 from lorakappa.conditioning.claims import (
     ilora_proportion,
     ilora_ratio,
+    ilora_tables,
     ilora_update,
     ilora_variances,
     model1_bounds,
@@ -54,5 +55,6 @@ CLAIMS = registry(
     ilora_proportion.CLAIMS,
     ilora_update.CLAIMS,
     ilora_ratio.CLAIMS,
+    ilora_tables.CLAIMS,
     preconditioning.CLAIMS,
 )

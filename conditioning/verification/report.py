@@ -69,7 +69,7 @@ def summary(verdict: Verdict) -> str:
     if verdict.counterexample is not None:
         instance = verdict.counterexample
         shape = ", ".join(f"{name}={size}" for name, size in instance.shape.items())
-        return f"{shape}: {instance.left} against {instance.right}{repaired}"
+        return f"{shape}{': ' if shape else ''}{instance.left} against {instance.right}{repaired}"
     kind = [] if claim.kind == "claim" else [claim.kind]
     if isinstance(claim, MeasuredClaim):
         return ", ".join([*kind, verdict.note]) + f"; setting: {verdict.setting}" + repaired
@@ -129,7 +129,7 @@ def print_ground(console: Console, ground: Ground) -> None:
 def print_instance(console: Console, claim: Claim, instance: Any, relation: str) -> None:
     """A counterexample (or tight case) with its matrices and both sides."""
     shape = ", ".join(f"{name} = {size}" for name, size in instance.shape.items())
-    console.print(f"\nat {shape}")
+    console.print(f"\nat {shape}" if shape else "")
     for name, value in instance.values.items():
         if name == "parameters":
             continue

@@ -253,6 +253,7 @@ COMMANDS = [
         setup=verdicts,
         weight=1.5,
     ),
+    Command(("sources",), {"--document": ["ilora", "poster"], "--json": ["map.json"]}, {"--json": ".json"}, weight=0.3),
     Command(("kappa", "pair.npz"), {"--rtol": ["1e-6", "1"]}, {"FILE": ".npz"}, setup=pair, weight=1.5, extra=True),
     Command(
         ("figures", "all", "--from", ".", "--out", "out"),
