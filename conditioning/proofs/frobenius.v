@@ -96,6 +96,25 @@ Lemma inner_row m n p (A A' : 'M[R]_(p, m)) (B B' : 'M_(p, n)) :
   <[row_mx A B, row_mx A' B']> = <[A, A']> + <[B, B']>.
 Proof. by rewrite /inner tr_row_mx mul_row_col mxtraceD. Qed.
 
+Lemma inner_block m n p q (A A' : 'M[R]_(m, p)) (B B' : 'M_(m, q)) (C C' : 'M_(n, p)) (D D' : 'M_(n, q)) :
+  <[block_mx A B C D, block_mx A' B' C' D']> = <[A, A']> + <[B, B']> + (<[C, C']> + <[D, D']>).
+Proof. by rewrite !block_mxEv inner_col !inner_row. Qed.
+
+(* Columns u, v: <u v^T, A> = <u, A v>, and |u v^T|^2 = |u|^2 |v|^2. *)
+
+Lemma inner_outer m n (u u' : 'cV[R]_m) (v v' : 'cV_n) : <[u *m v^T, u' *m v'^T]> = <[u, u']> * <[v, v']>.
+Proof.
+rewrite inner_mulr trmxK -mulmxA [v'^T *m v]mx11_scalar mul_mx_scalar innerZr mulrC; congr (_ * _).
+by rewrite /inner [v *m v'^T]lock -lock mxtrace_mulC /mxtrace big_ord1.
+Qed.
+
+Lemma inner_delta m n (A : 'M[R]_(m, n)) i j : <[delta_mx i j, A]> = A i j.
+Proof.
+rewrite innerE (bigD1 i) //= (bigD1 j) //= !mxE !eqxx mul1r !big1 ?addr0 // => [k /negbTE ne|k /negbTE ne].
+  by apply: big1 => l _; rewrite mxE ne mul0r.
+by rewrite mxE ne andbF mul0r.
+Qed.
+
 End Bilinear.
 
 Section Positive.
