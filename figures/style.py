@@ -98,6 +98,7 @@ STYLES: dict[str, tuple[Any, ...]] = {
     "lora-ga": (ORANGE, "8", DASH_DOT),
     "balora-ga": (BLUE, "8", DOTTED),
     "reflora": (SKY, "v", DASH_DOT),
+    "reflora-scalar": (SKY, "^", DOTTED),
     "lora-rite": (PURPLE, "<", DOTTED),
     "balora-scaled-gd": (BLUE, "H", DASHED),
     "balora-plus": (BLUE, "P", DASH_DOT),

@@ -6,6 +6,7 @@ from .adapters.balancing import balance_model as balance_model
 from .adapters.callbacks import BalanceCallback as BalanceCallback
 from .adapters.callbacks import RefactorCallback as RefactorCallback
 from .adapters.callbacks import RegularizeCallback as RegularizeCallback
+from .adapters.callbacks import RescaleCallback as RescaleCallback
 from .adapters.disk import balance_adapter as balance_adapter
 from .adapters.disk import read_adapter as read_adapter
 from .adapters.factors import CannotBalanceError as CannotBalanceError
@@ -21,3 +22,4 @@ from .adapters.pairs import LoraPair as LoraPair
 from .adapters.pairs import lora_pairs as lora_pairs
 from .adapters.refactoring import refactor_before_step as refactor_before_step
 from .adapters.regularizing import regularize_after_step as regularize_after_step
+from .adapters.rescaling import rescale_after_step as rescale_after_step

@@ -22,7 +22,9 @@ from .llm.adapters.balancing import balance_model as balance_model
 from .llm.adapters.callbacks import BalanceCallback as BalanceCallback
 from .llm.adapters.callbacks import RefactorCallback as RefactorCallback
 from .llm.adapters.callbacks import RegularizeCallback as RegularizeCallback
+from .llm.adapters.callbacks import RescaleCallback as RescaleCallback
 from .llm.adapters.disk import balance_adapter as balance_adapter
 from .llm.adapters.hooks import balance_after_step as balance_after_step
 from .llm.adapters.refactoring import refactor_before_step as refactor_before_step
 from .llm.adapters.regularizing import regularize_after_step as regularize_after_step
+from .llm.adapters.rescaling import rescale_after_step as rescale_after_step

@@ -6,6 +6,7 @@ from .balancing import balance_model as balance_model
 from .callbacks import BalanceCallback as BalanceCallback
 from .callbacks import RefactorCallback as RefactorCallback
 from .callbacks import RegularizeCallback as RegularizeCallback
+from .callbacks import RescaleCallback as RescaleCallback
 from .disk import balance_adapter as balance_adapter
 from .disk import read_adapter as read_adapter
 from .factors import CannotBalanceError as CannotBalanceError
@@ -21,3 +22,4 @@ from .pairs import LoraPair as LoraPair
 from .pairs import lora_pairs as lora_pairs
 from .refactoring import refactor_before_step as refactor_before_step
 from .regularizing import regularize_after_step as regularize_after_step
+from .rescaling import rescale_after_step as rescale_after_step

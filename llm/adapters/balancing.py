@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.projection_gauges import Gauge, check_gauge
-from lorakappa.llm.adapters.factors import NonFiniteError
 from lorakappa.llm.adapters.in_place import InPlace, serves
 from lorakappa.llm.adapters.joining import AnyOptimizer, joined, unwrap_optimizers
 from lorakappa.llm.adapters.moments import (
@@ -19,9 +18,9 @@ from lorakappa.llm.adapters.moments import (
     check_state,
     gauge_between,
     reset,
-    transport,
+    transport_ties,
 )
-from lorakappa.llm.adapters.pairs import LoraPair, lora_pairs, stack_batches, storage
+from lorakappa.llm.adapters.pairs import LoraPair, check_finite, lora_pairs, stack_batches
 from lorakappa.llm.adapters.products import is_representable
 
 
@@ -153,24 +152,10 @@ class Balancing:
         for pair, t, t_inv in compress(zip(pairs, T, T_inv, strict=True), moving):
             ties = self._ties[pair.name]
             if self._moments == "transport":
-                _transport(optimizer, ties, t, t_inv)
+                transport_ties(optimizer, ties, t, t_inv)
             else:
                 for tied in ties:
                     reset(optimizer, tied)
-
-
-def _transport(optimizer: AnyOptimizer, ties: list[LoraPair], T: Tensor, T_inv: Tensor) -> None:
-    """Transports the moments of one pair, and of the parameters tied to it.
-
-    A layer tied with exchanged factors, (Bᵀ, Aᵀ), changes gauge by T⁻ᵀ.
-    """
-    first = ties[0]
-    transport(optimizer, first, T, T_inv)
-    for pair in ties[1:]:
-        if pair.left is first.left or pair.left is first.right:
-            continue  # the very same parameters, with one state
-        exchanged = storage(pair.left) == storage(first.right)
-        transport(optimizer, pair, *((T_inv.mT, T.mT) if exchanged else (T, T_inv)))
 
 
 def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -181,13 +166,8 @@ def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tens
     try:
         X, Y = balance(A, B, gauge=gauge)
     except ValueError:
-        finite = A.isfinite().flatten(1).all(1) & B.isfinite().flatten(1).all(1)
-        bad = [pair.name for pair, ok in zip(batch, finite.tolist(), strict=True) if not ok]
-        if not bad:
-            raise
-        raise NonFiniteError(
-            f"{bad[0]} contains NaN or infinity ({len(bad)} such pairs); nothing was balanced"
-        ) from None
+        check_finite(batch, A, B, "balanced")
+        raise
     stored = batch[0].left.dtype, batch[0].right.dtype
     fits = is_representable(A, B, X, Y, *stored)
     if not bool(fits.all()):

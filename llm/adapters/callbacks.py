@@ -14,6 +14,7 @@ from lorakappa.llm.adapters.hooks import balance_after_step, check_balancing
 from lorakappa.llm.adapters.moments import Moments
 from lorakappa.llm.adapters.refactoring import refactor_before_step
 from lorakappa.llm.adapters.regularizing import check_penalty, regularize_after_step
+from lorakappa.llm.adapters.rescaling import rescale_after_step
 
 
 class StepCallback(TrainerCallback):
@@ -82,6 +83,19 @@ class RefactorCallback(StepCallback):
 
     def __init__(self, *, adapter: str | None = None) -> None:
         super().__init__(partial(refactor_before_step, adapter=adapter))
+
+
+class RescaleCallback(StepCallback):
+    """RefLoRA-S: equal norms of both factors of every pair after every real optimizer step.
+
+    Args:
+        every: number of steps between two of these.
+        adapter: name of one adapter; None means all that train.
+    """
+
+    def __init__(self, *, every: int = 1, adapter: str | None = None) -> None:
+        check_count("every", every)
+        super().__init__(partial(rescale_after_step, every=every, adapter=adapter))
 
 
 class RegularizeCallback(StepCallback):

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lorakappa.llm.adapters.factors import Side, fill, matrix
 from lorakappa.llm.adapters.joining import AnyOptimizer, name_of, owned_pairs
-from lorakappa.llm.adapters.pairs import LoraPair
+from lorakappa.llm.adapters.pairs import LoraPair, storage
 
 Moments = Literal["keep", "transport", "reset"]
 MOMENTS: tuple[Moments, ...] = get_args(Moments)
@@ -99,6 +99,20 @@ def transport(optimizer: AnyOptimizer, pair: LoraPair, T: Tensor, T_inv: Tensor)
     """Rewrites the moments of one pair for A' = AT, B' = T⁻¹B (module docstring)."""
     _transform(optimizer, pair, "A", lambda entry, square: entry @ (T_inv.mT**2 if square else T_inv.mT))
     _transform(optimizer, pair, "B", lambda entry, square: (T.mT**2 if square else T.mT) @ entry)
+
+
+def transport_ties(optimizer: AnyOptimizer, ties: list[LoraPair], T: Tensor, T_inv: Tensor) -> None:
+    """Transports the moments of one pair, and of the parameters tied to it.
+
+    A layer tied with exchanged factors, (Bᵀ, Aᵀ), changes gauge by T⁻ᵀ.
+    """
+    first = ties[0]
+    transport(optimizer, first, T, T_inv)
+    for pair in ties[1:]:
+        if pair.left is first.left or pair.left is first.right:
+            continue  # the very same parameters, with one state
+        exchanged = storage(pair.left) == storage(first.right)
+        transport(optimizer, pair, *((T_inv.mT, T.mT) if exchanged else (T, T_inv)))
 
 
 def reset(optimizer: AnyOptimizer, pair: LoraPair) -> None:

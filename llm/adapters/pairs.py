@@ -16,6 +16,7 @@ from lorakappa.llm.adapters.factors import (
     PEFT_NAMES,
     REFUSED_VARIANTS,
     CannotBalanceError,
+    NonFiniteError,
     check_dtypes,
     check_shapes,
     fill,
@@ -99,6 +100,24 @@ def check_any_trains(pairs: list[LoraPair]) -> None:
     """Raises ValueError if no pair trains."""
     if not any(pair.trainable for pair in pairs):
         raise ValueError("no LoRA pair of this model trains; load the adapter with is_trainable=True")
+
+
+def check_finite(batch: list[LoraPair], A: Tensor, B: Tensor, done: str) -> None:
+    """Refuses stacked factors with NaN or infinity.
+
+    Args:
+        batch: the n pairs.
+        A: (n, a, r) factors.
+        B: (n, r, b) factors.
+        done: what was not done then, for the message.
+
+    Raises:
+        NonFiniteError: naming the first.
+    """
+    finite = A.isfinite().flatten(1).all(1) & B.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        bad = [pair.name for pair, ok in zip(batch, finite.tolist(), strict=True) if not ok]
+        raise NonFiniteError(f"{bad[0]} contains NaN or infinity ({len(bad)} such pairs); nothing was {done}")
 
 
 def lora_layers(model: nn.Module) -> list[tuple[str, Any]]:

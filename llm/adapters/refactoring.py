@@ -7,6 +7,8 @@ steps: clipped, unscaled and averaged over micro-batches. Its moments are those 
 T comes from the Gram matrices of all pairs at once where that is safe (`llm.adapters.in_place`), else from
 `conditioning.refactored_gradient`, which is also what says which directions count as null. Nothing but gradients is
 written, so the model's outputs do not change.
+
+RefLoRA-S is elsewhere (`llm.adapters.rescaling`).
 """
 
 from collections import defaultdict
@@ -18,12 +20,12 @@ from torch import Tensor, nn
 
 from lorakappa.conditioning.projection_by_gram import full_precision
 from lorakappa.conditioning.refactoring import refactored_gradient
-from lorakappa.llm.adapters.factors import NonFiniteError, Side, fill, matrix
+from lorakappa.llm.adapters.factors import Side, fill, matrix
 from lorakappa.llm.adapters.handles import GradientHandle
 from lorakappa.llm.adapters.in_place import InPlace, serves
 from lorakappa.llm.adapters.joining import AnyOptimizer, owned_pairs, unwrap_optimizers
 from lorakappa.llm.adapters.lookup import PairLookup
-from lorakappa.llm.adapters.pairs import LoraPair, check_any_trains
+from lorakappa.llm.adapters.pairs import LoraPair, check_any_trains, check_finite
 
 ONE_OPTIMIZER = "RefLoRA multiplies both gradients by what the pair is before either factor moves: train both with one"
 """What to do about a pair whose factors two optimizers share."""
@@ -151,8 +153,5 @@ def _refactored(batch: list[LoraPair]) -> tuple[Tensor, Tensor]:
     g_A = torch.stack([torch.zeros_like(x) if g is None else g for x, (g, _) in zip(A, found, strict=True)])
     g_B = torch.stack([torch.zeros_like(y) if g is None else g for y, (_, g) in zip(B, found, strict=True)])
     dtype = torch.promote_types(torch.promote_types(A.dtype, B.dtype), torch.float32)
-    finite = A.isfinite().flatten(1).all(1) & B.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        bad = [pair.name for pair, ok in zip(batch, finite.tolist(), strict=True) if not ok]
-        raise NonFiniteError(f"{bad[0]} contains NaN or infinity ({len(bad)} such pairs); nothing was refactored")
+    check_finite(batch, A, B, "refactored")
     return refactored_gradient(*(M.to(A.device, dtype) for M in (A, B, g_A, g_B)))

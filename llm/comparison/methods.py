@@ -13,7 +13,13 @@ import torch
 from torch import nn
 
 from lorakappa.conditioning.projection import Gauge
-from lorakappa.llm.adapters.callbacks import BalanceCallback, RefactorCallback, RegularizeCallback, StepCallback
+from lorakappa.llm.adapters.callbacks import (
+    BalanceCallback,
+    RefactorCallback,
+    RegularizeCallback,
+    RescaleCallback,
+    StepCallback,
+)
 from lorakappa.llm.adapters.pairs import lora_pairs
 from lorakappa.shared.methods import parse_method_name
 
@@ -93,6 +99,10 @@ def _regularize_to_balance(options: Options, every: int) -> StepCallback:
     return RegularizeCallback(strength=options["lambda"], ratio=1.0, every=every)
 
 
+def _rescale(options: Options, every: int) -> StepCallback:
+    return RescaleCallback(every=every)
+
+
 RECIPES: dict[str, Recipe] = {
     "lora": Recipe(),
     "balora": Recipe(step_map=_balance),
@@ -106,6 +116,7 @@ RECIPES: dict[str, Recipe] = {
     "balora-ga": Recipe(config={"init_lora_weights": "lora_ga"}, step_map=_balance),
     "lora-plus": Recipe(optimizer=_lora_plus),
     "reflora": Recipe(gradient_map=RefactorCallback),
+    "reflora-scalar": Recipe(step_map=_rescale),
     "lora-rite": Recipe(optimizer=_lora_rite),
     "scaled-gd": Recipe(optimizer=_riemannian),
     "ilora": Recipe(step_map=_regularize),

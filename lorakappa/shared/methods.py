@@ -47,7 +47,11 @@ DIFFERENCES: Final[dict[str, Difference]] = {
     "moments": Difference(
         {"llm": "keep"}, "the simulator always keeps Adam's moments as they are, which is the default of fine-tunes"
     ),
-    "mode": Difference({"synthetic": "matrix"}, "fine-tunes have RefLoRA's matrix, not the number of RefLoRA-S"),
+    "mode": Difference(
+        {"synthetic": "matrix"},
+        "the number of RefLoRA-S is reflora-scalar in fine-tunes, which moves the factors since Adam would take it out "
+        "of the gradients again",
+    ),
 }
 """By option: all that the simulator and the fine-tunes do not have in common."""
 
@@ -133,6 +137,9 @@ VOCABULARY: Final[dict[str, Description]] = {
     ),
     "lora-plus": Description("LoRA+", "LoRA+: A learns `lr-ratio` times faster", defined=LR_RATIO),
     "reflora": Description("RefLoRA", "RefLoRA: gradients g_A S⁻¹ and S g_B, S = (AᵀA)⁻¹ # (BBᵀ)", OURS, defined=MODE),
+    "reflora-scalar": Description(
+        "RefLoRA-S", "RefLoRA-S: ‖A‖ = ‖B‖ after every step", OURS, packages=FINE_TUNES, has_map=True
+    ),
     "lora-rite": Description(
         "LoRA-RITE",
         "LoRA-RITE: moments kept in the orthonormal bases of the factors",

@@ -89,7 +89,7 @@ def test_differences_are_stated_and_are_all_there_are():
     assert parse_method_name("scaled-gd", "llm").options == {"damping": 1e-2}
     damping, moments, mode = differences()
     assert damping.startswith("damping is 1e-06 in synthetic and 0.01 in llm: exact gradients")
-    assert mode.startswith("mode is matrix in synthetic only: fine-tunes have RefLoRA's matrix")
+    assert mode.startswith("mode is matrix in synthetic only: the number of RefLoRA-S is reflora-scalar")
     assert moments.startswith("moments is keep in llm only: the simulator always keeps")
 
 

@@ -51,6 +51,7 @@ FOREIGN = pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWa
         ("balora-plus", "balora-plus", {"moments": "keep", "lr-ratio": 16.0}, 1),
         ("balora-ga@2", "balora-ga", {"moments": "keep"}, 2),
         ("reflora", "reflora", {}, 1),
+        ("reflora-scalar@2", "reflora-scalar", {}, 2),
     ],
 )
 def test_names(name, base, options, every):
@@ -147,7 +148,8 @@ def test_every_method_trains(name):
         assert not torch.equal(old, after[key]), key
         assert after[key].isfinite().all(), key
     assert all(torch.equal(old, after[key]) for key, old in frozen.items())
-    assert (handle is not None) == (name.startswith("balora") or "ilora" in name or name == "reflora")
+    ours = "balora", "ilora", "pilora", "reflora"
+    assert (handle is not None) == name.startswith(ours)
     if handle is not None:
         assert handle.steps == 2
     balanced = [is_balanced(pair.A.detach(), pair.B.detach()) for pair in lora_pairs(model)]
