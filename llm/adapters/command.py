@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lorakappa.conditioning.projection_gauges import GAUGES
 from lorakappa.shared.command_line import console, say
 from lorakappa.shared.options import JsonFile, Quiet
 
@@ -48,9 +49,7 @@ def audit(adapter: AdapterFolder, json_file: JsonFile = None, quiet: Quiet = Fal
 def balance(
     adapter: AdapterFolder,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist or be empty.")],
-    gauge: Annotated[
-        str, typer.Option(help="Which balanced pair: hyperbalanced, nearest, symmetric.")
-    ] = "hyperbalanced",
+    gauge: Annotated[str, typer.Option(help=f"Which balanced pair: {', '.join(GAUGES)}.")] = "hyperbalanced",
     quiet: Quiet = False,
 ) -> None:
     """Write an adapter with the same products and balanced factors, everything else carried over."""

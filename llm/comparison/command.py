@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorakappa.llm.comparison.settings import SCHEDULES
 from lorakappa.llm.data.options import Columns, Data, Dtype, Model, Modules, chosen_data
 from lorakappa.shared.command_line import console, say
 from lorakappa.shared.options import RESULTS, Jobs, Out, Quiet, Seed, integers, names
@@ -22,7 +23,7 @@ PresetSteps = Annotated[int | None, typer.Option(help="Optimizer steps of every 
 BatchSize = Annotated[int | None, typer.Option(help="Examples per micro-batch.")]
 Accumulation = Annotated[int | None, typer.Option(help="Micro-batches per step.")]
 MaxLength = Annotated[int | None, typer.Option(help="Tokens per example; longer ones are dropped.")]
-Schedule = Annotated[str | None, typer.Option(help="Learning rate: constant, linear or cosine.")]
+Schedule = Annotated[str | None, typer.Option(help=f"Learning rate: {', '.join(SCHEDULES)}.")]
 Warmup = Annotated[float | None, typer.Option(help="Share of the steps of warm-up from 0.")]
 WeightDecay = Annotated[float | None, typer.Option(help="Of AdamW.")]
 Clip = Annotated[float | None, typer.Option(help="Largest gradient norm; 0 for none.")]

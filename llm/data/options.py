@@ -4,12 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
+from lorakappa.llm.data.models import DTYPES
 from lorakappa.shared.options import names
 
 Model = Annotated[
     str | None, typer.Option(help='"tiny", a hub id or a folder; without a GPU tiny, with one Qwen/Qwen2.5-3B.')
 ]
-Dtype = Annotated[str | None, typer.Option(help="Of the base model: float32 or bfloat16.")]
+Dtype = Annotated[str | None, typer.Option(help=f"Of the base model: {', '.join(DTYPES)}.")]
 Data = Annotated[
     str | None,
     typer.Option(help='"mathematics" (generated), DeepMind\'s folder or tarball, a hub id, a folder or a file.'),
