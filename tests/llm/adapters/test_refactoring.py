@@ -10,13 +10,14 @@ from peft.optimizers import create_riemannian_optimizer
 from lorakappa.conditioning import refactored_gradient
 from lorakappa.llm import (
     CannotBalanceError,
+    RefactorCallback,
     balance_after_step,
     balance_model,
     lora_pairs,
     refactor_before_step,
 )
 from lorakappa.llm.adapters.factors import NonFiniteError
-from tests.llm.adapters.test_hooks import adamw, step
+from tests.llm.adapters.test_hooks import adamw, step, train
 from tests.llm.models import Mixture, tiny_qwen, tokens, unbalance, with_lora
 
 
@@ -235,6 +236,31 @@ def test_a_closure_comes_too_late():
     optimizer.step(None)
     assert handle.steps == 1
     assert relative(gradients(model), [g.float() for g in expected]) < 1e-5
+
+
+def test_warm_up_from_zero_in_the_trainer(tmp_path):
+    callback = RefactorCallback()
+    model, losses, trainer = train(tmp_path, [callback])
+    _, lora, _ = train(tmp_path, [])
+    assert losses[0] == pytest.approx(lora[0])
+    assert losses[-1] < losses[0] - 1
+    assert losses[-1] != pytest.approx(lora[-1], rel=1e-4)
+    assert callback.handle.steps == 24
+    assert all(pair.A.isfinite().all() for pair in lora_pairs(model))
+    assert not trainer.optimizer.optimizer._optimizer_step_pre_hooks  # removed at the end
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers` to `True`")
+def test_resumed_training_is_the_same_training(tmp_path):
+    whole, _, _ = train(tmp_path / "a", [RefactorCallback()], max_steps=6)
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3}
+    train(tmp_path / "b", [RefactorCallback()], **settings)
+    callback = RefactorCallback()
+    resumed, _, _ = train(tmp_path / "b", [callback], resume=str(tmp_path / "b" / "checkpoint-3"), **settings)
+    assert callback.handle.steps == 6
+    for pair, reference in zip(lora_pairs(resumed), lora_pairs(whole), strict=True):
+        torch.testing.assert_close(pair.A, reference.A)
+        torch.testing.assert_close(pair.B, reference.B)
 
 
 # --- whose gradients ------------------------------------------------------------------------------------
