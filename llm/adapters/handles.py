@@ -73,9 +73,9 @@ class Handle:
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """Notes that a step begins; of a nested step (PEFT's Riemannian optimizer) both hooks fire twice."""
         if id(optimizer) not in self._began:
-            self._began.add(id(optimizer))
             if not _was_skipped(optimizer):
-                self._begin(optimizer, args, kwargs)
+                self._begin(optimizer, args, kwargs)  # if that fails, the step has not begun
+            self._began.add(id(optimizer))
 
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Notes that a step has ended, unless this is the outer hook of a nested one or nothing changed."""
@@ -128,8 +128,7 @@ class GradientHandle(Handle):
         self._choices = {id(optimizer): _Choice() for optimizer in optimizers}
 
     def _begin(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if any(value is not None for value in (*args[1:], *kwargs.values())):
-            self._began.remove(id(optimizer))
+        if any(map(callable, (*args[1:], *kwargs.values()))):
             raise ValueError(
                 f"{type(optimizer).__name__}.step was given a closure, whose gradients come too late to be refactored; "
                 "compute them before the step"

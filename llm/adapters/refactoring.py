@@ -44,8 +44,8 @@ def refactor_before_step(optimizer: Any, model: nn.Module, *, adapter: str | Non
         adapter: name of one adapter; None means all that train.
 
     Returns:
-        A handle: `remove()` ends it, `steps` counts real steps, `last` is the number of pairs whose gradients were
-        multiplied.
+        A handle: `remove()` ends it, `steps` counts real steps, of several optimizers all of them, `last` is the
+        number of pairs whose gradients were multiplied at the latest.
 
     Raises:
         TypeError: if there is no torch optimizer in `optimizer`.
