@@ -12,11 +12,12 @@ DEVICE ?= cpu
 COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-field \
 	libcoq-mathcomp-algebra-tactics libcoq-mathcomp-real-closed
 
-.PHONY: help verify proofs coq test fuzz test-slow lint format bench figures clean
+.PHONY: help verify proofs certificates coq test fuzz test-slow lint format bench figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
 	@echo "make proofs     have Coq check the proofs of claims; as root on Debian it installs Coq first"
+	@echo "make certificates  find the terms of small certificates anew, and check what was found"
 	@echo "make test       lint, types and tests"
 	@echo "make fuzz       $(CASES) hostile command lines and files; a table in results/fuzz.json"
 	@echo "make test-slow  what takes longer: built and installed beside others, killed sweeps"
@@ -42,6 +43,11 @@ coq:
 
 proofs: coq
 	$(PYTHON) conditioning/proofs/check.py
+
+certificates: $(READY)
+	$(BIN)/python -m lorakappa.conditioning.certificates.find --again --products 3 --out results/certificates \
+		conditioning/certificates/ilora-ratio-cost-*.json
+	$(BIN)/python -m lorakappa.conditioning.certificates.check results/certificates/*.json
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
