@@ -32,12 +32,15 @@ class Sizes(Form):
 
 
 class InstanceForm(BaseModel):
-    """An instance in exact numbers; further entries are its matrices by name, rows of rational strings."""
+    """An instance in exact numbers; further entries are its matrices by name, rows of rational strings.
+
+    Numbers that a document prints have neither sizes nor parameters.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    shape: Sizes
-    parameters: list[str]
+    shape: Sizes | Annotated[dict[str, int], Field(max_length=0)]
+    parameters: list[str] = []
     left: str
     right: str
 

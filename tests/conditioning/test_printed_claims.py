@@ -5,9 +5,11 @@ from statistics import mean
 
 import flint
 import pytest
+from pydantic import TypeAdapter
 
 from lorakappa.conditioning.claims import CLAIMS
 from lorakappa.conditioning.claims.ilora_tables import SCORES, TASKS
+from lorakappa.conditioning.schemas.forms import VerdictForm
 from lorakappa.conditioning.verification import at_most, equal
 from lorakappa.conditioning.verification.printed import decimal, printed_claim
 from lorakappa.conditioning.verification.report import summary
@@ -45,6 +47,7 @@ def test_a_refutation_carries_the_table():
     assert verdict.certified
     assert verdict.counterexample.as_json() == {"shape": {}, "x": [["0.1", "0.2"]], "left": "3/10", "right": "1/4"}
     assert verdict.as_json()["source"] == "derived here"
+    TypeAdapter(VerdictForm).validate_python(verdict.as_json())
     assert summary(verdict) == "3/10 against 1/4"
 
 
