@@ -79,14 +79,14 @@ def sources(
     chosen = coverage.choose(DOCUMENTS, document)
     if json_file is not None:
         ensure_writable(json_file)
-    recorded = {id: known.claim.recorded for id, known in known_claims(CLAIMS).items()}
+    claims = {id: known.claim for id, known in known_claims(CLAIMS).items()}
     shown = [(d, [s for s in d.statements.values() if not (uncovered and s.claims)]) for d in chosen]
     if json_file is not None:
-        write_json(json_file, [row for d, some in shown for row in coverage.as_json(d, some, recorded)])
+        write_json(json_file, [row for d, some in shown for row in coverage.as_json(d, some, claims)])
     if markdown:
-        print(coverage.coverage_markdown(chosen))
+        print(coverage.coverage_markdown(chosen, claims))
         return
     for found, some in shown:
         if some:
-            console.print(coverage.statements_table(found, some, recorded))
-    console.print(coverage.coverage_table(chosen))
+            console.print(coverage.statements_table(found, some, claims))
+    console.print(coverage.coverage_table(chosen, claims))

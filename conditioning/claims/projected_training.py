@@ -78,7 +78,7 @@ def _(x: ExactPair) -> Comparison:
 @algebraic_claim(
     "projection-literal-trains-on",
     "After the literal formula US^{1/2}, S^{1/2}Vᵀ training can go on from LoRA's start: the gradient is not 0.",
-    kind="question",
+    source=REVIEW.at("Load-bearing premise, no artifacts"),
     family=LoraStarts(),
     sides=("‖∇f‖² after the literal P", "0"),
     recorded="refuted",

@@ -1,17 +1,25 @@
-"""The map of the sources as tables and JSON: what is decided by which claim, what is not, and how much of each."""
+"""The map of the sources as tables and JSON: what became of each statement, by which claim, and how much is decided."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 from rich.text import Text
 
 from lorakappa.conditioning.sources.document import Document, Statement
-from lorakappa.conditioning.verification.claim import VerdictName
+from lorakappa.conditioning.verification.claim import Claim, VerdictName
 from lorakappa.conditioning.verification.report import STYLES
 
-Recorded = Mapping[str, VerdictName]
-"""Recorded verdicts by claim."""
+Outcome = VerdictName | Literal["in part", "no claim"]
+
+OUTCOMES: tuple[Outcome, ...] = ("holds", "in part", "refuted", "not seen", "equivalent", "inconclusive", "no claim")
+"""What can become of a statement (`outcome`)."""
+
+WORST_FIRST: tuple[VerdictName, ...] = ("refuted", "not seen", "inconclusive", "equivalent", "holds")
+
+Claims = Mapping[str, Claim]
+"""Claims of all packages by id."""
 
 
 def choose(documents: Sequence[Document], text: str | None) -> list[Document]:
@@ -26,49 +34,65 @@ def choose(documents: Sequence[Document], text: str | None) -> list[Document]:
     return found
 
 
-def counts(document: Document) -> tuple[int, int, int]:
-    """How many statements it has, how many some claim decides, and how many none does."""
-    decided = sum(bool(statement.claims) for statement in document.statements.values())
-    return len(document.statements), decided, len(document.statements) - decided
+def outcome(statement: Statement, claims: Claims) -> Outcome:
+    """What became of a statement, by the recorded verdicts of its claims.
+
+    Those count that say what documents say; if there is none, our questions; if there is none, corrections. Where they
+    agree it is their verdict, and "in part" where some hold and others do not; else the worst of "refuted", "not seen",
+    "inconclusive" and "equivalent".
+    """
+    named = [claims[id] for id in statement.claims]
+    for kind in ("claim", "question", "correction"):
+        if found := {claim.recorded for claim in named if claim.kind == kind}:
+            if "holds" in found and len(found) > 1:
+                return "in part"
+            return next(name for name in WORST_FIRST if name in found)
+    return "no claim"
 
 
-def coverage_table(documents: Iterable[Document]) -> Table:
-    """One row a document: its statements, by whether claims decide them, and what was at hand of its text."""
+def counts(document: Document, claims: Claims) -> tuple[int, ...]:
+    """How many statements it has, and how many of each outcome."""
+    found = Counter(outcome(statement, claims) for statement in document.statements.values())
+    return (len(document.statements), *(found[name] for name in OUTCOMES))
+
+
+def coverage_table(documents: Iterable[Document], claims: Claims) -> Table:
+    """One row a document: what became of its statements, and what was at hand of its text."""
     table = Table(box=None, pad_edge=False, title="\ncoverage\n", title_justify="left")
-    table.add_column("document")
-    for name in ("statements", "with claims", "with a reason only"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what was at hand")
+    table.add_column("document", ratio=3)
+    for name in ("statements", *OUTCOMES):
+        table.add_column(name, justify="right")
+    table.add_column("what was at hand", ratio=4)
     for document in documents:
-        table.add_row(document.citation, *map(str, counts(document)), document.at_hand)
+        table.add_row(document.citation, *map(str, counts(document, claims)), document.at_hand)
     return table
 
 
-def coverage_markdown(documents: Iterable[Document]) -> str:
+def coverage_markdown(documents: Iterable[Document], claims: Claims) -> str:
     """That table as Markdown, for the README, with its sums."""
-    rows = [(document.citation, counts(document)) for document in documents]
-    total, decided, rest = (sum(numbers) for numbers in zip(*(numbers for _, numbers in rows), strict=True))
-    lines = ["| document | statements | with claims | with a reason only |", "|---|--:|--:|--:|"]
-    lines += [f"| {name} | {' | '.join(map(str, numbers))} |" for name, numbers in rows]
-    return "\n".join([*lines, f"| all | {total} | {decided} | {rest} |"])
+    rows = [(document.citation, counts(document, claims)) for document in documents]
+    rows.append(("all", tuple(sum(column) for column in zip(*(numbers for _, numbers in rows), strict=True))))
+    lines = [f"| document | statements | {' | '.join(OUTCOMES)} |", f"|---|--:|{'--:|' * len(OUTCOMES)}"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(map(str, numbers))} |" for name, numbers in rows)])
 
 
-def statements_table(document: Document, statements: Iterable[Statement], recorded: Recorded) -> Table:
-    """One row a statement: its place, what it says, the claims with their recorded verdicts, and the reason."""
+def statements_table(document: Document, statements: Iterable[Statement], claims: Claims) -> Table:
+    """One row a statement: place, words, what became of it, its claims with their verdicts, and the reason."""
     table = Table(box=None, pad_edge=False, title=f"\n{document.citation}\n", title_justify="left")
     table.add_column("place", ratio=2)
     table.add_column("statement", ratio=4)
+    table.add_column("outcome", no_wrap=True)
     table.add_column("claims, or why none", ratio=4)
     for statement in statements:
-        decided = Text("\n").join(
-            Text.assemble(f"{id} ", (recorded[id], STYLES[recorded[id]])) for id in statement.claims
-        )
-        parts = [part for part in (decided, Text(statement.reason)) if part]
-        table.add_row(statement.place, statement.statement, Text("\n").join(parts))
+        named = [claims[id] for id in statement.claims]
+        lines = [Text.assemble(f"{claim.id} ", (claim.recorded, STYLES[claim.recorded])) for claim in named]
+        if statement.reason:
+            lines.append(Text(statement.reason))
+        table.add_row(statement.place, statement.statement, outcome(statement, claims), Text("\n").join(lines))
     return table
 
 
-def as_json(document: Document, statements: Iterable[Statement], recorded: Recorded) -> list[dict[str, Any]]:
+def as_json(document: Document, statements: Iterable[Statement], claims: Claims) -> list[dict[str, Any]]:
     """One object a statement, with what identifies its document."""
     return [
         {
@@ -79,8 +103,9 @@ def as_json(document: Document, statements: Iterable[Statement], recorded: Recor
             "at_hand": document.at_hand,
             "place": statement.place,
             "statement": statement.statement,
+            "outcome": outcome(statement, claims),
             "claims": list(statement.claims),
-            "recorded": {id: recorded[id] for id in statement.claims},
+            "recorded": {id: claims[id].recorded for id in statement.claims},
             "reason": statement.reason,
         }
         for statement in statements

@@ -42,7 +42,8 @@ class Statement:
     Attributes:
         place: where it stands; unique within the document.
         statement: in our words and letters, with its formula and its domain.
-        claims: ids of the claims that decide it, each in its own setting; of any package.
+        claims: ids of the claims that decide it, each in its own setting, and of what is true instead, of any package;
+            their verdicts are the statement's, so that what merely bears on it is named in the reason.
         reason: why no claim decides it here, or what the claims leave open; empty if they leave nothing open.
     """
 

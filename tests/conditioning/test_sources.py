@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -119,17 +120,56 @@ def test_a_wrong_document_is_refused_by_file_and_place(tmp_path, text, message):
         read(tmp_path, text)
 
 
-SMALL = Document(
-    "d", "D", "T", "A", "P", "H", {"1": Statement("1", "s.", ("x", "y"), "r."), "2": Statement("2", "t.", (), "q.")}
+def fake(id, recorded, kind="claim"):
+    return SimpleNamespace(id=id, recorded=recorded, kind=kind)
+
+
+FAKES = {
+    "x": fake("x", "holds"),
+    "y": fake("y", "refuted"),
+    "z": fake("z", "not seen"),
+    "i": fake("i", "inconclusive"),
+    "e": fake("e", "equivalent"),
+    "q": fake("q", "refuted", "question"),
+    "c": fake("c", "holds", "correction"),
+}
+TWO = Statement("1", "s.", ("x", "y"), "r."), Statement("2", "t.", (), "q.")
+SMALL = Document("d", "D", "T", "A", "P", "H", {statement.place: statement for statement in TWO})
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ("", "no claim"),
+        ("x", "holds"),
+        ("y", "refuted"),
+        ("yz", "refuted"),
+        ("zy", "refuted"),
+        ("zi", "not seen"),
+        ("ie", "inconclusive"),
+        ("e", "equivalent"),
+        ("xy", "in part"),
+        ("xz", "in part"),
+        ("ex", "in part"),
+        ("xq", "holds"),
+        ("qc", "refuted"),
+        ("yc", "refuted"),
+        ("c", "holds"),
+    ],
 )
-RECORDED = {"x": "holds", "y": "refuted"}
+def test_the_outcome_of_a_statement_is_that_of_its_claims(ids, expected):
+    assert coverage.outcome(Statement("1", "s.", tuple(ids), "r."), FAKES) == expected
 
 
-def test_coverage_counts_what_is_decided():
-    assert coverage.counts(SMALL) == (2, 1, 1)
-    assert coverage.coverage_markdown([SMALL, SMALL]).splitlines()[2:] == ["| D | 2 | 1 | 1 |"] * 2 + [
-        "| all | 4 | 2 | 2 |"
-    ]
+def test_coverage_counts_every_outcome():
+    assert coverage.counts(SMALL, FAKES) == (2, 0, 1, 0, 0, 0, 0, 1)
+    rows = coverage.coverage_markdown([SMALL, SMALL], FAKES).splitlines()
+    assert (
+        rows[0]
+        == "| document | statements | holds | in part | refuted | not seen | equivalent | inconclusive | no claim |"
+    )
+    assert rows[1].count("|") == rows[0].count("|")
+    assert rows[2:] == [f"| D | {'2 | 0 | 1 | 0 | 0 | 0 | 0 | 1'} |"] * 2 + ["| all | 4 | 0 | 2 | 0 | 0 | 0 | 0 | 2 |"]
 
 
 def printed(table):
@@ -140,10 +180,10 @@ def printed(table):
 
 
 def test_tables_show_claims_verdicts_and_reasons():
-    text = printed(coverage.statements_table(SMALL, SMALL.statements.values(), RECORDED))
-    for word in ("D", "x holds", "y refuted", "r.", "q.", "s.", "t."):
+    text = printed(coverage.statements_table(SMALL, SMALL.statements.values(), FAKES))
+    for word in ("D", "x holds", "y refuted", "r.", "q.", "s.", "t.", "in part", "no claim"):
         assert word in text
-    assert re.search(r"^D +2 +1 +1 +H", printed(coverage.coverage_table([SMALL])), flags=re.M)
+    assert re.search(r"^D +2 +0 +1 +0 +0 +0 +0 +1 +H", printed(coverage.coverage_table([SMALL], FAKES)), flags=re.M)
 
 
 def test_documents_are_chosen_by_any_part_of_their_names():
@@ -164,6 +204,8 @@ def test_the_command_writes_every_statement(monkeypatch, capsys, tmp_path):
     for entry in entries:
         assert entry["statement"]
         assert entry["claims"] or entry["reason"]
+        assert entry["outcome"] in coverage.OUTCOMES
+        assert (entry["outcome"] == "no claim") == (not entry["claims"])
         assert entry["recorded"] == {id: KNOWN[id].recorded for id in entry["claims"]}
     assert all(document.citation in out for document in DOCUMENTS[:2])
 
@@ -177,6 +219,6 @@ def test_the_command_shows_what_is_asked_for(monkeypatch, capsys, tmp_path):
     assert "sign-GD as Adam" in out
     assert "Theorem 3" not in out
     code, out, _ = call(monkeypatch, capsys, "sources", "--markdown")
-    assert (code, out.strip()) == (0, coverage.coverage_markdown(DOCUMENTS))
+    assert (code, out.strip()) == (0, coverage.coverage_markdown(DOCUMENTS, KNOWN))
     assert call(monkeypatch, capsys, "sources", "--document", "nobody")[0] == 2
     assert call(monkeypatch, capsys, "sources", "--json", tmp_path)[0] == 2
