@@ -17,6 +17,7 @@ OUTCOMES: tuple[Outcome, ...] = ("holds", "in part", "refuted", "not seen", "equ
 """What can become of a statement (`outcome`)."""
 
 WORST_FIRST: tuple[VerdictName, ...] = ("refuted", "not seen", "inconclusive", "equivalent", "holds")
+"""Which of several verdicts counts where none is "holds"."""
 
 Claims = Mapping[str, Claim]
 """Claims of all packages by id."""
