@@ -27,11 +27,16 @@ file of its topic and name it in that file's CLAIMS: `list`, `verify`, `replay` 
 """
 
 from lorakappa.conditioning.claims import (
+    adapters,
+    gauge_independence,
+    ilora_entry_variances,
+    ilora_freedom,
     ilora_proportion,
     ilora_ratio,
     ilora_tables,
     ilora_update,
     ilora_variances,
+    intrinsic_steps,
     model1_bounds,
     model1_optimality,
     model1_spectrum,
@@ -40,6 +45,7 @@ from lorakappa.conditioning.claims import (
     preconditioning,
     projected_training,
     projection,
+    projection_retraction,
 )
 from lorakappa.conditioning.verification import registry
 
@@ -48,13 +54,19 @@ CLAIMS = registry(
     model1_bounds.CLAIMS,
     model1_optimality.CLAIMS,
     model2.CLAIMS,
+    adapters.CLAIMS,
     projection.CLAIMS,
+    projection_retraction.CLAIMS,
     nearest_balanced_pair.CLAIMS,
     projected_training.CLAIMS,
+    intrinsic_steps.CLAIMS,
+    gauge_independence.CLAIMS,
     ilora_variances.CLAIMS,
+    ilora_entry_variances.CLAIMS,
     ilora_proportion.CLAIMS,
     ilora_update.CLAIMS,
     ilora_ratio.CLAIMS,
     ilora_tables.CLAIMS,
+    ilora_freedom.CLAIMS,
     preconditioning.CLAIMS,
 )

@@ -9,16 +9,36 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.vanishing import vanishes, vanishes_exactly
-from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair, diagonal
+from lorakappa.conditioning.instances import (
+    GRADIENT_STEP,
+    CanonicalMinimizers,
+    ExactPair,
+    Extra,
+    FloatPair,
+    diagonal,
+    gaussian,
+)
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal
+from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_most, equal
+from lorakappa.conditioning.verification import exact as exactly
 
+POSITIVE_NUMBER = Extra(
+    "mu", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-2, 1, (1, 1)), lambda mu: bool(1e-3 <= mu[0, 0] <= 1e3)
+)
 MOVED = CanonicalMinimizers("any pair, any gradient ∇ℓ(AB)", extras=GRADIENT_STEP[:1])
 PROPORTIONAL = CanonicalMinimizers(
     "any pair with BBᵀ = μAᵀA, any gradient ∇ℓ(AB)", extras=GRADIENT_STEP[:1], scalar_gauge=True
 )
+ONE_INPUT = CanonicalMinimizers(
+    "any pair with BBᵀ = μAᵀA and r ≤ min(a, b)/4, the gradient exᵀ of ½‖f(x) − y‖² for one input x, e = f(x) − y",
+    where=lambda shape: 4 * shape.r <= shape.k,
+    largest=8,
+    extras=(gaussian("error", lambda s: (s.a, 1)), gaussian("input", lambda s: (s.b, 1))),
+    scalar_gauge=True,
+)
+TWO_RATES = CanonicalMinimizers("any pair, any gradient ∇ℓ(AB), any μ", extras=(*GRADIENT_STEP[:1], POSITIVE_NUMBER))
 
 
 def _gram_changes(x: FloatPair, dA: Array, dB: Array) -> tuple[Array, Array]:
@@ -56,47 +76,87 @@ def _(x: ExactPair) -> Comparison:
     return vanishes_exactly(for_B - for_A)
 
 
-def _scaled_defect(x: FloatPair) -> tuple[Array, Array, float]:
-    """d(BBᵀ) − μd(AᵀA) under scaled GD from BBᵀ = μAᵀA, K = AᵀGBᵀ, and the size of what cancels."""
-    G, mu = x.extras["gradient"], 1 / x.G[0, 0] ** 4
+def _scaled_change(x: FloatPair, G: Array) -> tuple[Array, Array]:
+    """(d(BBᵀ), d(AᵀA)) under scaled GD."""
     scaled_A, scaled_B = scaled_gradient(x.A, x.B, G @ x.B.T, x.A.T @ G)
-    for_B, for_A = _gram_changes(x, -scaled_A, -scaled_B)
+    return _gram_changes(x, -scaled_A, -scaled_B)
+
+
+def _scaled_change_exactly(x: ExactPair, G: flint.fmpq_mat) -> tuple[flint.fmpq_mat, flint.fmpq_mat]:
+    """(d(BBᵀ), d(AᵀA)) under scaled GD."""
+    gram_A, gram_B = x.A.transpose() * x.A, x.B * x.B.transpose()
+    return _gram_changes_exactly(x, -G * x.B.transpose() * gram_B.inv(), -gram_A.inv() * x.A.transpose() * G)
+
+
+def _scaled_defect(x: FloatPair, G: Array) -> tuple[Array, Array, float]:
+    """d(BBᵀ) − μd(AᵀA) under scaled GD from BBᵀ = μAᵀA, K = AᵀGBᵀ, and the size of what cancels."""
+    for_B, for_A = _scaled_change(x, G)
     K = x.A.T @ G @ x.B.T
     # the rounding of K, magnified by M⁻¹ and by the condition of M
     size = 8 * np.linalg.norm(x.A) * np.linalg.norm(G) * np.linalg.norm(x.B) * x.gram_A[0] / x.gram_A[-1] ** 2
-    return for_B - mu * for_A, K, float(size)
+    return for_B - for_A / x.G[0, 0] ** 4, K, float(size)
 
 
-def _scaled_defect_exactly(x: ExactPair) -> tuple[flint.fmpq_mat, flint.fmpq_mat]:
+def _scaled_defect_exactly(x: ExactPair, G: flint.fmpq_mat) -> tuple[flint.fmpq_mat, flint.fmpq_mat]:
     """d(BBᵀ) − μd(AᵀA) under scaled GD from BBᵀ = μAᵀA, and K = AᵀGBᵀ."""
-    G, mu = x.extras["gradient"], 1 / x.G[0, 0] ** 4
-    gram_A, gram_B = x.A.transpose() * x.A, x.B * x.B.transpose()
-    for_B, for_A = _gram_changes_exactly(x, -G * x.B.transpose() * gram_B.inv(), -gram_A.inv() * x.A.transpose() * G)
-    return for_B - for_A * mu, x.A.transpose() * G * x.B.transpose()
+    for_B, for_A = _scaled_change_exactly(x, G)
+    return for_B - for_A * (1 / x.G[0, 0] ** 4), x.A.transpose() * G * x.B.transpose()
+
+
+def _outer(x: FloatPair) -> Array:
+    """The gradient exᵀ."""
+    return np.asarray(x.extras["error"] @ x.extras["input"].T)
 
 
 @algebraic_claim(
     "ilora-scaled-gd-proportion",
-    "Scaled GD, dA = −GBᵀ(BBᵀ)⁻¹ and dB = −(AᵀA)⁻¹AᵀG, keeps a ratio to first order: "
-    "d(BBᵀ) = μ·d(AᵀA) where BBᵀ = μAᵀA.",
+    "Scaled GD, dA = −GBᵀ(BBᵀ)⁻¹ and dB = −(AᵀA)⁻¹AᵀG, keeps a ratio to first order: d(BBᵀ) ≈ μ·d(AᵀA) where "
+    "BBᵀ = μAᵀA, r ≪ min(a, b) and G = exᵀ; read as: but for half of its size.",
     source=ILORA.at("Theorem 3"),
-    family=PROPORTIONAL,
-    sides=("‖d(BBᵀ) − μ·d(AᵀA)‖²", "0"),
+    family=ONE_INPUT,
+    sides=("‖d(BBᵀ) − μ·d(AᵀA)‖²", "‖d(BBᵀ)‖²/4"),
     recorded="refuted",
-    corrected_by="ilora-scaled-gd-trace",
+    corrected_by="lora-plus-keeps-proportion",
 )
 def scaled_gd_proportion(x: FloatPair) -> Comparison:
     """Fails for r ≥ 2: with K = AᵀGBᵀ and M = AᵀA the left side is −(M⁻¹K + KᵀM⁻¹), the right one −(KM⁻¹ + M⁻¹Kᵀ).
-    They differ by the commutator of K − Kᵀ with M⁻¹ (`ilora-scaled-gd-defect`). For r = 1 all of it commutes.
+    They differ by the commutator of K − Kᵀ with M⁻¹ (`ilora-scaled-gd-defect`). The last step of the paper's proof
+    overlooks it: Σ and Σ⁻¹ change places there. For r = 1 all of it commutes.
     """
-    defect, _, size = _scaled_defect(x)
-    return vanishes(defect, size, x.shape)
+    (defect, _, size), (change, _) = _scaled_defect(x, _outer(x)), _scaled_change(x, _outer(x))
+    left, right = float(np.linalg.norm(defect)), float(np.linalg.norm(change))
+    return at_most((left / (size or 1.0)) ** 2, (right / 2 / (size or 1.0)) ** 2, claim_rtol(1.0, x.shape.d))
 
 
 @scaled_gd_proportion.exact
 def _(x: ExactPair) -> Comparison:
-    defect, _ = _scaled_defect_exactly(x)
-    return vanishes_exactly(defect)
+    gradient = x.extras["error"] * x.extras["input"].transpose()
+    defect, _ = _scaled_defect_exactly(x, gradient)
+    change, _ = _scaled_change_exactly(x, gradient)
+    return at_most(exactly.half_square(defect), exactly.half_square(change) / 4)
+
+
+@algebraic_claim(
+    "lora-plus-keeps-proportion",
+    "Two learning rates do what scaled GD does not: with η_B = μη_A a GD step on any loss of AB, from any pair, has "
+    "d(BBᵀ) = μ·d(AᵀA) to first order. For iLoRA's ratio that is LoRA+ with η_A/η_B = a/r.",
+    kind="correction",
+    family=TWO_RATES,
+    sides=("‖d(BBᵀ) − μ·d(AᵀA)‖²", "0"),
+)
+def two_rates_keep_proportion(x: FloatPair) -> Comparison:
+    """Proof: d(AᵀA) = −η_A(K + Kᵀ) and d(BBᵀ) = −η_B(K + Kᵀ) with K = AᵀGBᵀ (`ilora-gd-proportion`)."""
+    G, mu = x.extras["gradient"], float(x.extras["mu"][0, 0])
+    for_B, for_A = _gram_changes(x, -G @ x.B.T, -mu * x.A.T @ G)
+    size = 4 * mu * float(np.linalg.norm(x.A) * np.linalg.norm(G) * np.linalg.norm(x.B))
+    return vanishes(for_B - mu * for_A, size, x.shape)
+
+
+@two_rates_keep_proportion.exact
+def _(x: ExactPair) -> Comparison:
+    G, mu = x.extras["gradient"], x.extras["mu"][0, 0]
+    for_B, for_A = _gram_changes_exactly(x, -G * x.B.transpose(), x.A.transpose() * G * -mu)
+    return vanishes_exactly(for_B - for_A * mu)
 
 
 @algebraic_claim(
@@ -108,13 +168,13 @@ def _(x: ExactPair) -> Comparison:
 )
 def scaled_gd_trace(x: FloatPair) -> Comparison:
     """Proof: both traces are −2 tr(M⁻¹K), M = AᵀA and K = AᵀGBᵀ. So ‖B‖² = μ‖A‖² is kept."""
-    defect, _, size = _scaled_defect(x)
+    defect, _, size = _scaled_defect(x, x.extras["gradient"])
     return equal(float(np.trace(defect)) / (size or 1.0), 0.0, claim_rtol(1.0, x.shape.d))
 
 
 @scaled_gd_trace.exact
 def _(x: ExactPair) -> Comparison:
-    defect, _ = _scaled_defect_exactly(x)
+    defect, _ = _scaled_defect_exactly(x, x.extras["gradient"])
     return equal(sum((defect[i, i] for i in range(x.shape.r)), flint.fmpq(0)), flint.fmpq(0))
 
 
@@ -129,13 +189,15 @@ def scaled_gd_diagonal(x: FloatPair) -> Comparison:
     """Proof: the diagonal of a commutator with a diagonal matrix is 0 (`ilora-scaled-gd-defect`). So, to first order,
     the eigenvalues keep the ratio where they are distinct, and only the eigenvectors of the Gram matrices part.
     """
-    defect, _, size = _scaled_defect(x)  # instances have the gauge tI: AᵀA = t²S is diagonal in every outer frame
+    defect, _, size = _scaled_defect(
+        x, x.extras["gradient"]
+    )  # instances have the gauge tI: AᵀA = t²S is diagonal in every outer frame
     return vanishes(np.diag(defect), size, x.shape)
 
 
 @scaled_gd_diagonal.exact
 def _(x: ExactPair) -> Comparison:
-    r, (defect, _) = x.shape.r, _scaled_defect_exactly(x)
+    r, (defect, _) = x.shape.r, _scaled_defect_exactly(x, x.extras["gradient"])
     return vanishes_exactly(diagonal(r, r, [defect[i, i] for i in range(r)]))
 
 
@@ -149,14 +211,14 @@ def _(x: ExactPair) -> Comparison:
 )
 def scaled_gd_defect(x: FloatPair) -> Comparison:
     """Proof: μ(BBᵀ)⁻¹ = M⁻¹, so d(BBᵀ) = −(M⁻¹K + KᵀM⁻¹) and μ·d(AᵀA) = −(KM⁻¹ + M⁻¹Kᵀ)."""
-    defect, K, size = _scaled_defect(x)
+    defect, K, size = _scaled_defect(x, x.extras["gradient"])
     inverse, skew = np.linalg.inv(x.A.T @ x.A), K - K.T
     return vanishes(defect - skew @ inverse + inverse @ skew, size, x.shape)
 
 
 @scaled_gd_defect.exact
 def _(x: ExactPair) -> Comparison:
-    defect, K = _scaled_defect_exactly(x)
+    defect, K = _scaled_defect_exactly(x, x.extras["gradient"])
     inverse, skew = (x.A.transpose() * x.A).inv(), K - K.transpose()
     return vanishes_exactly(defect - skew * inverse + inverse * skew)
 
@@ -164,6 +226,7 @@ def _(x: ExactPair) -> Comparison:
 CLAIMS = (
     gd_proportion,
     scaled_gd_proportion,
+    two_rates_keep_proportion,
     scaled_gd_trace,
     scaled_gd_diagonal,
     scaled_gd_defect,

@@ -52,6 +52,28 @@ def _difference_exactly(x: ExactPair, A: flint.fmpq_mat, B: flint.fmpq_mat) -> f
 
 
 @algebraic_claim(
+    "ilora-gradient",
+    "The paper's update, −step·(−ρAD, DB) with D = BBᵀ − ρAᵀA, is a gradient step on its regularizer R = ‖D‖²: it is "
+    "−step·∇R.",
+    source=ILORA.at("Section 5, gradients of R"),
+    family=PENALIZED,
+    sides=("dR along (dA, dB)", "−(1/step) times the update's component along it"),
+    recorded="refuted",
+    corrected_by="ilora-gradient-constant",
+)
+def gradient(x: FloatPair) -> Comparison:
+    """Fails wherever D ≠ 0: ∇R is 4 times as long. A weight λ in the paper's update is λ/4 in the loss."""
+    slope, along, size = _slope_and_component(x)
+    return equal(slope / size, -along / size, claim_rtol(1.0, x.shape.d))
+
+
+@gradient.exact
+def _(x: ExactPair) -> Comparison:
+    slope, along = _slope_and_component_exactly(x)
+    return equal(slope, -along)
+
+
+@algebraic_claim(
     "ilora-gradient-constant",
     "The paper's update is a gradient step on a quarter of its regularizer R = ‖BBᵀ − ρAᵀA‖²: it is −(step/4)∇R.",
     source=ILORA.at("Section 5, gradients of R"),
@@ -63,25 +85,36 @@ def gradient_constant(x: FloatPair) -> Comparison:
 
     Here dR is the five-point difference of R itself, which is exact for polynomials of degree 4.
     """
+    slope, along, size = _slope_and_component(x)
+    return equal((slope + 4 * along) / size, 0.0, claim_rtol(1.0, x.shape.d))
+
+
+@gradient_constant.exact
+def _(x: ExactPair) -> Comparison:
+    slope, along = _slope_and_component_exactly(x)
+    return equal(slope + 4 * along, flint.fmpq(0))
+
+
+def _slope_and_component(x: FloatPair) -> tuple[float, float, float]:
+    """The change dR along (dA, dB), 1/step times the update's component along it, and the size of their terms."""
     step, ratio, dA, dB = (x.extras[name] for name in ("step", "ratio", "dA", "dB"))
     step, ratio = step[0, 0], ratio[0, 0]
     slope = _five_point_slope({t: float(imbalance_penalty(x.A + dA * t, x.B + dB * t, ratio)) for t in (-2, -1, 1, 2)})
     along = sum(float(np.sum(moved * direction)) for moved, direction in zip(_update(x), (dA, dB), strict=True))
     norms = [float(np.linalg.norm(M)) for M in (x.A, x.B, dA, dB)]
     size = 8 * max(ratio, 1.0) ** 2 * sum(norms) ** 4 * 2**4 + 4 / step * (norms[0] * norms[2] + norms[1] * norms[3])
-    return equal((slope + 4 / step * along) / size, 0.0, claim_rtol(1.0, x.shape.d))
+    return slope, along / step, size
 
 
-@gradient_constant.exact
-def _(x: ExactPair) -> Comparison:
+def _slope_and_component_exactly(x: ExactPair) -> tuple[flint.fmpq, flint.fmpq]:
+    """The change dR along (dA, dB), and 1/step times the update's component along it."""
     step, dA, dB = x.extras["step"][0, 0], x.extras["dA"], x.extras["dB"]
     slope = _five_point_slope(
         {t: 2 * exactly.half_square(_difference_exactly(x, x.A + dA * t, x.B + dB * t)) for t in (-2, -1, 1, 2)}
     )
     moved = [entry for M in _update_exactly(x) for entry in M.entries()]
     direction = dA.entries() + dB.entries()
-    along = sum((m * d for m, d in zip(moved, direction, strict=True)), flint.fmpq(0))
-    return equal(slope + 4 / step * along, flint.fmpq(0))
+    return slope, sum((m * d for m, d in zip(moved, direction, strict=True)), flint.fmpq(0)) / step
 
 
 def _five_point_slope(values: dict[int, Number]) -> Number:
@@ -143,6 +176,7 @@ def _product_size(x: FloatPair) -> float:
 
 
 CLAIMS = (
+    gradient,
     gradient_constant,
     keeps_product,
     product_change,

@@ -6,9 +6,9 @@ The balanced pairs with the product AB are (XO, OᵀY), (X, Y) = P(A, B), with O
 import flint
 import numpy as np
 
-from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.projection import PAIRS, squared_distance
 from lorakappa.conditioning.instances import CanonicalMinimizers, ExactPair, FloatPair, Pair, diagonal, gaussian
+from lorakappa.conditioning.instances.arrays import entries, rotation
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, at_most
@@ -32,15 +32,13 @@ ROTATED = CanonicalMinimizers(
 def nearest(x: FloatPair) -> Comparison:
     """Fails for r ≥ 2: a pair that is balanced but not hyperbalanced is moved although it need not be."""
     X, Y = balance(x.A, x.B)  # with the signs that bring it nearest
-    O = _rotation(x.extras["K"])
+    O = rotation(x.extras["K"])
     return at_most(squared_distance((X, Y), (x.A, x.B)), squared_distance((X @ O, O.T @ Y), (x.A, x.B)), _rounding(x))
 
 
 @nearest.exact
 def _(x: ExactPair) -> Comparison:
-    r, K, flat = x.shape.r, x.extras["K"], x.balanced()
-    identity, skew = diagonal(r, r, [1] * r), K - K.transpose()
-    O = (identity - skew) * (identity + skew).inv() * _signs(K)
+    flat, O = x.balanced(), flint.fmpq_mat(rotation(entries(x.extras["K"])).tolist())
     overlap = flat.A.transpose() * x.A + flat.B * x.B.transpose()
     return at_most(_exact_distance(flat, _signs(overlap), x), _exact_distance(flat, O, x))
 
@@ -55,13 +53,6 @@ def _signs(M: flint.fmpq_mat) -> flint.fmpq_mat:
     """Diagonal matrix of the signs of M's diagonal, 1 for 0."""
     r = M.nrows()
     return diagonal(r, r, [-1 if M[i, i] < 0 else 1 for i in range(r)])
-
-
-def _rotation(K: Array) -> Array:
-    """Cayley transform of K − Kᵀ times the signs of K's diagonal: orthogonal matrices of either determinant."""
-    skew = K - K.T
-    identity = np.eye(len(K))
-    return np.asarray((identity - skew) @ np.linalg.inv(identity + skew) * np.where(np.diag(K) < 0, -1.0, 1.0))
 
 
 def _exact_distance(flat: ExactPair, O: flint.fmpq_mat, x: ExactPair) -> flint.fmpq:
@@ -83,7 +74,7 @@ def nearest_gauge(x: FloatPair) -> Comparison:
     const − 2 tr Oᵀ(XᵀA + YBᵀ), an orthogonal Procrustes problem.
     """
     X, Y = balance(x.A, x.B)
-    O = _rotation(x.extras["K"])
+    O = rotation(x.extras["K"])
     here = squared_distance(balance(x.A, x.B, gauge="nearest"), (x.A, x.B))
     return at_most(here, squared_distance((X @ O, O.T @ Y), (x.A, x.B)), _rounding(x))
 

@@ -12,22 +12,48 @@ from lorakappa.conditioning.instances.lora_starts import ExactStart, FloatStart,
 from lorakappa.conditioning.projection import GAUGES, balance
 from lorakappa.conditioning.sources import POSTER, REVIEW
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal, more_than
+from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_least, equal, more_than
 from lorakappa.conditioning.verification import exact as exactly
 
+STEPPED = CanonicalMinimizers("any pair, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
 GRADIENT = CanonicalMinimizers("hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
 
 
 @algebraic_claim(
     "projection-reachable-set",
-    "Staying on the manifold loses no adapted matrix: every W of rank r is the product of a hyperbalanced pair.",
+    "The manifold leaves the set of adapted matrices that can be reached unchanged: every AB, LoRA's start AB = 0 "
+    "included, is the product of a pair (US^{1/2}, S^{1/2}Vᵀ) with S > 0.",
     source=REVIEW.at("Core claim, reachable set"),
+    family=LoraStarts(),
+    sides=("rank of AB", "r, the rank of every such product"),
+    recorded="refuted",
+    corrected_by="projection-reachable-rank",
+)
+def reachable_set(x: FloatStart) -> Comparison:
+    """Fails for every AB of rank < r: those products are USVᵀ with S > 0, of rank r. That P keeps AB wherever it is
+    defined says nothing of the rest.
+    """
+    A, B, _ = x
+    return at_least(int(np.linalg.matrix_rank(A @ B)), A.shape[1])
+
+
+@reachable_set.exact
+def _(x: ExactStart) -> Comparison:
+    A, B, _ = x
+    return at_least(int((A * B).rank()), A.ncols())
+
+
+@algebraic_claim(
+    "projection-reachable-rank",
+    "The products of hyperbalanced pairs (US^{1/2}, S^{1/2}Vᵀ), S > 0, are exactly the W of rank r.",
+    kind="correction",
     family=PAIRS,
     sides=("‖XY − W‖/‖W‖ + gap of (X, Y), X = US^{1/2}, Y = S^{1/2}Vᵀ", "0"),
-    has_exact=False,
 )
-def reachable_set(x: FloatPair) -> Comparison:
-    """Proof: split the SVD W = USVᵀ evenly. For rank W < r the pair is hyperbalanced with zeros on the diagonal."""
+def reachable_rank(x: FloatPair) -> Comparison:
+    """Proof: split the SVD W = USVᵀ of a W of rank r evenly. Conversely XᵀX = YYᵀ = S > 0 gives XᵀWYᵀ = S², which is
+    invertible. For rank W < r the pair is balanced with zeros on the diagonal, which 𝓗 excludes.
+    """
     W = x.A @ x.B
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
     root = np.sqrt(s[: x.shape.r])
@@ -35,6 +61,44 @@ def reachable_set(x: FloatPair) -> Comparison:
     error = np.linalg.norm(X @ Y - W) + manifold.balancing_gap(X, Y)
     size = np.linalg.norm(x.A) * np.linalg.norm(x.B) / s[0]
     return equal(float(error / s[0]), 0.0, claim_rtol(float(size), x.shape.d))
+
+
+@reachable_rank.exact
+def _(x: ExactPair) -> Comparison:
+    even = x.balanced()
+    gram_A, gram_B = even.A.transpose() * even.A, even.B * even.B.transpose()
+    inside = (x.A * x.B).rank() == x.shape.r
+    gap = 2 * exactly.half_square(even.A * even.B - x.A * x.B) + 2 * exactly.half_square(gram_A - gram_B)
+    return equal(gap, flint.fmpq(0 if inside else 1))
+
+
+@algebraic_claim(
+    "projection-keeps-gradient-step",
+    "P leaves the gradient step in AB unchanged: to first order GD from (A, B) and from P(A, B) change AB alike, by "
+    "−γ(AAᵀG + GBᵀB).",
+    source=REVIEW.at("Rebuttal, gradient step unchanged"),
+    family=STEPPED,
+    sides=("‖(AAᵀG + GBᵀB) − (XXᵀG + GYᵀY)‖², (X, Y) = P(A, B)", "0"),
+    recorded="refuted",
+    corrected_by="intrinsic-gd",
+)
+def keeps_gradient_step(x: FloatPair) -> Comparison:
+    """Fails off balance: AAᵀ and BᵀB depend on the gauge. At A = (2, 0)ᵀ, B = (1/2, 0) the two off-diagonal entries of
+    G count 4 and 1/4, at balance 1 and 1. What P leaves is a step of AB alone, not that one.
+    """
+    X, Y = balance(x.A, x.B)
+    G = x.extras["gradient"]
+    change = (x.A @ x.A.T - X @ X.T) @ G + G @ (x.B.T @ x.B - Y.T @ Y)
+    size = float(np.linalg.norm(G) * (np.linalg.norm(x.A) ** 2 + np.linalg.norm(x.B) ** 2))
+    lost = np.linalg.norm(x.A) * np.linalg.norm(x.B) / x.s[x.shape.r - 1]
+    return equal(float(np.linalg.norm(change)) / (size or 1.0), 0.0, claim_rtol(float(lost), x.shape.d))
+
+
+@keeps_gradient_step.exact
+def _(x: ExactPair) -> Comparison:
+    even, G = x.balanced(), x.extras["gradient"]
+    change = (x.A * x.A.transpose() - even.A * even.A.transpose()) * G
+    return vanishes_exactly(change + G * (x.B.transpose() * x.B - even.B.transpose() * even.B))
 
 
 @algebraic_claim(
@@ -129,6 +193,8 @@ def _gradient_norm(A: Array, B: Array, Z: Array) -> float:
 
 CLAIMS = (
     reachable_set,
+    reachable_rank,
+    keeps_gradient_step,
     intrinsic_gd,
     literal_trains_on,
     trains_on,

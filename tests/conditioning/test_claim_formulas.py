@@ -68,6 +68,32 @@ class Plain:
         Q, s, _ = np.linalg.svd(jacobian(self.A, self.B))
         return condition_of(self.extras["J"] @ Q[:, : (s > 1e-9 * s[0]).sum()])
 
+    def motion(self):
+        return np.linalg.norm(self.extras["dA"]) ** 2 + np.linalg.norm(self.extras["dB"]) ** 2
+
+    def metric(self):
+        """The shortest motion from the hyperbalanced pair to the same first-order change, by least squares."""
+        X, Y = diagonal_pair(self)
+        change = self.extras["dA"] @ Y + X @ self.extras["dB"]
+        shortest = np.linalg.lstsq(jacobian(X, Y), change.ravel(), rcond=None)[0]
+        return np.linalg.norm(shortest) ** 2
+
+    def stepped(self):
+        """σ_r² of the product after a GD step from the hyperbalanced pair."""
+        (X, Y), G, step = diagonal_pair(self), self.extras["gradient"], self.extras["step"].item()
+        return np.linalg.svd((X - step * G @ Y.T) @ (Y - step * X.T @ G))[1][self.r - 1] ** 2
+
+    def freedom(self):
+        """Dimension of the kernel of f + R, from directions (AΩ, −ΩB) that leave D alone."""
+        ratio, kept = RHO(self), []
+        for i, j in np.ndindex(self.r, self.r):
+            turn = np.zeros((self.r, self.r))
+            turn[i, j] = 1
+            moves = self.A @ turn, -turn @ self.B
+            change = moves[1] @ self.B.T - self.A.T @ moves[0] / ratio
+            kept.append((change + change.T).ravel())
+        return self.r**2 - np.linalg.matrix_rank(np.array(kept), tol=1e-9)
+
     def turned(self, X, Y):
         """Squared distance to a balanced pair turned by the Cayley transform of K − Kᵀ and the signs of K."""
         K = self.extras["K"]
@@ -173,6 +199,16 @@ FORMULAS = {
         lambda x: x.model2_smoothness(x.A, x.B), ">=", lambda x: x.model2_smoothness(*diagonal_pair(x))
     ),
     "balanced-optimal-model2-bound": (lambda x: x.L / x.m, ">=", lambda x: 2 * x.s[0] / x.s_r),
+    "intrinsic-metric": (lambda x: x.motion(), ">=", lambda x: x.metric()),
+    "intrinsic-gd-keeps-rank": (lambda x: x.stepped(), ">=", lambda x: x.s_r**2 / 1e4),
+    "intrinsic-gd-keeps-rank-small-steps": (
+        lambda x: x.stepped(),
+        ">=",
+        lambda x: max(0, 1 - x.extras["step"].item() * np.linalg.norm(x.extras["gradient"], 2)) ** 4 * x.s_r**2,
+    ),
+    "ilora-restricts-freedom": (lambda x: x.freedom(), "==", lambda x: x.r * (x.r - 1) / 2),
+    "ilora-isolates-minimizers": (lambda x: x.freedom(), "==", lambda x: 0),
+    "ilora-penalty-fixes-variance": (lambda x: np.linalg.norm(x.A @ x.B) ** 2 / x.a, "<=", lambda x: 10),
     "projection-nearest": (lambda x: distance(balance(x.A, x.B), x), "<=", lambda x: x.turned(*balance(x.A, x.B))),
     "scaled-gd-rate-exact-rank": (lambda x: x.scaled(), "<=", lambda x: 2),
     "scaled-gd-rate-free-of-kappa": (lambda x: x.scaled(), "<=", lambda x: 2),
@@ -251,7 +287,7 @@ def test_rotations_are_orthogonal_and_of_either_determinant():
     for r in (1, 2, 3, 4):
         for _ in range(8):
             K = rng.standard_normal((r, r))
-            O = nearest_balanced_pair._rotation(K)
+            O = nearest_balanced_pair.rotation(K)
             np.testing.assert_allclose(O.T @ O, np.eye(r), atol=1e-14)
             determinants.add(round(np.linalg.det(O)))
             S = O * np.where(np.diag(K) < 0, -1, 1)  # (I − S)(I + S)⁻¹ with S = K − Kᵀ

@@ -48,16 +48,34 @@ ISSUED = [
     "projection-hyperbalanced",
     "projection-idempotent",
     "projection-removes-invariance",
+    "projection-polar-route",
+    "projection-retraction",
     "projection-first-order",
+    "balanced-gauges-first-order",
     "projection-nearest",
     "projection-reachable-set",
+    "projection-reachable-rank",
+    "projection-keeps-gradient-step",
     "intrinsic-gd",
+    "intrinsic-metric",
+    "intrinsic-retraction",
+    "reflora-equals-balora-gd",
+    "adam-scale",
+    "adapters-upper-bound",
+    "adapters-scales",
     "ilora-forward-variance",
     "ilora-gram-ratio",
+    "ilora-forward-variance-upper-only",
+    "ilora-gram-ratio-upper-only",
+    "ilora-entry-variances-suffice",
+    "ilora-penalty-fixes-variance",
+    "ilora-restricts-freedom",
     "ilora-gd-proportion",
     "ilora-scaled-gd-proportion",
+    "lora-plus-keeps-proportion",
     "ilora-scaled-gd-trace",
     "ilora-scaled-gd-diagonal",
+    "ilora-gradient",
     "ilora-gradient-constant",
     "ilora-ratio-condition-number",
     "scaled-gd-rate-free-of-kappa",
@@ -189,7 +207,7 @@ def sign_matrices(r):
 
 
 def test_the_first_order_check_is_not_empty_and_catches_a_first_order_error(monkeypatch):
-    import lorakappa.conditioning.claims.projection as module
+    import lorakappa.conditioning.claims.projection_retraction as module
 
     claim, rng = CLAIMS["projection-first-order"], np.random.default_rng(0)
     draws = []
@@ -203,7 +221,7 @@ def test_the_first_order_check_is_not_empty_and_catches_a_first_order_error(monk
 
     reference = {}
 
-    def shifted(A, B):
+    def shifted(A, B, gauge="hyperbalanced"):
         """P with an error that is linear in the distance from the first pair projected."""
         X, Y = balance(A, B)
         origin = reference.setdefault("X", X)
@@ -224,16 +242,56 @@ def test_literal_projection_counterexample_is_a_dead_start():
 
 
 def test_scaled_gd_counterexample_by_finite_differences():
-    A, B, G = matrices(refute("ilora-scaled-gd-proportion"), ["A", "B", "gradient"])
+    A, B, error, given = matrices(refute("ilora-scaled-gd-proportion"), ["A", "B", "error", "input"])
+    assert 4 * A.shape[1] <= min(A.shape[0], B.shape[1])  # the paper's r ≪ min(m, n)
+    G = error @ given.T  # of one input
     mu = (B @ B.T)[0, 0] / (A.T @ A)[0, 0]
     np.testing.assert_allclose(B @ B.T, mu * A.T @ A)
     scaled_A, scaled_B = scaled_gradient(A, B, G @ B.T, A.T @ G)
     t = 1e-6
     moved = [(A - s * t * scaled_A, B - s * t * scaled_B) for s in (1, -1)]
     drift = (imbalance(*moved[0], ratio=mu) - imbalance(*moved[1], ratio=mu)) / (2 * t)
-    size = np.linalg.norm(scaled_B @ B.T)
-    assert np.linalg.norm(drift) > 0.1 * size
+    size = np.linalg.norm(scaled_B @ B.T + B @ scaled_B.T)
+    assert np.linalg.norm(drift) > 0.5 * size
     assert abs(np.trace(drift)) < 1e-6 * size
+
+
+def test_two_learning_rates_keep_the_ratio_where_scaled_gd_does_not():
+    A, B, error, given = matrices(refute("ilora-scaled-gd-proportion"), ["A", "B", "error", "input"])
+    G, t = error @ given.T, 1e-6
+    mu = (B @ B.T)[0, 0] / (A.T @ A)[0, 0]
+    moved = [(A - s * t * G @ B.T, B - s * t * mu * A.T @ G) for s in (1, -1)]
+    drift = (imbalance(*moved[0], ratio=mu) - imbalance(*moved[1], ratio=mu)) / (2 * t)
+    assert np.linalg.norm(drift) < 1e-6 * np.linalg.norm(A.T @ G @ B.T)
+
+
+def test_p_is_no_retraction_at_equal_singular_values():
+    """From (I, I) along one direction the error of P is of first order, that of the two other gauges is not."""
+    dA, dB = (np.array(M) for M in ([[1, 0.5], [-0.5, 0]], [[1, 1.5], [-1.5, 0]]))
+    errors = {gauge: [] for gauge in ("hyperbalanced", "symmetric", "nearest")}
+    for t in (1e-2, 1e-3, 1e-4):
+        moved = np.eye(2) + t * dA, np.eye(2) + t * dB
+        for gauge, found in errors.items():
+            X, Y = balance(*moved, gauge=gauge)
+            found.append(np.hypot(np.linalg.norm(X - moved[0]), np.linalg.norm(Y - moved[1])) / t)
+    assert errors["hyperbalanced"] == pytest.approx([0.5] * 3, rel=0.05)
+    for gauge in ("symmetric", "nearest"):
+        assert errors[gauge][2] < 2e-3
+    claim = CLAIMS["projection-retraction"]
+    exact = claim.family.parameters(
+        [1, 1], [], [[1, 0], [0, 1]], dA=[[1, Fraction(1, 2)], [0, 0]], dB=[[1, Fraction(3, 2)], [0, 0]]
+    )
+    _, comparison = claim.evaluate(verification.Shape(2, 2, 2), exact)
+    # (dAᵀdA + dB·dBᵀ)₁₂ = ½ − 3/2 = −1, twice, over (‖dA‖² + ‖dB‖²)² = (3/2 + 11/2)²
+    assert comparison.certainly_false
+    assert str(comparison.left) == "2/49"
+
+
+def test_the_gradient_step_is_changed_by_p_in_its_counterexample():
+    A, B, G = matrices(refute("projection-keeps-gradient-step"), ["A", "B", "gradient"])
+    X, Y = balance(A, B)
+    changes = [M @ M.T @ G + G @ N.T @ N for M, N in ((A, B), (X, Y))]
+    assert np.linalg.norm(changes[0] - changes[1]) > 0.01 * np.linalg.norm(changes[0])
 
 
 def test_the_penalty_moves_the_product_in_its_counterexample():
