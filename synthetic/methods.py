@@ -93,28 +93,39 @@ class Penalty:
     power: float
     trained: bool
 
-    def __call__(self) -> PostStep:
-        """The penalty step, with a state of its own if the ratio is trained; what it makes explode becomes inf."""
-        logs: list[Any] = []  # log c of every pair, once there is one
+    def __call__(self) -> "PenaltyStep":
+        """The penalty step, afresh."""
+        return PenaltyStep(self)
 
-        def step(factors: Params, step_sizes: Any) -> Params:
-            xp = array_namespace(*factors)
-            moved: list[Any] = []
-            for i, (A, B) in enumerate(_pairs(factors)):
-                ratio = paper_ratio(A.shape[-2], A.shape[-1], factor=self.factor, power=self.power)
-                sizes = self.strength * step_sizes
-                explodes = ~(sizes * max(ratio, 1.0) * _largest(xp, A, B) ** 3 < LARGEST_MOVE)
-                sizes = xp.where(explodes, xp.zeros_like(sizes), sizes)
-                if self.trained:
-                    if len(logs) == i:
-                        logs.append(xp.log(ratio * xp.ones_like(sizes)))
-                    new_A, new_B, logs[i] = trained_penalty_step(A, B, step=sizes, log_ratio=logs[i])
-                else:
-                    new_A, new_B = penalty_step(A, B, step=sizes, ratio=ratio)
-                moved += (xp.where(explodes[..., None, None], xp.inf, new) for new in (new_A, new_B))
-            return tuple(moved)
 
-        return step
+class PenaltyStep:
+    """A run's penalty step, with a state of its own if the ratio is trained; what it makes explode becomes inf.
+
+    Attributes:
+        log_ratios: log c of every pair, (…) each, once a ratio has been trained.
+    """
+
+    def __init__(self, penalty: Penalty) -> None:
+        self.penalty = penalty
+        self.log_ratios: list[Any] = []
+
+    def __call__(self, factors: Params, step_sizes: Any) -> Params:
+        """The factors after the step."""
+        xp, penalty = array_namespace(*factors), self.penalty
+        moved: list[Any] = []
+        for i, (A, B) in enumerate(_pairs(factors)):
+            ratio = paper_ratio(A.shape[-2], A.shape[-1], factor=penalty.factor, power=penalty.power)
+            sizes = penalty.strength * step_sizes
+            explodes = ~(sizes * max(ratio, 1.0) * _largest(xp, A, B) ** 3 < LARGEST_MOVE)
+            sizes = xp.where(explodes, xp.zeros_like(sizes), sizes)
+            if penalty.trained:
+                if len(self.log_ratios) == i:
+                    self.log_ratios.append(xp.log(ratio * xp.ones_like(sizes)))
+                new_A, new_B, self.log_ratios[i] = trained_penalty_step(A, B, step=sizes, log_ratio=self.log_ratios[i])
+            else:
+                new_A, new_B = penalty_step(A, B, step=sizes, ratio=ratio)
+            moved += (xp.where(explodes[..., None, None], xp.inf, new) for new in (new_A, new_B))
+        return tuple(moved)
 
 
 LARGEST_MOVE = 1e100

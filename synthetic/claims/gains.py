@@ -15,6 +15,7 @@ import numpy as np
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.verification import MeasuredName, decide
 from lorakappa.synthetic.experiments.convergence import convergence, final_logs
+from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import compare
 from lorakappa.synthetic.settings import ProblemSettings
 
@@ -84,17 +85,24 @@ def show(name: str, gain: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=8)
+def tuned_run(
+    settings: ProblemSettings, optimizer: str, methods: tuple[str, ...], step_sizes: str, strengths: tuple[float, ...]
+) -> Result:
+    """`convergence` of several methods, computed once for the claims that share it."""
+    return convergence(
+        settings, optimizer=optimizer, methods=methods, steps=STEPS, step_sizes=step_sizes, strengths=strengths
+    )
+
+
 def tuned_logs(
     settings: ProblemSettings, optimizer: str, methods: tuple[str, ...], step_sizes: str, strengths: tuple[float, ...]
 ) -> tuple[dict[str, Any], dict[str, list[float] | None]]:
-    """What several methods reach, computed once for the claims that share it.
+    """What several methods reach.
 
     Returns:
         By method, log₁₀ of the final f − f* (n,), and the λ that was chosen.
     """
-    result = convergence(
-        settings, optimizer=optimizer, methods=methods, steps=STEPS, step_sizes=step_sizes, strengths=strengths
-    )
+    result = tuned_run(settings, optimizer, methods, step_sizes, strengths)
     logs = final_logs(result.arrays["curves"])
     chosen = {line["method"]: line["lambda"] for line in result.meta["summary"]}
     return dict(zip(methods, logs, strict=True)), chosen

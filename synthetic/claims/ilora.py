@@ -36,7 +36,7 @@ BEATS_DOMAIN = (
 )
 
 
-def _beats_claim(
+def tuned_claim(
     id: str,
     statement: str,
     first: str,
@@ -73,18 +73,23 @@ def _beats_claim(
     return measure
 
 
-PRECONDITIONED = ("lora", "scaled-gd", "pilora")
+PLAIN = ("lora", "ilora", "ilora:trained=yes", "ilora:lambda=0.01")
+"""LoRA and iLoRA with its ratio fixed, with it trained, and with one λ for all settings."""
+
+PRECONDITIONED = ("lora", "scaled-gd", "pilora", "lora-plus", "lora-plus:lr-ratio=5")
+"""LoRA, preconditioning with and without the penalty, and LoRA+ with the rates' ratio 2⁴ and with a/r."""
 
 COMPARISONS = (
-    _beats_claim(
+    tuned_claim(
         "ilora-beats-lora",
         "iLoRA reaches a lower loss than LoRA, each at its own best step size and λ.",
         "lora",
         "ilora",
-        together=("lora", "ilora"),
+        together=PLAIN,
+        experiment="ilora",
         source=BETTER,
     ),
-    _beats_claim(
+    tuned_claim(
         "pilora-beats-lora",
         "πLoRA reaches a lower loss than LoRA, each at its own best step size and λ.",
         "lora",
@@ -93,7 +98,7 @@ COMPARISONS = (
         experiment="preconditioned",
         source=BETTER,
     ),
-    _beats_claim(
+    tuned_claim(
         "pilora-beats-preconditioned",
         "πLoRA reaches a lower loss than preconditioning alone (ScaledGD, Scaled AdamW), each at its own best.",
         "scaled-gd",
@@ -104,7 +109,7 @@ COMPARISONS = (
         recorded="not seen",
         corrected_by="pilora-beats-preconditioned-adam",
     ),
-    _beats_claim(
+    tuned_claim(
         "pilora-beats-preconditioned-adam",
         "Under Adam πLoRA reaches a lower loss than preconditioning alone (Scaled AdamW), each at its own best.",
         "scaled-gd",

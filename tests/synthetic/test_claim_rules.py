@@ -72,9 +72,9 @@ def test_tuned_logs_are_of_the_last_step_by_method(monkeypatch):
     asked = []
     curves = {"lora": np.array([[1.0], [1e-1], [1e-2]]), "ilora": np.array([[1.0], [1e-5], [np.inf]])}
     monkeypatch.setattr(gains, "convergence", fake_convergence(curves, asked))
-    gains.tuned_logs.cache_clear()
+    gains.tuned_run.cache_clear()
     logs, chosen = gains.tuned_logs(ProblemSettings(), "gd", ("lora", "ilora"), "auto:3", (0.5,))
-    gains.tuned_logs.cache_clear()
+    gains.tuned_run.cache_clear()
     assert (logs["lora"].item(), logs["ilora"].item()) == (pytest.approx(-2), pytest.approx(6))
     assert chosen == {"lora": [4], "ilora": [5]}
     assert asked[0][1] == {"optimizer": "gd", "steps": 100, "step_sizes": "auto:3", "strengths": (0.5,)}
@@ -647,6 +647,15 @@ def test_protocols_of_the_claims_are_those_on_record():
         "ilora-ratio-optimal": 20,
         "ilora-overhead": 60,
         "scaled-gd-makes-balance-idle": 4,
+        "ilora-trained-ratio-worse": 12,
+        "ilora-untuned": 12,
+        "pilora-beats-lora-plus": 12,
+        "lora-plus-proportional": 12,
+        "ilora-robust-lr": 12,
+        "ilora-trained-ratio-close": 12,
+        "ilora-keeps-ratio": 12,
+        "ilora-factor-ablation": 12,
+        "ilora-exponent-ablation": 12,
     }
     assert ilora.GRID == "auto:18"
     assert ilora.STRENGTHS == (0.001, 0.01, 0.1, 1.0)

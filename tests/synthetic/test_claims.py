@@ -302,5 +302,13 @@ def test_claims_that_share_curves_share_a_process():
     for claim in CLAIMS.values():
         together.setdefault(claim.experiment, set()).add(claim.id)
     assert together["gd-rate"] == {"gd-rate", "gd-rate-tight"}
+    assert together["ilora"] == {
+        "ilora-beats-lora",
+        "ilora-trained-ratio-worse",
+        "ilora-untuned",
+        "ilora-robust-lr",
+        "ilora-trained-ratio-close",
+        "ilora-keeps-ratio",
+    }
     assert together["gd"] == {"balora-beats-lora-gd", "balora-beats-lora-from-balance"}
-    assert len(together["adam"]) - 2 == len(together["preconditioned"]) == 3
+    assert len(together["adam"]) == len(together["preconditioned"]) == 5
