@@ -47,8 +47,8 @@ def kappa_bounds(
     """Bounds on κ of ½‖Z − AB‖_F² at a minimizer.
 
     "paper" (BaLoRA poster, Model 1): L/m ≤ κ ≤ L/(m − s_{r+1}). The lower bound is false for
-    r = min(a, b) (claim `model1-lower-bound-full-rank`); the upper one is vacuous, returned as inf, when
-    m ≤ s_{r+1}, which is the rule rather than the exception far from balance.
+    r = min(a, b) (claim `model1-lower-bound-full-rank`). Where m ≤ s_{r+1}, which is the rule rather than
+    the exception far from balance, the upper one is negative and false (claim `model1-upper-bound`): inf.
 
     "corrected" (derived here; claims `model1-bounds-corrected-lower` and `…-upper`). For r < k:
 
@@ -159,8 +159,8 @@ def model2_kappa_bound(
 
     "paper" (BaLoRA poster, Model 2): κ(JᵀJ)^{1/2}·L/m. False as stated (claim `model2-upper-bound`).
 
-    "corrected": κ(JᵀJ)·L/m, because σ_max(JM) ≤ σ_max(J)σ_max(M), σ_min(JM) ≥ σ_min(J)σ_min(M) on the
-    complement of the kernel of M, and σ²(M) lies between m and L there. Attained.
+    "corrected": κ(JᵀJ)·L/m for an injective J, because σ_max(JM) ≤ σ_max(J)σ_max(M), σ_min(JM) ≥ σ_min(J)σ_min(M) on
+    the complement of the kernel of M, and σ²(M) lies between m and L there. Attained.
 
     "tangent": κ of JᵀJ restricted to the range of M, the tangent space {U_r X + Y V_rᵀ} of the rank-r
     matrices, times L/m. Never larger, and finite for any J that is injective on that space.

@@ -8,10 +8,11 @@ import numpy as np
 
 from lorakappa.conditioning.claims.projection import PAIRS, squared_distance
 from lorakappa.conditioning.instances import CanonicalMinimizers, ExactPair, FloatPair, Pair, diagonal, gaussian
-from lorakappa.conditioning.instances.arrays import entries, rotation
+from lorakappa.conditioning.instances.arrays import entries, rotation, square
 from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.sources import REVIEW
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, at_most
+from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, at_most, equal
 from lorakappa.conditioning.verification import exact as exactly
 
 ROTATED = CanonicalMinimizers(
@@ -92,8 +93,30 @@ def smallest_norm(x: Pair) -> Comparison:
     return at_least(sum(x.gram_A) + sum(x.gram_B), 2 * sum(x.s[: x.shape.r]), x.rounding)
 
 
+@algebraic_claim(
+    "equal-norms-are-balance",
+    "The balanced manifold is where both factors have the same norm: (tA, B/t) with ‖tA‖ = ‖B/t‖ is balanced.",
+    source=REVIEW.at("Minor comment 2"),
+    family=PAIRS,
+    sides=("‖AᵀA − BBᵀ‖² at (tA, B/t)", "0"),
+    recorded="refuted",
+    corrected_by="balanced-smallest-norm",
+)
+def equal_norms(x: Pair) -> Comparison:
+    """Fails for r ≥ 2: at A = diag(2, 1), B = diag(1, 2) the norms agree, direction by direction they do not. What the
+    norms know of balance is that their squares have the smallest sum there.
+    """
+    A, B = entries(x.A), entries(x.B)
+    gram_A, gram_B = A.T @ A, B @ B.T
+    fourth = square(B) / square(A)  # t⁴ of ‖tA‖ = ‖B/t‖
+    gap = fourth * square(gram_A) - 2 * np.sum(gram_A * gram_B) + square(gram_B) / fourth
+    size = fourth * square(gram_A) + square(gram_B) / fourth
+    return equal(gap / size, 0, claim_rtol(1.0, x.shape.d) if x.rounding else 0.0)
+
+
 CLAIMS = (
     nearest,
     nearest_gauge,
     smallest_norm,
+    equal_norms,
 )

@@ -68,6 +68,12 @@ class Plain:
         Q, s, _ = np.linalg.svd(jacobian(self.A, self.B))
         return condition_of(self.extras["J"] @ Q[:, : (s > 1e-9 * s[0]).sum()])
 
+    def gap_at_equal_norms(self):
+        """‖AᵀA − BBᵀ‖² at (tA, B/t) with ‖tA‖ = ‖B/t‖, relative to ‖AᵀA‖² + ‖BBᵀ‖² there."""
+        t = np.sqrt(np.linalg.norm(self.B) / np.linalg.norm(self.A))
+        left, right = t**2 * self.A.T @ self.A, self.B @ self.B.T / t**2
+        return np.linalg.norm(left - right) ** 2 / (np.linalg.norm(left) ** 2 + np.linalg.norm(right) ** 2)
+
     def motion(self):
         return np.linalg.norm(self.extras["dA"]) ** 2 + np.linalg.norm(self.extras["dB"]) ** 2
 
@@ -199,6 +205,7 @@ FORMULAS = {
         lambda x: x.model2_smoothness(x.A, x.B), ">=", lambda x: x.model2_smoothness(*diagonal_pair(x))
     ),
     "balanced-optimal-model2-bound": (lambda x: x.L / x.m, ">=", lambda x: 2 * x.s[0] / x.s_r),
+    "equal-norms-are-balance": (lambda x: x.gap_at_equal_norms(), "==", lambda x: 0),
     "intrinsic-metric": (lambda x: x.motion(), ">=", lambda x: x.metric()),
     "intrinsic-gd-keeps-rank": (lambda x: x.stepped(), ">=", lambda x: x.s_r**2 / 1e4),
     "intrinsic-gd-keeps-rank-small-steps": (
