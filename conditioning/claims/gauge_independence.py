@@ -16,6 +16,7 @@ from lorakappa.conditioning.claims.vanishing import vanishes_for
 from lorakappa.conditioning.instances import CanonicalMinimizers, Extra, Number, Pair, gaussian
 from lorakappa.conditioning.instances.arrays import Entries, entries, inverse, root, rotation, square
 from lorakappa.conditioning.projection import balance
+from lorakappa.conditioning.sources import REFLORA
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal
 
@@ -174,7 +175,7 @@ def scaled_adam(x: Pair) -> Comparison:
 @algebraic_claim(
     "gauge-free-reflora-gd",
     "RefLoRA's products under GD are the same from (A, B) and from (AR, R⁻¹B).",
-    kind="question",
+    source=REFLORA.at("Abstract, balanced updates"),
     family=STARTS,
     sides=SIDES,
 )

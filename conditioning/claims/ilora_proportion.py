@@ -21,7 +21,7 @@ from lorakappa.conditioning.instances import (
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.tolerances import claim_rtol
-from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_most, equal
+from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_least, at_most, equal
 from lorakappa.conditioning.verification import exact as exactly
 
 POSITIVE_NUMBER = Extra(
@@ -137,6 +137,29 @@ def _(x: ExactPair) -> Comparison:
 
 
 @algebraic_claim(
+    "ilora-scaling-needed",
+    "To keep a ratio the gradients must be scaled by preconditioners: under GD with a learning rate for A and one for "
+    "B, whatever the two, d(BBᵀ) misses μ·d(AᵀA) by half of its size or more.",
+    source=ILORA.at("Remark 3, scaling needed"),
+    family=TWO_RATES,
+    sides=("‖d(BBᵀ) − μ·d(AᵀA)‖² for η_B = μη_A", "‖d(BBᵀ)‖²/4"),
+    recorded="refuted",
+    corrected_by="lora-plus-keeps-proportion",
+)
+def scaling_needed(x: FloatPair) -> Comparison:
+    """Fails for η_B = μη_A, at every pair and for every loss."""
+    for_B, for_A, size = _two_rates(x)
+    missed = float(np.linalg.norm(for_B - float(x.extras["mu"][0, 0]) * for_A)) / (size or 1.0)
+    return at_least(missed**2, (float(np.linalg.norm(for_B)) / (size or 1.0) / 2) ** 2, claim_rtol(1.0, x.shape.d))
+
+
+@scaling_needed.exact
+def _(x: ExactPair) -> Comparison:
+    for_B, for_A = _two_rates_exactly(x)
+    return at_least(exactly.half_square(for_B - for_A * x.extras["mu"][0, 0]), exactly.half_square(for_B) / 4)
+
+
+@algebraic_claim(
     "lora-plus-keeps-proportion",
     "Two learning rates do what scaled GD does not: with η_B = μη_A a GD step on any loss of AB, from any pair, has "
     "d(BBᵀ) = μ·d(AᵀA) to first order. For iLoRA's ratio that is LoRA+ with η_A/η_B = a/r.",
@@ -146,17 +169,27 @@ def _(x: ExactPair) -> Comparison:
 )
 def two_rates_keep_proportion(x: FloatPair) -> Comparison:
     """Proof: d(AᵀA) = −η_A(K + Kᵀ) and d(BBᵀ) = −η_B(K + Kᵀ) with K = AᵀGBᵀ (`ilora-gd-proportion`)."""
-    G, mu = x.extras["gradient"], float(x.extras["mu"][0, 0])
-    for_B, for_A = _gram_changes(x, -G @ x.B.T, -mu * x.A.T @ G)
-    size = 4 * mu * float(np.linalg.norm(x.A) * np.linalg.norm(G) * np.linalg.norm(x.B))
-    return vanishes(for_B - mu * for_A, size, x.shape)
+    for_B, for_A, size = _two_rates(x)
+    return vanishes(for_B - float(x.extras["mu"][0, 0]) * for_A, size, x.shape)
 
 
 @two_rates_keep_proportion.exact
 def _(x: ExactPair) -> Comparison:
+    for_B, for_A = _two_rates_exactly(x)
+    return vanishes_exactly(for_B - for_A * x.extras["mu"][0, 0])
+
+
+def _two_rates(x: FloatPair) -> tuple[Array, Array, float]:
+    """(d(BBᵀ), d(AᵀA)) under GD with η_A = 1 and η_B = μ, and the size of what cancels in d(BBᵀ) − μd(AᵀA)."""
+    G, mu = x.extras["gradient"], float(x.extras["mu"][0, 0])
+    for_B, for_A = _gram_changes(x, -G @ x.B.T, -mu * x.A.T @ G)
+    return for_B, for_A, 4 * mu * float(np.linalg.norm(x.A) * np.linalg.norm(G) * np.linalg.norm(x.B))
+
+
+def _two_rates_exactly(x: ExactPair) -> tuple[flint.fmpq_mat, flint.fmpq_mat]:
+    """(d(BBᵀ), d(AᵀA)) under GD with η_A = 1 and η_B = μ."""
     G, mu = x.extras["gradient"], x.extras["mu"][0, 0]
-    for_B, for_A = _gram_changes_exactly(x, -G * x.B.transpose(), x.A.transpose() * G * -mu)
-    return vanishes_exactly(for_B - for_A * mu)
+    return _gram_changes_exactly(x, -G * x.B.transpose(), x.A.transpose() * G * -mu)
 
 
 @algebraic_claim(
@@ -226,6 +259,7 @@ def _(x: ExactPair) -> Comparison:
 CLAIMS = (
     gd_proportion,
     scaled_gd_proportion,
+    scaling_needed,
     two_rates_keep_proportion,
     scaled_gd_trace,
     scaled_gd_diagonal,

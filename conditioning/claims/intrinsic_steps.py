@@ -23,6 +23,7 @@ from lorakappa.conditioning.instances.arrays import Entries, entries, inverse, s
 from lorakappa.conditioning.instances.pair import Matrix
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.refactoring import refactored_gradient
+from lorakappa.conditioning.sources import NOTES
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, equal
 from lorakappa.conditioning.verification import exact as exactly
@@ -73,7 +74,7 @@ def _tolerance(x: Pair) -> float:
     "intrinsic-metric",
     "⟨ξ, H_W⁻¹ξ⟩, which depends on W alone, is the least motion ‖dA‖² + ‖dB‖² of a balanced pair that moves W = AB by "
     "ξ = dA·B + A·dB: a metric on the matrices of rank r, and projected GD descends along its gradient.",
-    kind="question",
+    source=NOTES.at("BaLoRA as Riemannian gradient descent"),
     family=MOVED,
     sides=("‖dA‖² + ‖dB‖²", "⟨ξ, H_W⁻¹ξ⟩"),
     tight_at=(Shape(1, 1, 1), MOVED.parameters([2], [], [[1]], dA=[[3]], dB=[[3]])),
@@ -81,7 +82,7 @@ def _tolerance(x: Pair) -> float:
 def intrinsic_metric(x: Pair) -> Comparison:
     """Proof: with M(dA, dB) = dA·B + A·dB at a balanced pair MMᵀ[G] = GBᵀB + AAᵀG = H_W[G], positive definite on the
     tangent space. The shortest (dA, dB) with M(dA, dB) = ξ has the squared length ⟨ξ, (MMᵀ)⁻¹ξ⟩. The gradient of ℓ in
-    that metric is H_W[∇ℓ(W)], which is the first-order step of `intrinsic-gd`. For W = W^T ⪰ 0, H_W[G] = WG + GW: the
+    that metric is H_W[∇ℓ(W)], which is the first-order step of `intrinsic-gd`. For W = Wᵀ ⪰ 0, H_W[G] = WG + GW: the
     metric is the one of Bures and Wasserstein.
     """
     A, B = even_pair(x)
@@ -94,7 +95,7 @@ def intrinsic_metric(x: Pair) -> Comparison:
     "intrinsic-retraction",
     "The projected step is one of the metric's geometry: with ξ = −γH_W[G] and K = H_W⁻¹ξ, W₊ = W + ξ + KWᵀK. So what "
     "of the gradient is normal to the matrices of rank r moves nothing, and W₊ = W + ξ + O(‖ξ‖²), as in a retraction.",
-    kind="question",
+    source=NOTES.at("BaLoRA as Riemannian gradient descent"),
     family=GRADIENT,
     sides=("‖W₊ − W − ξ − KWᵀK‖²", "0"),
 )

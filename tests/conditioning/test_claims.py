@@ -72,6 +72,7 @@ ISSUED = [
     "ilora-restricts-freedom",
     "ilora-gd-proportion",
     "ilora-scaled-gd-proportion",
+    "ilora-scaling-needed",
     "lora-plus-keeps-proportion",
     "ilora-scaled-gd-trace",
     "ilora-scaled-gd-diagonal",
