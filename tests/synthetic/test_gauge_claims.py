@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from lorakappa.synthetic.claims import CLAIMS, gauges
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.results import Result
+from lorakappa.synthetic.settings import ProblemSettings
 
 
 @pytest.mark.parametrize("id", ["reflora-is-balora-gd", "gauge-free-methods", "gauge-free-after-projection"])
@@ -112,3 +114,27 @@ def test_both_starts_have_one_product_and_different_factors(monkeypatch):
     assert (np.abs(first[0] - second[0]) > 1e-3).any(axis=(-2, -1)).all()
     low, high = found["GD"]["lora"]
     assert 0 < low < high < 1
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer", "unit"),
+    [
+        ("reflora", "gd", lambda p, L: 1 / L),
+        ("scaled-gd", "gd", lambda p, L: p.gram / L),
+        ("lora", "sign-gd", lambda p, L: 1 / (p.parameters * L)),
+        ("scaled-gd", "sign-gd", lambda p, L: p.gram / (p.parameters * L)),
+        ("scaled-gd", "adam", lambda p, L: p.entry),
+    ],
+)
+def test_step_sizes_are_multiples_of_the_natural_unit(method, optimizer, unit):
+    problems = make_problems(ProblemSettings(shape=(6, 5), rank=2, seeds=3))
+    L = float(np.median(problems.loss.smoothness))
+    (size,) = gauges._step_size(problems, method, optimizer, 0.25)
+    assert size == pytest.approx(0.25 * unit(problems, L))
+    low, high = step_size_grid("auto:2", problems, optimizer, preconditioned=method == "scaled-gd")[[0, -1]]
+    assert low < size < high  # of what experiments try by themselves
+
+
+def test_the_difference_of_two_curves_is_relative_to_the_larger_one():
+    first, second = np.array([[1.0, 4.0], [3.0, np.inf]]), np.array([[2.0, 4.0], [1.0, np.inf]])
+    np.testing.assert_allclose(gauges.relative_difference(first, second), [[0.5, 0.0], [2 / 3, np.nan]])
