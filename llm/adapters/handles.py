@@ -23,23 +23,19 @@ class Handle:
         optimizers: torch optimizers.
         lookup: the pairs of the model.
         pair_map: what is done with them.
-        every: number of steps between two applications.
 
     Attributes:
-        steps: real optimizer steps seen so far; set it when resuming in the middle of a period of `every` steps.
+        steps: real optimizer steps seen so far; set it when resuming in the middle of a period.
         last: what the map returned last.
     """
 
-    def __init__(
-        self, optimizers: Sequence[torch.optim.Optimizer], lookup: PairLookup, pair_map: PairMap, every: int
-    ) -> None:
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], lookup: PairLookup, pair_map: PairMap) -> None:
         self.steps = 0
         self.last: Any = None
         self._stopwatch = Stopwatch()
         self._optimizers = tuple(optimizers)
         self._lookup = lookup
         self._map = pair_map
-        self._every = every
         self._began: set[int] = set()
         self._handles = [
             handle
@@ -97,12 +93,20 @@ class Handle:
 
 
 class StepHandle(Handle):
-    """A running `map_after_step`. Of several optimizers a step is a round in which each has stepped."""
+    """A running `map_after_step`. Of several optimizers a step is a round in which each has stepped.
+
+    Args:
+        optimizers: torch optimizers.
+        lookup: the pairs of the model.
+        pair_map: what is done with them.
+        every: number of steps between two applications.
+    """
 
     def __init__(
         self, optimizers: Sequence[torch.optim.Optimizer], lookup: PairLookup, pair_map: PairMap, every: int
     ) -> None:
-        super().__init__(optimizers, lookup, pair_map, every)
+        super().__init__(optimizers, lookup, pair_map)
+        self._every = every
         self._optimizer = joined(optimizers)
         self._rounds = Rounds(optimizers)
         self._choice = _Choice()
@@ -124,7 +128,7 @@ class GradientHandle(Handle):
     """
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer], lookup: PairLookup, pair_map: PairMap) -> None:
-        super().__init__(optimizers, lookup, pair_map, every=1)
+        super().__init__(optimizers, lookup, pair_map)
         self._choices = {id(optimizer): _Choice() for optimizer in optimizers}
 
     def _begin(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
