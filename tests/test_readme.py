@@ -4,9 +4,11 @@ import ast
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -15,6 +17,8 @@ from typer.main import get_command
 from lorakappa.conditioning.claims import CLAIMS as STATIC
 from lorakappa.conditioning.sources import DOCUMENTS
 from lorakappa.conditioning.sources.coverage import coverage_markdown
+from lorakappa.conditioning.verification import AlgebraicClaim
+from lorakappa.conditioning.verification.levels import Level
 from lorakappa.figures import FIGURES
 from lorakappa.llm.comparison.claims import CLAIMS as FINE_TUNES
 from lorakappa.synthetic.claims import CLAIMS as DYNAMIC
@@ -28,6 +32,7 @@ PAGES = {page: (ROOT / page).read_text(encoding="utf-8") for page in (FRONT, *(f
 HEAD = "| claim | statement | verdict |\n|---|---|---|\n"
 HEADLINES = 10
 LINES = 120
+LEVELS = get_args(Level)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,26 @@ def verdicts(page):
             yield claim.strip("`"), statement, verdict
 
 
+@cache
+def level(id):
+    """What a claim that holds rests on now, if it is decided by algebra."""
+    claim = CLAIMS[id]
+    if claim.recorded != "holds" or not isinstance(claim, AlgebraicClaim):
+        return None
+    return claim.ground(exact_instances=int(claim.compare_exactly is not None)).level
+
+
+def check_level(claim, verdict):
+    """A page never says more than what was checked."""
+    words = re.search(r"^holds \(([\w, ]+)\)", verdict)
+    shown = [word for word in (words[1].split(", ") if words else []) if word in LEVELS]
+    assert len(shown) <= 1
+    for word in shown:
+        assert LEVELS.index(word) <= LEVELS.index(level(claim.id))
+
+
 def check_row(claim, statement, verdict):
+    check_level(claim, verdict)
     assert statement == claim.statement
     assert re.match(r"holds|\*\*[\w ]+\*\*", verdict)[0].strip("*") == claim.recorded
     if claim.corrected_by:

@@ -11,6 +11,8 @@ from lorakappa.conditioning.certificates import check
 from lorakappa.conditioning.certificates.arithmetic import Matrix, entries
 from lorakappa.conditioning.claims import CLAIMS
 from lorakappa.conditioning.instances import exact_bounds, interpolating
+from lorakappa.conditioning.instances.arrays import entries as entries_of
+from lorakappa.conditioning.instances.arrays import rotation
 from lorakappa.conditioning.verification import Shape, exact
 
 FILES = sorted(check.FOLDER.glob("*.json"))
@@ -65,6 +67,13 @@ def smallest(x):
     return exact.minimum(x.gram_A[-1], x.gram_B[-1])
 
 
+def pair_sums_inverted(x):
+    """1/(s_i + s_j) with s_i = 0 beyond r, and 0 where that is 1/0."""
+    s = [*x.s[: x.shape.r], *[flint.fmpq(0)] * max(x.shape.a, x.shape.b)]
+    rows = [[1 / (s[i] + s[j]) if s[i] + s[j] else 0 for j in range(x.shape.b)] for i in range(x.shape.a)]
+    return Matrix(rows, x.shape.b)
+
+
 def turned(x):
     grams = x.G.transpose() * x.G, x.G.inv() * x.G.inv().transpose()
     return exact.minimum(*(exact.eigenvalues(gram)[0] for gram in grams))
@@ -100,6 +109,10 @@ BOUND = {
     "ar": lambda x: x.gram_A[-1],
     "br": lambda x: x.gram_B[-1],
     "m": smallest,
+    "M": lambda x: matrix((x.A.transpose() * x.A).inv()),
+    "N": lambda x: matrix((x.B * x.B.transpose()).inv()),
+    "O": lambda x: Matrix(rotation(entries_of(x.extras["R"])).tolist(), x.shape.r),
+    "I": pair_sums_inverted,
     "rayleigh": exact_bounds._rayleigh_quotient,
     "lam": exact_bounds._pencil,
     "ost": exact_bounds._ostrowski,
@@ -134,7 +147,7 @@ def bind(claim, case, x, rng):
             K = flint.fmpq_mat([[J[row, c] for c in columns] for row in range(J.nrows())])
             eigenvalues = [value for value in exact.eigenvalues(K.transpose() * K) if value != 0]
             values[name] = eigenvalues[-1 if name == "cmax" else 0]
-        elif name in BOUND:
+        elif name in BOUND and not (name in ("M", "N") and "R" not in x.extras):
             values[name] = BOUND[name](x)
         elif name in ("A", "B", "Z", "G"):
             values[name] = matrix(getattr(x, name))
