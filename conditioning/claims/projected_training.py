@@ -178,7 +178,9 @@ def _(x: ExactStart) -> Comparison:
     has_exact=False,
 )
 def trains_on(x: FloatStart) -> Comparison:
-    """By construction; directions in which AB vanishes numerically are carried over (module `projection`)."""
+    """By construction; directions in which AB vanishes numerically are carried over (module `projection`). It is a
+    promise of `balance`, which computes in floats.
+    """
     A, B, Z = x
     before = _gradient_norm(A, B, Z)
     after = [_gradient_norm(*balance(A, B, gauge=g), Z) for g in GAUGES]

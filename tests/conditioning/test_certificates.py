@@ -11,6 +11,7 @@ from lorakappa.conditioning.certificates import check
 from lorakappa.conditioning.certificates.arithmetic import Matrix, entries
 from lorakappa.conditioning.claims import CLAIMS
 from lorakappa.conditioning.instances import exact_bounds, interpolating
+from lorakappa.conditioning.instances.adapters import pairs, squares
 from lorakappa.conditioning.instances.arrays import entries as entries_of
 from lorakappa.conditioning.instances.arrays import rotation
 from lorakappa.conditioning.verification import Shape, exact
@@ -74,6 +75,17 @@ def pair_sums_inverted(x):
     return Matrix(rows, x.shape.b)
 
 
+def firsts(x, place):
+    """The largest or smallest singular values of two adapters' products."""
+    return x.q[place] ** 2, x.extras["q2"].entries()[place] ** 2
+
+
+def weakest(x):
+    """The smaller m_l of two adapters."""
+    m = [exact.minimum(squares(A)[x.shape.r - 1], squares(B.T)[x.shape.r - 1]) for A, B in pairs(x)]
+    return exact.minimum(*m)
+
+
 def turned(x):
     grams = x.G.transpose() * x.G, x.G.inv() * x.G.inv().transpose()
     return exact.minimum(*(exact.eigenvalues(gram)[0] for gram in grams))
@@ -113,6 +125,15 @@ BOUND = {
     "N": lambda x: matrix((x.B * x.B.transpose()).inv()),
     "O": lambda x: Matrix(rotation(entries_of(x.extras["R"])).tolist(), x.shape.r),
     "I": pair_sums_inverted,
+    "q_2": lambda x: matrix(x.extras["q2"]).T,
+    "A_2": lambda x: Matrix(pairs(x)[1][0][: x.shape.r].tolist(), x.shape.r),
+    "B_2": lambda x: Matrix(pairs(x)[1][1][:, : x.shape.r].tolist(), x.shape.r),
+    "c_1": lambda x: x.extras["c"][0, 0],
+    "c_2": lambda x: x.extras["c"][0, 1],
+    "above": lambda x: exact.maximum(*(c * s for c, s in zip(x.extras["c"].entries(), firsts(x, 0), strict=True))),
+    "below": lambda x: exact.minimum(*(c * s for c, s in zip(x.extras["c"].entries(), firsts(x, -1), strict=True))),
+    "largest": lambda x: exact.maximum(*(squares(A)[0] + squares(B.T)[0] for A, B in pairs(x))),
+    "smallest": weakest,
     "rayleigh": exact_bounds._rayleigh_quotient,
     "lam": exact_bounds._pencil,
     "ost": exact_bounds._ostrowski,
@@ -133,9 +154,9 @@ ABOUT_MATRICES = {"T", "R", "dA", "dB", "gradient", "step", "ratio"}
 
 def bind(claim, case, x, rng):
     """Values of a case's variables at an exact instance; free ones are drawn."""
-    values = {}
+    values, extras = {}, getattr(x, "extras", {})
     for name, size in case["variables"].items():
-        if name in x.extras:
+        if name in extras:
             found = matrix(x.extras[name])
             values[name] = found if size else found[0]
         elif name in ("y", "z") and size:
@@ -147,7 +168,9 @@ def bind(claim, case, x, rng):
             K = flint.fmpq_mat([[J[row, c] for c in columns] for row in range(J.nrows())])
             eigenvalues = [value for value in exact.eigenvalues(K.transpose() * K) if value != 0]
             values[name] = eigenvalues[-1 if name == "cmax" else 0]
-        elif name in BOUND and not (name in ("M", "N") and "R" not in x.extras):
+        elif name in ("variance_A", "variance_B", "floor"):
+            values[name] = getattr(x, name)
+        elif name in BOUND and not (name in ("M", "N") and "R" not in extras):
             values[name] = BOUND[name](x)
         elif name in ("A", "B", "Z", "G"):
             values[name] = matrix(getattr(x, name))
@@ -168,7 +191,7 @@ def exact_instances(claim, case):
     rng, found = np.random.default_rng(0), 0
     for word in sorted(case["shapes"].split(), key=lambda w: (int(w[0]) + int(w[1])) * int(w[2]))[:10]:
         shape = Shape(*map(int, word))
-        for _ in range(RATIONAL_POINTS):
+        for _ in range(max(RATIONAL_POINTS, 40 // len(case["shapes"].split()))):
             for _attempt in range(50):
                 parameters = [Fraction(round(4 * p), 4) for p in claim.family.draw(shape, rng).tolist()]
                 if claim.family.valid(shape, parameters):
