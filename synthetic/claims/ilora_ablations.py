@@ -11,7 +11,7 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.imbalance_regularization import imbalance, paper_ratio
-from lorakappa.conditioning.sources import ILORA
+from lorakappa.conditioning.sources import ILORA, LORA_PLUS
 from lorakappa.conditioning.verification import MeasuredName, Measurement, all_of, decide, measured_claim
 from lorakappa.synthetic.claims.gains import MAIN, STEPS, check_trials, judged, show, tuned_run
 from lorakappa.synthetic.claims.ilora import (
@@ -61,6 +61,17 @@ COMPARISONS = (
         experiment="preconditioned",
         optimizers=("Adam",),
         source=ILORA.at("Table 7"),
+    ),
+    tuned_claim(
+        "lora-plus-beats-lora",
+        "Under Adam LoRA+ with the ratio 2⁴ of learning rates reaches a lower loss than LoRA, each at its own best.",
+        "lora",
+        "lora-plus",
+        together=PRECONDITIONED,
+        experiment="preconditioned",
+        optimizers=("Adam",),
+        source=LORA_PLUS.at("a fixed ratio corrects it"),
+        recorded="not seen",
     ),
     tuned_claim(
         "lora-plus-proportional",

@@ -650,6 +650,7 @@ def test_protocols_of_the_claims_are_those_on_record():
         "ilora-trained-ratio-worse": 12,
         "ilora-untuned": 12,
         "pilora-beats-lora-plus": 12,
+        "lora-plus-beats-lora": 12,
         "lora-plus-proportional": 12,
         "ilora-robust-lr": 12,
         "ilora-trained-ratio-close": 12,
