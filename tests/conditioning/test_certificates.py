@@ -11,7 +11,7 @@ from lorakappa.conditioning.certificates import check
 from lorakappa.conditioning.certificates.arithmetic import Matrix, entries
 from lorakappa.conditioning.claims import CLAIMS
 from lorakappa.conditioning.instances import exact_bounds, interpolating
-from lorakappa.conditioning.instances.adapters import pairs, squares
+from lorakappa.conditioning.instances.adapters import condition_number, pairs, squares, tangent_condition
 from lorakappa.conditioning.instances.arrays import entries as entries_of
 from lorakappa.conditioning.instances.arrays import rotation
 from lorakappa.conditioning.verification import Shape, exact
@@ -134,6 +134,14 @@ BOUND = {
     "below": lambda x: exact.minimum(*(c * s for c, s in zip(x.extras["c"].entries(), firsts(x, -1), strict=True))),
     "largest": lambda x: exact.maximum(*(squares(A)[0] + squares(B.T)[0] for A, B in pairs(x))),
     "smallest": weakest,
+    "alpha_1": lambda x: squares(pairs(x)[0][0])[0],
+    "beta_1": lambda x: squares(pairs(x)[0][1].T)[0],
+    "alpha_2": lambda x: squares(pairs(x)[1][0])[0],
+    "beta_2": lambda x: squares(pairs(x)[1][1].T)[0],
+    "L_2": condition_number,  # of L and μ, and of cmax and cmin, the quotient alone is compared
+    "mu_2": lambda x: flint.fmpq(1),
+    "cmax_2": tangent_condition,
+    "cmin_2": lambda x: flint.fmpq(1),
     "rayleigh": exact_bounds._rayleigh_quotient,
     "lam": exact_bounds._pencil,
     "ost": exact_bounds._ostrowski,
@@ -180,7 +188,7 @@ def bind(claim, case, x, rng):
             draw = lambda _: flint.fmpq(int(rng.integers(1, 5)), 2) * (rng.choice([-1, 1]) if size else 1)  # noqa: E731, B023
             values[name] = free.each(draw) if size else draw(free)
     for name, change in IMAGES.items():
-        if name in values:
+        if name in values and "A_2" not in values:
             moved = check.value(change, check.scope(case, (x.shape.a, x.shape.b, x.shape.r), values))
             values[name] = 2 * exact.half_square(x.extras["J"] * flint.fmpq_mat(len(entries(moved)), 1, entries(moved)))
     return values
