@@ -40,7 +40,7 @@ class Quotient:
         return self * -1 + other
 
     def __pow__(self, exponent: int) -> Any:
-        return reduce(op.mul, [self] * exponent, 1)
+        return reduce(op.mul, [self] * exponent, 1)  # of `power`
 
 
 def divide(x: Any, y: Any) -> Any:
@@ -55,6 +55,13 @@ def divide(x: Any, y: Any) -> Any:
     common = top.gcd(bottom)
     top, bottom = top / common, bottom / common
     return top / bottom if bottom.is_constant() else Quotient(top, bottom)
+
+
+def power(x: Any, exponent: int) -> Any:
+    """A scalar to a whole power, 0 or more; `divide` gives the others."""
+    if isinstance(x, Matrix) or not isinstance(exponent, int) or exponent < 0:
+        raise ValueError("powers are those of scalars with a whole exponent, 0 or more")
+    return x**exponent
 
 
 class Matrix:

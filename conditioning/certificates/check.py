@@ -16,14 +16,14 @@ from typing import Any
 
 import flint
 
-from lorakappa.conditioning.certificates.arithmetic import FUNCTIONS, Matrix, divide, entries
+from lorakappa.conditioning.certificates.arithmetic import FUNCTIONS, Matrix, divide, entries, power
 
 FOLDER = Path(__file__).parent
 Names = Mapping[str, Any]  # values by name: scalars, matrices, functions
 Facts = Mapping[str, tuple[Any, str]]  # what is known to be ==, >= or > 0, by name
 WRONG = (ArithmeticError, AttributeError, IndexError, KeyError, RecursionError, SyntaxError, TypeError, ValueError)
 OPERATORS: Mapping[type, Callable[..., Any]] = {
-    **{ast.Add: op.add, ast.Sub: op.sub, ast.Mult: op.mul, ast.MatMult: op.matmul, ast.Pow: op.pow, ast.Div: divide}
+    **{ast.Add: op.add, ast.Sub: op.sub, ast.Mult: op.mul, ast.MatMult: op.matmul, ast.Pow: power, ast.Div: divide}
 }
 
 
@@ -114,7 +114,7 @@ def prove(step: Mapping[str, Any], names: Names, known: Facts) -> tuple[Any, str
             return target, relation
         raise ValueError("these are not the two inequalities")
     multipliers = [known[name] for name in step.get("times", [])]
-    if any(sign != ">" for _, sign in multipliers):
+    if any(sign != ">" or isinstance(factor, Matrix) for factor, sign in multipliers):
         raise ValueError("it is multiplied by what may be 0")
     terms = [term(entry, names, known) for entry in step.get("terms", [])]
     product = reduce(op.mul, (factor for factor, _ in multipliers), target)
@@ -144,6 +144,8 @@ def check(file: Path) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
         certificate = json.loads(file.read_text(encoding="utf-8"))
         covered = [(case, tuple(map(int, word))) for case in certificate["cases"] for word in case["shapes"].split()]
         for case, shape in covered:
+            if not 1 <= shape[2] <= min(shape[:2]):
+                raise ValueError(f"{shape} is no shape")
             check_case(case, shape)
     except WRONG as error:
         raise ValueError(f"{file.name}: {error}") from None

@@ -301,6 +301,7 @@ TRUE = {
     "at most": conclusion("-x**2", "<=", square("x")),
     "zero": {"given": {"unit": ["sq(M) - 1", "==", "chosen"]}}
     | conclusion("x * sq(M)", "==", {"zero": "unit", "by": "x"}, right="x"),
+    "power": conclusion("(x / y) ** 2 * y**2 + x**0", ">", square("x"), {"of": []}),
     "entries": {"given": {"each": ["M", ">=", "chosen"]}} | conclusion("total(M)", ">=", {"of": ["each"]}),
     "derivative": conclusion("slope((x + 3) * (x + 2 * y), x)", "==", right="3 + 2 * y"),
     "inverse": {"shapes": "332", "variables": {"M": ["r", "r"]}, "given": {}}
@@ -331,6 +332,17 @@ FALSE = {
         {"given": {"x": ["x", ">=", "chosen"]}} | conclusion("x", ">=", square("x"), times=["x"]),
         "multiplied by what may be 0",
     ),
+    "times nothing": (
+        {"given": {"M": ["M[2:, :]", ">", "chosen"]}} | conclusion("x", ">=", times=["M"]),
+        "multiplied by what may be 0",
+    ),
+    "negative power": (conclusion("2 ** -1 - 2 ** -1", "=="), "with a whole exponent, 0 or more"),
+    "negative power of a quotient": (conclusion("(x / y) ** (-1) - 1", "=="), "with a whole exponent, 0 or more"),
+    "power by a variable": (conclusion("2 ** y - 2 ** y", "=="), "with a whole exponent, 0 or more"),
+    "power of a matrix": (conclusion("M ** 2", "=="), "with a whole exponent, 0 or more"),
+    "no shape": ({"shapes": "000"} | conclusion("0", "=="), "(0, 0, 0) is no shape"),
+    "a rank too large": ({"shapes": "122"} | conclusion("0", "=="), "(1, 2, 2) is no shape"),
+    "half a shape": ({"shapes": "11"} | conclusion("0", "=="), ""),
     "compares matrices": (conclusion("M * 0", ">="), "its terms do not show >="),
     "one side only": (
         {"given": {"up": ["x - y", ">=", "chosen"]}} | conclusion("x", "==", right="y", both=["up", "up"]),
