@@ -78,3 +78,20 @@ def test_replay_shows_table_and_sides(monkeypatch, capsys):
     assert "at \n" not in out
     _, out, _ = call(monkeypatch, capsys, "replay", "ilora-table-2-all-but-one")
     assert "left >= right: satisfied" in out
+
+
+@pytest.mark.parametrize(
+    ("id", "sides"),
+    [
+        ("average", ("226/225", "1/200")),
+        ("average-corrected", ("1/225", "1/200")),
+        ("all-tasks", ("-39/50", "0")),
+        ("all-but-one", ("0", "0")),
+    ],
+)
+def test_verdicts_on_table_2_are_those_on_record(id, sides):
+    claim = CLAIMS[f"ilora-table-2-{id}"]
+    instance, comparison = claim.evaluate()
+    assert claim.examine().as_recorded
+    assert (instance.left, instance.right) == sides
+    assert comparison.relation == ("<=" if id.startswith("average") else ">=")
