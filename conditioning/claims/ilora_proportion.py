@@ -138,9 +138,10 @@ def _(x: ExactPair) -> Comparison:
 
 @algebraic_claim(
     "ilora-scaling-needed",
-    "To keep a ratio the gradients must be scaled by preconditioners: under GD with a learning rate for A and one for "
-    "B, whatever the two, d(BBᵀ) misses μ·d(AᵀA) by half of its size or more.",
+    "Are preconditioners needed to keep a ratio: under GD with a learning rate for A and one for B, whatever the two, "
+    "does d(BBᵀ) miss μ·d(AᵀA) by half of its size or more?",
     source=ILORA.at("Remark 3, scaling needed"),
+    kind="question",
     family=TWO_RATES,
     sides=("‖d(BBᵀ) − μ·d(AᵀA)‖² for η_B = μη_A", "‖d(BBᵀ)‖²/4"),
     recorded="refuted",

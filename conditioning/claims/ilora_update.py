@@ -76,7 +76,7 @@ def _(x: ExactPair) -> Comparison:
 @algebraic_claim(
     "ilora-gradient-constant",
     "The paper's update is a gradient step on a quarter of its regularizer R = ‖BBᵀ − ρAᵀA‖²: it is −(step/4)∇R.",
-    source=ILORA.at("Section 5, gradients of R"),
+    kind="correction",
     family=PENALIZED,
     sides=("dR along (dA, dB), less −(4/step) times the update's component along it", "0"),
 )

@@ -38,12 +38,12 @@ def choose(documents: Sequence[Document], text: str | None) -> list[Document]:
 def outcome(statement: Statement, claims: Claims) -> Outcome:
     """What became of a statement, by the recorded verdicts of its claims.
 
-    Those count that say what documents say; if there is none, our questions; if there is none, corrections. Where they
-    agree it is their verdict, and "in part" where some hold and others do not; else the worst of "refuted", "not seen",
+    Those count that say what documents say or, if there is none, our questions; not corrections. Where they agree it is
+    their verdict, and "in part" where some hold and others do not; else the worst of "refuted", "not seen",
     "inconclusive" and "equivalent".
     """
     named = [claims[id] for id in statement.claims]
-    for kind in ("claim", "question", "correction"):
+    for kind in ("claim", "question"):
         if found := {claim.recorded for claim in named if claim.kind == kind}:
             if "holds" in found and len(found) > 1:
                 return "in part"
