@@ -260,10 +260,10 @@ rewrite /dB inner_row inner0l addr0 inner_outer innerZl innerZr Ev.
 by rewrite !mulr_gt0 ?norm_gt0.
 Qed.
 
-Theorem upper_bound : largest A alpha -> largest B^T beta -> smallest A a' -> smallest B^T b' ->
-  s r < Num.min a' b' -> kappa_at_most Z A B ((alpha + beta) / (Num.min a' b' - s r)).
+Lemma upper_valid : largest A alpha -> largest B^T beta -> smallest A a' -> smallest B^T b' ->
+  s r < Num.min a' b' -> valid Z A B (alpha + beta) (Num.min a' b' - s r).
 Proof.
-move=> topA topB [geA _] [geB _] t_lt; exists (alpha + beta), (Num.min a' b' - s r); split=> //.
+move=> topA topB [geA _] [geB _] t_lt.
 split; [by rewrite subr_gt0 | by have [] := smoothness topA topB|].
 have [A1 [B1 [AB EA EB EZ]]] := canonical min.
 case: min => UU VV step s_ge0 _ s_gap _ _; rewrite EA EB EZ => dA dB.
@@ -273,6 +273,26 @@ apply: (@convex_below F r p q s A1 B1 step s_ge0 s_gap AB a' b') => // [v|v||].
 - by rewrite -norm_frameB // -EB.
 - by rewrite le_minl lexx.
 by rewrite le_minl lexx orbT.
+Qed.
+
+Theorem upper_bound : largest A alpha -> largest B^T beta -> smallest A a' -> smallest B^T b' ->
+  s r < Num.min a' b' -> kappa_at_most Z A B ((alpha + beta) / (Num.min a' b' - s r)).
+Proof.
+by move=> topA topB lowA lowB t_lt; exists (alpha + beta), (Num.min a' b' - s r); split=> //; apply: upper_valid.
+Qed.
+
+Lemma smallest_gt0 : smallest A a' -> smallest B^T b' -> 0 < Num.min a' b'.
+Proof.
+have [A1 [B1 [AB EA EB _]]] := canonical min; have [UU VV step s_ge0 _ s_gap _ _] := min.
+have A1u := A1_unit step s_ge0 s_gap AB; have B1u := B1_unit step s_ge0 s_gap AB.
+move=> [_ [w w0 Ew]] [_ [v v0 Ev]].
+have w_gt0 : 0 < |[w]| by rewrite norm_gt0.
+have v_gt0 : 0 < |[v]| by rewrite norm_gt0.
+rewrite lt_minr -(pmulr_lgt0 a' w_gt0) -(pmulr_lgt0 b' v_gt0) -Ew -Ev.
+rewrite EA EB norm_frameA // norm_frameB // !norm_gt0; apply/andP; split.
+  by apply: contraNneq w0 => zero; rewrite -[w](mulKmx A1u) zero mulmx0.
+have B1Tu : B1^T \in unitmx by rewrite unitmx_tr.
+by apply: contraNneq v0 => zero; rewrite -[v](mulKmx B1Tu) zero mulmx0.
 Qed.
 
 Theorem lower_bound : (0 < p)%N -> (0 < q)%N ->
@@ -303,17 +323,7 @@ Theorem exact_rank : (0 < p)%N -> (0 < q)%N -> s r = 0 ->
   kappa_is Z A B ((alpha + beta) / Num.min a' b').
 Proof.
 move=> p_gt0 q_gt0 sr0 topA topB lowA lowB; split; first exact: lower_bound.
-have := upper_bound topA topB lowA lowB; rewrite sr0 subr0; apply.
-have [A1 [B1 [AB EA EB _]]] := canonical min; have [UU VV step s_ge0 _ s_gap _ _] := min.
-have A1u := A1_unit step s_ge0 s_gap AB; have B1u := B1_unit step s_ge0 s_gap AB.
-have [_ [w w0 Ew]] := lowA; have [_ [v v0 Ev]] := lowB.
-have w_gt0 : 0 < |[w]| by rewrite norm_gt0.
-have v_gt0 : 0 < |[v]| by rewrite norm_gt0.
-rewrite lt_minr -(pmulr_lgt0 a' w_gt0) -(pmulr_lgt0 b' v_gt0) -Ew -Ev.
-rewrite EA EB norm_frameA // norm_frameB // !norm_gt0; apply/andP; split.
-  by apply: contraNneq w0 => zero; rewrite -[w](mulKmx A1u) zero mulmx0.
-have B1Tu : B1^T \in unitmx by rewrite unitmx_tr.
-by apply: contraNneq v0 => zero; rewrite -[v](mulKmx B1Tu) zero mulmx0.
+have := upper_bound topA topB lowA lowB; rewrite sr0 subr0; apply; exact: smallest_gt0.
 Qed.
 
 End Bounds.
