@@ -42,10 +42,12 @@ from lorakappa.conditioning.claims import (
     model1_spectrum,
     model2,
     nearest_balanced_pair,
+    optimal_gauge,
     preconditioning,
     projected_training,
     projection,
     projection_retraction,
+    weighted,
 )
 from lorakappa.conditioning.verification import registry
 
@@ -69,4 +71,6 @@ CLAIMS = registry(
     ilora_tables.CLAIMS,
     ilora_freedom.CLAIMS,
     preconditioning.CLAIMS,
+    optimal_gauge.CLAIMS,
+    weighted.CLAIMS,
 )

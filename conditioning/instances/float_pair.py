@@ -80,8 +80,13 @@ class FloatPair:
         return list(np.linalg.svd(self.B, compute_uv=False) ** 2)
 
     @cached_property
+    def hessian(self) -> Array:
+        """(d, d) Hessian of the loss; parameters (vec A, vec B), row-major."""
+        return dense.hessian(self.A, self.B, self.Z)
+
+    @cached_property
     def eigenvalues(self) -> Array:
-        return np.asarray(np.linalg.eigvalsh(dense.hessian(self.A, self.B, self.Z)))
+        return np.asarray(np.linalg.eigvalsh(self.hessian))
 
     @property
     def trace(self) -> float:

@@ -53,6 +53,11 @@ class FloatInterpolatingPair(FloatPair):
         """Non-zero singular values of J on the tangent space, descending."""
         return non_zero(self.J @ bounds.tangent_basis(self.A, self.B))
 
+    @cached_property
+    def hessian(self) -> Array:
+        JM = self.J @ jacobian(self.A, self.B)
+        return np.asarray(JM.T @ JM)
+
     @property
     def smoothness(self) -> float:
         return float(np.linalg.norm(self.J @ jacobian(self.A, self.B), 2) ** 2)
