@@ -6,6 +6,7 @@ import pytest
 from lorakappa.conditioning import hessian, minimizer, sharp_sign_gd_rate
 from lorakappa.synthetic.experiments.rates import rates
 from lorakappa.synthetic.sharpness import _Quadratic, closest_sign_gd
+from lorakappa.synthetic.tables import rates_table
 
 
 def at_a_minimizer(seed, shape=(4, 3), r=2):
@@ -72,3 +73,11 @@ def test_rates_record_the_closest_starts():
 def test_too_many_parameters_are_refused_before_anything_is_drawn():
     with pytest.raises(ValueError, match="d = 40 parameters"):
         rates(shape=(10, 10), rank=2, rules=("sign-gd-exact",))
+
+
+def test_the_table_shows_the_closest_starts_of_the_rule_that_has_them():
+    result = rates(shape=(3, 2), rank=1, instances=2, rules=("gd", "sign-gd-exact"))
+    columns = rates_table(result).columns
+    assert list(columns[0].cells) == ["gd", "sign-gd-exact"]
+    low = result.meta["summary"][1]["closest_step_range"][0], result.meta["summary"][1]["closest_tail_range"][0]
+    assert list(columns[-1].cells) == ["–", ", ".join(f"{x:.3g}" for x in low)]
