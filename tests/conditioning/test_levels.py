@@ -48,6 +48,7 @@ def test_a_certificate_gives_its_shapes(folder):
     assert found.level == "certified"
     assert found.certificate.file == f"{ID}.json"
     assert len(found.certificate.shapes) == 30
+    assert found.certificate.says.startswith("A₊B₊ = ")
     assert not found.faults
     verdict = CLAIM.examine(trials=60)
     assert verdict.as_json()["level"] == "certified"
