@@ -303,6 +303,7 @@ TRUE = {
     | conclusion("x * sq(M)", "==", {"zero": "unit", "by": "x"}, right="x"),
     "power": conclusion("(x / y) ** 2 * y**2 + x**0", ">", square("x"), {"of": []}),
     "entries": {"given": {"each": ["M", ">=", "chosen"]}} | conclusion("total(M)", ">=", {"of": ["each"]}),
+    "derivative of a matrix": conclusion("slope(M * x**2 + M * x * y, x)", "==", right="M * y"),
     "derivative": conclusion("slope((x + 3) * (x + 2 * y), x)", "==", right="3 + 2 * y"),
     "inverse": {"shapes": "332", "variables": {"M": ["r", "r"]}, "given": {}}
     | conclusion("M @ inv(M)", "==", right="eye(r)"),
