@@ -223,6 +223,26 @@ def lower_loss_at_every_rank(outcome: Outcome, baseline: str, method: str) -> Me
     )
 
 
+def larger_gain_at_the_largest_rank(outcome: Outcome, baseline: str, method: str) -> Measurement:
+    """Holds if that difference is larger at the largest rank than at the smallest one, beyond the interval over seeds.
+
+    Equivalent if both agree to within 0.01 nats; inconclusive if there is one rank only.
+    """
+    values = _compared(outcome, baseline, method, loss_gain)
+    if values is None:
+        return _nothing(outcome, method)
+    ranks = sorted(values)
+    if len(ranks) == 1:
+        return _measurement(outcome, "inconclusive", effect(values[ranks[0]]), f"one rank only, r = {ranks[0]}")
+    grown = effect(values[ranks[-1]] - values[ranks[0]])
+    return _measurement(
+        outcome,
+        decide((grown.low, grown.high), margin=SAME_LOSS),
+        grown,
+        f"gain at r = {ranks[-1]} above that at r = {ranks[0]} by {grown} nats per answer token",
+    )
+
+
 def wider_window(outcome: Outcome, baseline: str, method: str) -> Measurement:
     """Holds if the window of learning rates within 1 % of the best validation loss is wider beyond the interval.
 
@@ -317,9 +337,17 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         "BaLoRA's test loss is lower than LoRA's at every rank.",
         method="balora",
         plan=BY_RANK,
+        kind="question",
+        recorded="inconclusive",
+    )(lower_loss_at_every_rank),
+    comparison_claim(
+        "llm-balora-larger-ranks",
+        "BaLoRA has an edge for larger ranks: its gain in test loss over LoRA is larger at the larger rank.",
+        method="balora",
+        plan=BY_RANK,
         recorded="inconclusive",
         source=POSTER.at("Experiments with LLMs, larger ranks"),
-    )(lower_loss_at_every_rank),
+    )(larger_gain_at_the_largest_rank),
     comparison_claim(
         "llm-balora-robust-lr",
         "BaLoRA is more robust to the learning rate: the window within 1 % of its best loss is wider than LoRA's.",
@@ -355,6 +383,13 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         recorded="inconclusive",
         source=ILORA.at("Abstract, experiments"),
     )(lower_loss),
+    comparison_claim(
+        "llm-ilora-overhead-time",
+        "iLoRA's update is negligible in time: it takes less than a fifth of the rest of a training step.",
+        method="ilora",
+        recorded="holds",
+        source=ILORA.at("Section 6.3, run time"),
+    )(cheap_step),
     comparison_claim(
         "llm-pilora-loss",
         "Fine-tuned with πLoRA a model reaches a lower test loss than with LoRA, each at its own best learning rate.",

@@ -14,6 +14,7 @@ from lorakappa.llm.comparison.claims import (
     ComparisonClaim,
     cheap_memory,
     cheap_step,
+    larger_gain_at_the_largest_rank,
     lower_loss,
     lower_loss_at_every_rank,
     sooner,
@@ -80,6 +81,30 @@ def test_lower_loss_at_every_rank(by_rank, verdict, worst):
     assert found.worst_margin == found.evidence["by_rank"][str(worst)]["low"]
     assert "r = 4" in found.note
     assert "r = 8" in found.note
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "verdict"),
+    [
+        ((0.0, 0.1, 0.2), (0.10, 0.21, 0.32), "holds"),
+        ((0.10, 0.21, 0.32), (0.0, 0.1, 0.2), "not seen"),
+        ((0.1, 0.1, 0.1), (0.3, -0.1, 0.2), "inconclusive"),
+        ((0.1, 0.2, 0.3), (0.104, 0.205, 0.306), "equivalent"),
+    ],
+)
+def test_a_larger_gain_at_the_larger_rank(small, large, verdict):
+    """The middle rank does not count, nor does the order in which ranks are given."""
+    found = larger_gain_at_the_largest_rank(gains({16: large, 4: small, 8: (9.0, -9.0, 0.0)}), "lora", "balora")
+    assert found.verdict == verdict
+    grown = [after - before for before, after in zip(small, large, strict=True)]
+    assert found.evidence["effect"]["estimate"] == pytest.approx(sum(grown) / 3)
+    assert "gain at r = 16 above that at r = 4 by" in found.note
+
+
+def test_one_rank_has_no_larger_one():
+    found = larger_gain_at_the_largest_rank(gains({4: EFFECTS[0][0]}), "lora", "balora")
+    assert (found.verdict, found.trials) == ("inconclusive", 3)
+    assert found.note.endswith(": one rank only, r = 4")
 
 
 def slopes(values):
@@ -189,7 +214,15 @@ def test_sooner(curves, seconds, verdict, never):
     assert set(found.evidence) == {"effect", "seconds"}
 
 
-JUDGES = [lower_loss, lower_loss_at_every_rank, wider_window, cheap_step, cheap_memory, sooner]
+JUDGES = [
+    lower_loss,
+    lower_loss_at_every_rank,
+    larger_gain_at_the_largest_rank,
+    wider_window,
+    cheap_step,
+    cheap_memory,
+    sooner,
+]
 
 
 @pytest.mark.parametrize("judge", JUDGES)
@@ -274,9 +307,10 @@ def test_the_short_comparisons_are_those_on_record():
         assert (settings.steps, settings.batch_size, settings.evaluations, settings.generate) == (30, 8, 2, 0)
         assert settings.targets == ("q_proj", "v_proj", "down_proj")
     assert (BY_RANK.ranks, RIVALS.ranks, RIVALS.strengths) == ((2, 8), (8,), (10.0,))
+    by_rank = {"llm-balora-rank", "llm-balora-larger-ranks"}
     for id, claim in CLAIMS.items():
-        assert claim.default_trials == (3 if id == "llm-balora-rank" else 4)
-        assert f"r = {'2, 8' if id == 'llm-balora-rank' else '8'}, 30 steps of 8" in claim.domain
+        assert claim.default_trials == (3 if id in by_rank else 4)
+        assert f"r = {'2, 8' if id in by_rank else '8'}, 30 steps of 8" in claim.domain
 
 
 def test_examining_a_claim_judges_its_own_comparison(monkeypatch):
