@@ -4,13 +4,26 @@ P(dA, dB) = (dA·BBᵀ, AᵀA·dB). Here κ_P is the condition number of P⁻¹H
 gradient descent contracts f − f* by ((κ_P − 1)/(κ_P + 1))² a step close to a minimizer.
 """
 
+from fractions import Fraction
+
 import flint
 import numpy as np
 
 from lorakappa.conditioning import preconditioning as closed_form
 from lorakappa.conditioning.instances import MINIMIZERS, CanonicalMinimizers, ExactPair, FloatPair, Pair
-from lorakappa.conditioning.sources import SCALED_GD
-from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_most, equal
+from lorakappa.conditioning.instances.lora_starts import ExactStart, FloatStart, LoraStarts
+from lorakappa.conditioning.sources import ILORA, SCALED_GD
+from lorakappa.conditioning.tolerances import claim_rtol
+from lorakappa.conditioning.verification import (
+    Comparison,
+    Shape,
+    algebraic_claim,
+    at_least,
+    at_most,
+    equal,
+    more_than,
+)
+from lorakappa.conditioning.verification import exact as exactly
 
 EXACT_RANK = CanonicalMinimizers("rank Z = r", exact_rank=True)
 
@@ -103,10 +116,58 @@ def scaled_against_balance(x: Pair) -> Comparison:
     return at_most(x.kappa_scaled, x.kappa_balanced, x.rounding)
 
 
+@algebraic_claim(
+    "pilora-defined-at-start",
+    "πLoRA's scaled gradients, g_A(BBᵀ)⁻¹ and (AᵀA)⁻¹g_B in every iteration, exist in the first one, where LoRA has "
+    "one factor 0: both Gram matrices are invertible.",
+    source=ILORA.at("Algorithm 3, line 5"),
+    family=LoraStarts(),
+    sides=("det AᵀA·det BBᵀ", "0"),
+    recorded="refuted",
+    corrected_by="scaled-gd-damped-at-start",
+)
+def defined_at_start(x: FloatStart) -> Comparison:
+    """Fails at every such start: the Gram matrix of the factor that is 0 is 0."""
+    A, B, _ = x
+    return more_than(float(np.linalg.det(A.T @ A) * np.linalg.det(B @ B.T)), 0.0)
+
+
+@defined_at_start.exact
+def _(x: ExactStart) -> Comparison:
+    A, B, _ = x
+    return more_than((A.transpose() * A).det() * (B * B.transpose()).det(), flint.fmpq(0))
+
+
+@algebraic_claim(
+    "scaled-gd-damped-at-start",
+    "Damped, with BBᵀ + δI and AᵀA + δI, scaled gradients exist at LoRA's start and everywhere: no eigenvalue is below "
+    "δ (here 1).",
+    kind="correction",
+    family=LoraStarts(),
+    sides=("smallest eigenvalue of AᵀA + I and BBᵀ + I", "1"),
+    tight_at=(Shape(1, 1, 1), (Fraction(2), Fraction(1))),
+)
+def damped_at_start(x: FloatStart) -> Comparison:
+    """Proof: Gram matrices are positive semidefinite. At B = 0 it is δ, so that the first step of A is g_A/δ."""
+    A, B, _ = x
+    identity = np.eye(A.shape[1])
+    smallest = min(float(np.linalg.eigvalsh(gram + identity)[0]) for gram in (A.T @ A, B @ B.T))
+    return at_least(smallest, 1.0, claim_rtol(1 + float(np.linalg.norm(A) ** 2), A.size + B.size))
+
+
+@damped_at_start.exact
+def _(x: ExactStart) -> Comparison:
+    A, B, _ = x
+    grams = A.transpose() * A, B * B.transpose()
+    return at_least(min((exactly.eigenvalues(gram)[0] for gram in grams), key=exactly.to_float) + 1, flint.fmpq(1))
+
+
 CLAIMS = (
     scaled_gd_spectrum,
     rate_exact_rank,
     rate_free_of_kappa,
     scaled_condition_number,
     scaled_against_balance,
+    defined_at_start,
+    damped_at_start,
 )

@@ -109,7 +109,7 @@ def condition_number(x: Pair) -> Number:
         for factor, other in ((A, B), (B, A)):
             for index in np.ndindex(*factor.shape):
                 move = 0 * factor
-                move[index] = factor.dtype.type(1) if factor.dtype != object else 1
+                move[index] = 1
                 product = np.ravel(move @ other if factor is A else other @ move)
                 columns.append(np.concatenate([product, 0 * product] if layer == 0 else [0 * product, product]))
     image = J @ np.array(columns).T

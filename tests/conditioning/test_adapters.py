@@ -9,6 +9,7 @@ from lorakappa.conditioning import jacobian
 from lorakappa.conditioning.claims import CLAIMS
 from lorakappa.conditioning.claims.adapters import SCALED
 from lorakappa.conditioning.instances import adapters
+from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Shape, exact
 from tests.conditioning.test_claim_sides import instances
 
@@ -87,3 +88,22 @@ def test_scales_attain_the_worst_layer():
     assert comparison.left == comparison.right == 2
     _, unscaled = CLAIMS["adapters-balance-is-all"].evaluate(*SCALED)
     assert (unscaled.left, unscaled.right) == (8, 2)
+
+
+def test_rounding_is_that_of_the_factors_and_of_j():
+    J = np.diag([3, 1, 1, 5, 1, 1, 1, 1]).tolist()
+    flat = CLAIM.family.parameters([2], [0], [[1]], q2=[[1]], G2=[[Fraction(1, 4)]], c=[[1, 1]], J=J)
+    x = CLAIM.family.floating(Shape(2, 2, 1), np.array(flat, dtype=float))
+    # norms of the factors 2, 2, 1/4, 4; J is 5 as a whole and at least 1 on the tangent spaces; 8 parameters
+    assert adapters.rounding(x) == pytest.approx(claim_rtol((4 / 0.25 * 5) ** 2, 8))
+    assert adapters.rounding(CLAIM.family.exact(Shape(2, 2, 1), flat)) == 0
+
+
+def test_drawn_jacobians_lose_any_number_of_rows_but_all():
+    rng, shape = np.random.default_rng(0), Shape(2, 1, 1)
+    drawn = [adapters._draw_jacobian(shape, rng) for _ in range(200)]
+    assert {int(J.any(axis=1).sum()) for J in drawn} == {1, 2, 3, 4}
+    diagonal = [np.diag(J) for J in drawn if not (J - np.diag(np.diag(J))).any()]
+    sizes = np.concatenate([entries[entries > 0] for entries in diagonal])
+    assert 0.1 <= sizes.min() < 0.2
+    assert 5 < sizes.max() <= 10

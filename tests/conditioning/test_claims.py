@@ -1,5 +1,6 @@
 """Every static claim: the recorded verdict comes out, and refutations stand up to an outside check."""
 
+import contextlib
 import re
 import textwrap
 from fractions import Fraction
@@ -80,6 +81,7 @@ ISSUED = [
     "ilora-gradient-constant",
     "ilora-ratio-condition-number",
     "scaled-gd-rate-free-of-kappa",
+    "pilora-defined-at-start",
 ]
 
 
@@ -344,3 +346,17 @@ def test_families_restricted_to_scalar_gauges_and_to_exact_rank():
             else:
                 assert np.linalg.matrix_rank(x.Z) == shape.r
                 assert len(parameters) == shape.r + shape.r**2
+
+
+def test_scaled_gradients_at_the_start_by_hand():
+    A, B, _ = matrices(refute("pilora-defined-at-start"))
+    assert not B.any()
+    for undamped in (A.T @ A, B @ B.T):
+        with pytest.raises(np.linalg.LinAlgError) if not undamped.any() else contextlib.nullcontext():
+            np.linalg.inv(undamped)
+    claim = CLAIMS["scaled-gd-damped-at-start"]
+    start = claim.family.exact(verification.Shape(2, 1, 2), [Fraction(x) for x in (1, 0, 0, 2, 1, 1)])
+    assert str(claim.compare_exactly(start).left) == "1"
+    floats = claim.compare((np.diag([1.0, 2.0]), np.array([[3.0], [0.0]]), np.ones((2, 1))))
+    assert floats.left == pytest.approx(1)  # BBᵀ = diag(9, 0)
+    assert claim.compare((np.diag([1.0, 2.0]), 3 * np.eye(2), np.ones((2, 2)))).left == pytest.approx(2)
