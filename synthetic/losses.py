@@ -1,14 +1,14 @@
-"""The three losses, batched, with gradients and with f − f* free of cancellation.
+"""The losses, batched, with gradients and with f − f* free of cancellation.
 
 Parameters are a flat tuple of factors (A, B) or (A₁, B₁, A₂, B₂), A (…, a, r) and B (…, r, b);
 leading dimensions are independent problems and broadcast. NumPy arrays and torch tensors work alike.
 
 f − f* is never the difference of two losses: that stalls at 1e-16·f* and makes a converging iteration look
-stuck. It is computed from quantities that vanish at the minimizer (`OneLayer`), or f* = 0 (the other two).
+stuck. It is computed from quantities that vanish at the minimizer (`OneLayer`, `Weighted`), or f* = 0 (the other two).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -50,6 +50,8 @@ def move(loss: LossT, convert: Callable[[Any], Any]) -> LossT:
             changes[field.name] = tuple(convert(entry) for entry in value)
         elif hasattr(value, "shape"):
             changes[field.name] = convert(value)
+        elif is_dataclass(value):
+            changes[field.name] = move(value, convert)
     return replace(loss, **changes)  # type: ignore[type-var]
 
 
@@ -198,6 +200,60 @@ class OneLayer:
             E = _minus(E, self.R)
             g_A, g_B = E @ B.mT, A.mT @ E
         return excess, (g_A, g_B) if lam == 1 else (lam * g_A, lam * g_B)
+
+
+@dataclass(frozen=True)
+class Weighted(_Plain):
+    """f(A, B) = ½‖C(AB − Z)D‖_F² with invertible C and D: the one-layer loss of CZD at (CA, BD), as a loss of A and B.
+
+    Attributes:
+        C: (…, a, a) weights of the rows.
+        D: (…, b, b) weights of the columns.
+        inner: the one-layer loss with target CZD.
+        smoothness: (…) 2s₁‖C‖²‖D‖², s₁ the largest singular value of AB at the minimizers, an upper bound of L at a
+            balanced one.
+    """
+
+    C: Any
+    D: Any
+    inner: OneLayer
+    smoothness: Any
+
+    @classmethod
+    def from_target(cls, Z: Array, C: Array, D: Array, r: int) -> Self:
+        """The loss of one or more targets.
+
+        Args:
+            Z: (…, a, b) finite targets.
+            C: (…, a, a) invertible weights.
+            D: (…, b, b) invertible weights.
+            r: rank of AB.
+
+        Returns:
+            The loss, with leading dimensions those of CZD.
+
+        Raises:
+            DegenerateTargetError: if some CZD has rank < r or its r-th and next singular value coincide.
+            ValueError: if r > min(a, b), or something is not finite or singular.
+        """
+        inner = OneLayer.from_target(C @ Z @ D, r)
+        try:
+            product = np.linalg.solve(C, np.linalg.solve(D.mT, inner.Z_r.mT).mT)
+        except np.linalg.LinAlgError:
+            raise ValueError("C and D must be invertible for the minimizers to be isolated") from None
+        norms = [np.linalg.norm(M, 2, axis=(-2, -1)) for M in (product, C, D)]
+        return cls(C=C, D=D, inner=inner, smoothness=2 * norms[0] * norms[1] ** 2 * norms[2] ** 2)
+
+    @property
+    def minimum(self) -> Any:
+        """(…) f*."""
+        return self.inner.minimum
+
+    def evaluate(self, theta: Params) -> tuple[Any, Params]:
+        """Returns f − f* (…) and its gradient: that of the inner loss, g_A and g_B, as Cᵀg_A and g_BDᵀ."""
+        A, B = theta
+        excess, (g_A, g_B) = self.inner.evaluate((self.C @ A, B @ self.D))
+        return excess, (self.C.mT @ g_A, g_B @ self.D.mT)
 
 
 @dataclass(frozen=True)
