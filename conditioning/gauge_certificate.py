@@ -153,8 +153,8 @@ class _Products:
     def ratio_below(self, top: "_Products") -> float:
         """The largest c of the module docstring, less rounding, these being the directions of λ_min⁺; at least 1."""
         shares = [
-            _squared_ratio(self.left, self.left_error, top.left, top.left_error),
-            _squared_ratio(self.right, self.right_error, top.right, top.right_error),
+            squared_ratio(self.left, self.left_error, top.left, top.left_error),
+            squared_ratio(self.right, self.right_error, top.right, top.right_error),
         ]
         tau, largest = self.tau - self.tau_error, max(shares)
         if tau <= 0 or not 0 < largest < np.inf:
@@ -162,7 +162,7 @@ class _Products:
         return max(1.0, tau / (top.tau + top.tau_error) / largest)
 
 
-def _squared_ratio(R: Array, error: float, of: Array, of_error: float) -> float:
+def squared_ratio(R: Array, error: float, of: Array, of_error: float) -> float:
     """‖R S⁻¹‖₂², the largest eigenvalue of (SᵀS)⁻¹RᵀR, plus what errors of R and S = `of` can add; else inf."""
     sigma = np.linalg.svd(of, compute_uv=False)
     if len(of) < of.shape[1] or sigma[-1] <= of_error:

@@ -43,7 +43,7 @@ LossT = TypeVar("LossT")
 
 def move(loss: LossT, convert: Callable[[Any], Any]) -> LossT:
     """The same loss with every array converted, e.g. to torch tensors on a device."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for field in fields(loss):  # type: ignore[arg-type]
         value = getattr(loss, field.name)
         if isinstance(value, tuple):

@@ -21,6 +21,7 @@ from lorakappa.conditioning import (
     optimal_gauge_from_traces,
     partial_traces,
 )
+from lorakappa.conditioning.gauge_certificate import squared_ratio
 from lorakappa.conditioning.instances.sampling import random_orthogonal
 from lorakappa.conditioning.tolerances import EPS, GAUGE_GAP_RTOL
 
@@ -222,6 +223,14 @@ def test_a_certificate_by_hand():
     weighted = GaugeCertificate(top * [[1.0], [2.0]], bottom * [[8**0.5], [1.0]])
     # Y_A = 64 and 8, Y_B = 16 and 4; τ = 16 and 10: c = min(64/8, 16/4)·10/16
     assert lower_bound_over_gauges(stretched, (2, 1, 1), weighted) == pytest.approx(2.5, rel=1e-12)
+
+
+def test_rounding_is_allowed_for_in_a_ratio():
+    R, S = np.diag([3.0, 1.0]), np.diag([2.0, 0.5])
+    assert squared_ratio(R, 0.0, S, 0.0) == 4.0  # ‖R S⁻¹‖ = 1/0.5
+    # δR adds 0.1/0.5 at most, and a δS of norm 0.125 makes S⁻¹ at most 1/(1 − 0.25) times larger
+    assert squared_ratio(R, 0.1, S, 0.125) == pytest.approx(((2 + 0.2) / 0.75) ** 2, rel=1e-14)
+    assert squared_ratio(R, 0.0, S, 0.5) == np.inf
 
 
 @given(st.integers(0, 10**6), st.integers(1, 3))
