@@ -8,7 +8,7 @@
 
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp Require Import ring.
-From LoRA Require Import frobenius model1 condition_number minimizers bounds optimality.
+From LoRA Require Import frobenius square_roots model1 condition_number minimizers bounds optimality.
 
 Set Implicit Arguments.
 Unset Strict Implicit.
@@ -17,35 +17,12 @@ Unset Printing Implicit Defensive.
 Import Order.TTheory GRing.Theory Num.Theory.
 Local Open Scope ring_scope.
 
-(* C C^T is the square root of diag(d)^2. *)
-
-Lemma diag_commute (F : realFieldType) n (X : 'M[F]_n) (d : 'rV[F]_n) : (forall i, 0 < d 0 i) ->
-  X *m (diag_mx d *m diag_mx d) = (diag_mx d *m diag_mx d) *m X -> X *m diag_mx d = diag_mx d *m X.
-Proof.
-move=> d_gt0 /matrixP eq; apply/matrixP => i j; have := eq i j.
-rewrite mulmx_diag !mul_mx_diag !mul_diag_mx !mxE -!expr2 mulrC => /eqP.
-have [->|ne] := eqVneq (X i j) 0; first by rewrite !(mulr0, mul0r).
-by rewrite (inj_eq (mulIf ne)) eqr_expn2 ?(ltW (d_gt0 _)) // => /eqP ->; rewrite mulrC.
-Qed.
+(* C C^T is the positive semidefinite square root of diag(d)^2. *)
 
 Lemma square_root_unique (F : realFieldType) m n (C : 'M[F]_(n, m)) (d : 'rV[F]_n) : (forall i, 0 < d 0 i) ->
   (C *m C^T) *m (C *m C^T) = diag_mx d *m diag_mx d -> C *m C^T = diag_mx d.
 Proof.
-move=> d_gt0; set X := C *m C^T => XX.
-have comm : X *m diag_mx d = diag_mx d *m X by apply: diag_commute => //; rewrite -XX mulmxA.
-apply/eqP; rewrite -subr_eq0 -norm_eq0; set D := X - _.
-have zero : D *m X + D *m diag_mx d = 0.
-  by rewrite /D !mulmxBl XX comm addrA subrK subrr.
-have sum0 : |[D *m C]| + <[D, D *m diag_mx d]> = 0.
-  by rewrite inner_mulr -mulmxA -innerDr zero inner0r.
-have diag_ge0 : 0 <= <[D, D *m diag_mx d]>.
-  rewrite -inner_tr trmx_mul tr_diag_mx diag_form; apply: sumr_ge0 => i _.
-  by rewrite mulr_ge0 ?norm_ge0 // ltW.
-move/eqP: sum0; rewrite paddr_eq0 ?norm_ge0 // => /andP[_].
-rewrite -inner_tr trmx_mul tr_diag_mx diag_form -(inner_tr D) norm_row psumr_eq0 => [/allP all0|i _]; last first.
-  by rewrite mulr_ge0 ?norm_ge0 // ltW.
-rewrite big1 // => i _; have := all0 i (mem_index_enum i).
-by rewrite /= mulf_eq0 gt_eqF ?d_gt0 // => /eqP.
+by move=> d_gt0; apply: psd_root_unique; [apply: gram_psd | apply: diag_psd => i; apply: ltW].
 Qed.
 
 Section Balanced.
