@@ -4,6 +4,7 @@
    value decomposition A B = U S V^T; P is a relation, since signs (and rotations inside equal values) are free.
 
    - polar_route:         the poster's route, by the polar factors of A and of B, gives such a pair.
+   - polar_route_signs:   at distinct singular values and rank r that pair is any other P(A, B) up to signs.
    - keeps_product:       X Y = A B.
    - is_hyperbalanced:    X^T X = Y Y^T, diagonal and positive, if A B has rank r.
    - removes_invariance:  P(A R, R^-1 B) = P(A, B) up to signs, at distinct singular values and rank r.
@@ -98,6 +99,10 @@ Theorem removes_invariance A B R X Y X' Y' : R \in unitmx -> separated (A *m B) 
   projection A B X Y -> projection (A *m R) (invmx R *m B) X' Y' ->
   exists e, [/\ signs e, X' = X *m diag_mx e & Y' = diag_mx e *m Y].
 Proof. by move=> R_unit apart; apply: same_product_signs apart _; rewrite mulmxA mulmxK. Qed.
+
+Theorem polar_route_signs A B X Y X' Y' : separated (A *m B) -> polar_projection A B X Y -> projection A B X' Y' ->
+  exists e, [/\ signs e, X' = X *m diag_mx e & Y' = diag_mx e *m Y].
+Proof. by move=> apart /polar_route project; apply: same_product_signs apart _ project. Qed.
 
 Theorem idempotent A B X Y : separated (A *m B) -> projection A B X Y ->
   projection X Y X Y /\

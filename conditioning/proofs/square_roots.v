@@ -129,21 +129,26 @@ by expand; rewrite scalerA -expr2; collect.
 Qed.
 
 (* RefLoRA's S = (A^T A)^-1 # (B B^T) is the positive definite solution of S A^T A S = B B^T. *)
+Lemma refactored_roots (S : 'M_r) : psd S -> S \in unitmx -> S *m A^T *m A *m S = B *m B^T ->
+  root (A *m S *m A^T) (W *m W^T) /\ root (B^T *m invmx S *m B) (W^T *m W).
+Proof.
+move=> S_psd S_unit mean; have [S_sym _] := S_psd.
+have inverse_psd : psd (invmx S).
+  have -> : invmx S = (invmx S)^T *m S *m invmx S by rewrite trmx_inv S_sym mulVmx // mul1mx.
+  exact: psd_congruence.
+split; split.
+- by rewrite -{1}[A]trmxK; apply: psd_congruence.
+- by rewrite /W trmx_mul !mulmxA -(mulmxA _ B) -mean !mulmxA.
+- exact: psd_congruence.
+by rewrite /W trmx_mul !mulmxA -(mulmxA _ B) -mean !mulmxA mulmxKV // mulmxK.
+Qed.
+
 Theorem refactored_step (L : 'M_a) (K : 'M_b) (G : 'M_(a, b)) (S : 'M_r) g :
   psd S -> S \in unitmx -> S *m A^T *m A *m S = B *m B^T -> root L (W *m W^T) -> root K (W^T *m W) ->
   (A - g *: (G *m B^T *m invmx S)) *m (B - g *: (S *m A^T *m G)) =
   W - g *: (G *m K + L *m G) + g ^+ 2 *: (G *m W^T *m G).
 Proof.
-move=> S_psd S_unit mean rootL rootK; have [S_sym _] := S_psd.
-have inverse_psd : psd (invmx S).
-  have -> : invmx S = (invmx S)^T *m S *m invmx S by rewrite trmx_inv S_sym mulVmx // mul1mx.
-  exact: psd_congruence.
-have left : root (A *m S *m A^T) (W *m W^T).
-  split; first by rewrite -{1}[A]trmxK; apply: psd_congruence.
-  by rewrite /W trmx_mul !mulmxA -(mulmxA _ B) -mean !mulmxA.
-have right : root (B^T *m invmx S *m B) (W^T *m W).
-  split; first exact: psd_congruence.
-  by rewrite /W trmx_mul !mulmxA -(mulmxA _ B) -mean !mulmxA mulmxKV // mulmxK.
+move=> S_psd S_unit mean rootL rootK; have [left right] := refactored_roots S_psd S_unit mean.
 rewrite (root_unique rootL left) (root_unique rootK right) /W.
 by expand; rewrite scalerA -expr2 (mulmxKV S_unit); collect.
 Qed.
