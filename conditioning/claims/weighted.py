@@ -6,12 +6,19 @@ Instances fit their target, Z = AB. The trace of the Hessian, ‖C‖²‖BD‖�
 import flint
 import numpy as np
 
+from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.instances import Number
 from lorakappa.conditioning.instances.interpolating import ExactInterpolatingPair, FloatInterpolatingPair
 from lorakappa.conditioning.instances.weighted import WEIGHTED, WEIGHTED_INTERIOR, WEIGHTED_RANK_1
 from lorakappa.conditioning.verification import Comparison, Shape, algebraic_claim, at_least, at_most, exact
 
 UNWEIGHTED = [[1, 0], [0, 1]]
+
+
+def _in_frame(x: FloatInterpolatingPair) -> tuple[Array, Array]:
+    """C and D for A and B in the frame of the instance."""
+    left, right = x._frames
+    return x.extras["C"] @ left.T, right @ x.extras["D"]
 
 
 def _norm(M: flint.fmpq_mat) -> exact.Exact:
@@ -55,7 +62,7 @@ def smallest_trace(x: FloatInterpolatingPair) -> Comparison:
     """Proof: tr H = ‖C‖²‖BD‖² + ‖D‖²‖CA‖² ≥ 2‖C‖‖D‖·‖CA‖‖BD‖ and ‖CA‖‖BD‖ ≥ ‖CABD‖_* (Hölder). Equality where
     (CA)ᵀCA/‖C‖² = BD(BD)ᵀ/‖D‖²; C = I and D = I give `smallest-trace`.
     """
-    C, D = x.extras["C"], x.extras["D"]
+    C, D = _in_frame(x)
     nuclear = np.linalg.svd(C @ x.A @ x.B @ D, compute_uv=False).sum()
     bound = 2 * np.linalg.norm(C) * np.linalg.norm(D) * nuclear
     return at_least(float(np.trace(x.hessian)), float(bound), x.rounding)
@@ -85,8 +92,8 @@ def balance_trace_cost(x: FloatInterpolatingPair) -> Comparison:
     2s‖C‖‖D‖‖Cu‖‖Dᵀv‖: the factor is (t + 1/t)/2 with t = ‖C‖‖Dᵀv‖/(‖D‖‖Cu‖), which grows with |log t|. Both ends of the
     range of t are attained at singular vectors of C and D.
     """
-    C, D = x.extras["C"], x.extras["D"]
     balanced = x.balanced()
+    C, D = _in_frame(balanced)
     CA, BD = np.linalg.norm(C @ balanced.A), np.linalg.norm(balanced.B @ D)
     smallest = 2 * np.linalg.norm(C) * np.linalg.norm(D) * CA * BD
     sigma_C, sigma_D = np.linalg.svd(C, compute_uv=False), np.linalg.svd(D, compute_uv=False)
@@ -134,7 +141,7 @@ def condition_number_bound(x: FloatInterpolatingPair) -> Comparison:
     theorem each eigenvalue of H is one of H̃ times a number between the extreme σ(C)² and σ(D)², and κ of H̃ is at least
     2s₁/s_r of its target (`balanced-optimal-model1-interior`).
     """
-    C, D = x.extras["C"], x.extras["D"]
+    C, D = _in_frame(x)
     s = np.linalg.svd(C @ x.A @ x.B @ D, compute_uv=False)
     sigma_C, sigma_D = np.linalg.svd(C, compute_uv=False), np.linalg.svd(D, compute_uv=False)
     spread = min(sigma_C[-1], sigma_D[-1]) / max(sigma_C[0], sigma_D[0])
