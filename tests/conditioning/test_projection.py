@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorakappa.conditioning import GAUGES, balance, balancing_gap, change_gauge, is_balanced, is_hyperbalanced
-from lorakappa.conditioning.projection_by_qr import _refinement
+from lorakappa.conditioning.projection_by_qr import _refinement, _stored
+from lorakappa.conditioning.projection_gauges import subnormal_error
 from lorakappa.conditioning.tolerances import EPS, rank_rtol
 from tests.strategies import minimizers, orthogonal, pairs
 
@@ -395,3 +396,16 @@ def test_scale_does_not_matter(gauge, exponents):
         np.testing.assert_allclose(X2 / size, X, atol=1e-13)
         np.testing.assert_allclose(Y2 / size, Y, atol=1e-13)
     np.testing.assert_allclose((X2 / size) @ (Y2 / size), A @ B, atol=1e-14)
+
+
+def test_storing_below_the_normal_numbers_is_allowed_as_far_as_the_product_may_move():
+    limits = np.finfo(np.float32)
+    X, Y, size = np.ones((3, 9, 2), np.float32), np.ones((3, 2, 4), np.float32), np.array([1.0, 0.5, 1.0])
+    norm_X, norm_Y = np.array([5.0, 5.0, 5.0]), np.array([7.0, 7.0, 7.0])
+    moved = subnormal_error(limits, 18) * 7.0 + subnormal_error(limits, 8) * 5.0  # entries of X, and of Y
+    for share, expected in ((1.01, [True, False, True]), (2.02, [True, True, True]), (0.99, [False, False, False])):
+        found = _stored(np, (X, norm_X), (Y, norm_Y), size, np.full(3, share * moved))
+        assert found.tolist() == expected
+    X[2, 0, 0] = np.inf  # what overflowed when it was stored
+    norm_X[2] = 2 * float(limits.max)
+    assert _stored(np, (X, norm_X), (Y, norm_Y), size, np.full(3, np.inf)).tolist() == [True, True, False]

@@ -8,7 +8,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from lorakappa.llm.curvature import lanczos
 from lorakappa.llm.curvature.lanczos import BLOCK, NoConvergenceError, estimated_errors, extremes
-from lorakappa.llm.curvature.solvers import PROBES, expected_products, lanczos_spectrum
+from lorakappa.llm.curvature.solvers import PROBES, dense_spectrum, expected_products, lanczos_spectrum
 
 EPS = np.finfo(np.float64).eps
 
@@ -135,3 +135,11 @@ def test_the_trace_is_exact_within_the_subspace_and_estimated_outside(seed):
 def test_the_forecast_counts_both_matrices_at_each_point():
     assert expected_products(6144, {"r": 8, "r²": 64}, 2) == 2 * (3 * 64 + 5 * 64 + 2 * PROBES)
     assert expected_products(32, {"r": 8}, 1) == 24 + 32 + 2 * PROBES
+
+
+def test_what_counts_as_zero_is_relative_to_the_largest_eigenvalue():
+    found = dense_spectrum(np.diag([8.0, 3.0, 1.0, -0.5, -4.0]), {"three": 3, "two": 2, "one": 1}, rtol=0.25, leading=True)
+    assert (found.tolerance, found.rank, found.negative) == (2.0, 3, 1)
+    assert (found.lambda_max, found.lambda_min, found.trace, found.trace_error) == (8.0, -4.0, 7.5, 0.0)
+    assert found.kappa == {"three": np.inf, "two": 8 / 3, "one": 1.0}
+    assert found.leading == (8.0, 3.0, 1.0, -0.5, -4.0)

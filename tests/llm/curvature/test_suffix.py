@@ -59,6 +59,13 @@ def whole(model, loss, batch):
     return value
 
 
+def without_head():
+    """A model that does not tell which of its modules makes the logits."""
+    model = llama(target_modules=["v_proj"])
+    model.get_output_embeddings = lambda: None
+    return model
+
+
 CASES = {
     "first block": (lambda: micro(target_modules=["q_proj"]), "layers.0.", 0),
     "last block": (lambda: micro(target_modules=["down_proj"]), "layers.1.", 1),
@@ -68,6 +75,7 @@ CASES = {
     "embedding": (lambda: llama(tied=False, target_modules=["embed_tokens"]), "embed_tokens", 0),
     "dora": (lambda: llama(target_modules=["o_proj"], use_dora=True), "layers.2.", 2),
     "gpt2": (gpt2, "h.2.", 2),
+    "no head known": (without_head, "layers.1.", 1),
 }
 
 
