@@ -41,7 +41,7 @@ ON_GEODESICS = InterpolatingPairs(
     extras=(INJECTIVE_JACOBIAN, TURN),
 )
 DIAGONAL_ON_GEODESICS = InterpolatingPairs(
-    "r = 2, injective J with cond(J) ≤ 1e3, cond(T) ≤ 100; drawn diagonal",
+    f"r = 2, injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, cond(T) ≤ 100; drawn diagonal",
     where=lambda shape: shape.r == 2 and shape.d <= SMALL,
     gauge=lambda r, rng: np.diag(10.0 ** rng.uniform(-0.5, 0.5, r)),
     extras=(diagonal_draws(INJECTIVE_JACOBIAN), diagonal_draws(TURN)),

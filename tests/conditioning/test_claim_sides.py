@@ -236,6 +236,9 @@ def test_domains_have_the_shapes_that_they_name(id):
         and (r < min(a, b) or "r < min(a, b)" not in words)
         and (r == min(a, b) or "r = min(a, b)" not in words)
         and (r <= 2 or "r ≤ 2" not in words)
+        and (r == 1 or "; r = 1," not in words)
+        and (r == 2 or "; r = 2," not in words)
+        and (not (most := re.search(r"\bd ≤ (\d+)", words)) or r * (a + b) <= int(most[1]))
         and (r <= min(a, b) / 4 or "r ≤ min(a, b)/4" not in words)
         and ((a, b, r) != (1, 1, 1) or "every shape but a = b = r = 1" not in words)
     }

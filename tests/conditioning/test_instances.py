@@ -10,7 +10,7 @@ import pytest
 from lorakappa.conditioning import kappa_bounds
 from lorakappa.conditioning.instances import FloatPair, Pair, exact_bounds
 from lorakappa.conditioning.instances.canonical import CanonicalMinimizers
-from lorakappa.conditioning.instances.interpolating import INTERPOLATING, InterpolatingPair
+from lorakappa.conditioning.instances.interpolating import INJECTIVE, InterpolatingPair
 from lorakappa.conditioning.verification import Shape, exact
 
 FAMILY = CanonicalMinimizers()
@@ -31,7 +31,7 @@ def public(protocol):
 
 @pytest.mark.parametrize("shape", [Shape(3, 2, 1), Shape(3, 3, 2), Shape(2, 2, 2)])
 def test_both_kinds_of_instances_offer_what_the_protocol_lists(shape):
-    for family, protocol in ((FAMILY, Pair), (INTERPOLATING, InterpolatingPair)):
+    for family, protocol in ((FAMILY, Pair), (INJECTIVE, InterpolatingPair)):
         floating, exactly = drawn(family, shape, np.random.default_rng(3))
         compared = 0
         for name in public(protocol):
@@ -77,7 +77,7 @@ def test_ingredients_of_the_exact_bounds_by_hand():
 def test_a_new_gauge_keeps_the_kind_of_instance_and_draws_a_new_frame():
     rng = np.random.default_rng(0)
     shape = Shape(2, 2, 1)
-    for family in (FAMILY, INTERPOLATING):
+    for family in (FAMILY, INJECTIVE):
         parameters = family.draw(shape, rng)
         x = family.floating(shape, parameters, rng)
         balanced = x.balanced()

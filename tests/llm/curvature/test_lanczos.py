@@ -138,7 +138,9 @@ def test_the_forecast_counts_both_matrices_at_each_point():
 
 
 def test_what_counts_as_zero_is_relative_to_the_largest_eigenvalue():
-    found = dense_spectrum(np.diag([8.0, 3.0, 1.0, -0.5, -4.0]), {"three": 3, "two": 2, "one": 1}, rtol=0.25, leading=True)
+    found = dense_spectrum(
+        np.diag([8.0, 3.0, 1.0, -0.5, -4.0]), {"three": 3, "two": 2, "one": 1}, rtol=0.25, leading=True
+    )
     assert (found.tolerance, found.rank, found.negative) == (2.0, 3, 1)
     assert (found.lambda_max, found.lambda_min, found.trace, found.trace_error) == (8.0, -4.0, 7.5, 0.0)
     assert found.kappa == {"three": np.inf, "two": 8 / 3, "one": 1.0}
