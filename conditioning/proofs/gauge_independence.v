@@ -1,13 +1,13 @@
 (* Training methods that do not see the gauge of their start: (A, B) and (A R, R^-1 B) lead to the same products A B.
 
-   A is a x r, B is r x b. A run is a sequence of pairs (A t, B t); W = A t B t, G = grad t W is the gradient of any loss of
-   W, another one at every step if need be (batches), and g = step t.
+   A is a x r, B is r x b. A run is a sequence of pairs (A t, B t); W = A t B t, G = grad t W is the gradient of any loss
+   of W, another one at every step if need be (batches), and g = step t.
 
    - scaled_runs:      scaled GD, A - g G B^T (B B^T)^-1 and B - g (A^T A)^-1 A^T G.
-   - refactored_runs:  RefLoRA, A - g G B^T S^-1 and B - g S A^T G with S = (A^T A)^-1 # (B B^T), from any two starts with
-                       the same product.
-   - balanced_runs:    GD from two balanced starts with the same product, for instance P(A, B) and P(A R, R^-1 B). After a
-                       step the pair is taken to any balanced one with its product, or is not, as `balance t` says.
+   - refactored_runs:  RefLoRA, A - g G B^T S^-1 and B - g S A^T G with S = (A^T A)^-1 # (B B^T), from any two starts
+                       with the same product.
+   - balanced_runs:    GD from two balanced starts with the same product, for instance P(A, B) and P(A R, R^-1 B). After
+                       a step the pair is taken to any balanced one with its product, or is not, as `balance t` says.
    - refactored_is_projected: the products of RefLoRA from (A, B) are those of GD with P before every step. *)
 
 From mathcomp Require Import all_ssreflect all_algebra.

@@ -3,10 +3,12 @@
    A is a x r, B is r x b, G (a x b) is the gradient of any loss of A B, D = B B^T - rho A^T A, R = |D|^2.
 
    - gd_proportion: for dA = - G B^T and dB = - A^T G, the first-order changes agree: d(B B^T) = d(A^T A).
+   - two_rates_proportion: with learning rates eta for A and mu eta for B, d(B B^T) = mu d(A^T A).
    - scaled_defect: for dA = - G B^T (B B^T)^-1 and dB = - (A^T A)^-1 A^T G, where B B^T = mu A^T A,
      d(B B^T) - mu d(A^T A) = (K - K^T) M^-1 - M^-1 (K - K^T) with K = A^T G B^T and M = A^T A.
    - scaled_trace, scaled_diagonal: the traces agree, and the diagonals in every common orthonormal eigenbasis.
    - gradient_constant: the regularizer's update (A + step rho A D, B - step D B) is -(step/4) times the gradient of R.
+   - penalty_leaves_scale: where B B^T = mu A^T A, |A B|^2 = mu |A^T A|^2, and c A has c^4 times that |A^T A|^2.
    - product_change: it changes A B by - step (1 - rho) A D B - step^2 rho A D^2 B.
 
    gramA_expansion and gramB_expansion say what "first-order change" means. *)
@@ -41,6 +43,10 @@ Proof. by rewrite /gramB_change; expand; rewrite scalerA -expr2; collect. Qed.
 
 Theorem gd_proportion A B G : gramB_change B (- (A^T *m G)) = gramA_change A (- (G *m B^T)).
 Proof. by rewrite /gramA_change /gramB_change; expand; collect. Qed.
+
+Theorem two_rates_proportion A B G eta mu :
+  gramB_change B (- ((mu * eta) *: (A^T *m G))) = mu *: gramA_change A (- (eta *: (G *m B^T))).
+Proof. by rewrite /gramA_change /gramB_change; expand; rewrite scalerDr !scalerN !scalerA; collect. Qed.
 
 End Gradient.
 
@@ -153,6 +159,14 @@ have -> : <[D, D1]> = 2%:R * <[D *m B, dB]> - rho * (2%:R * <[A *m D, dA]>).
   have -> : <[D, dA^T *m A]> = <[A *m D, dA]> by rewrite -inner_tr D_tr trmx_mul trmxK inner_mull.
   by ring.
 by rewrite innerNl !innerZl; ring.
+Qed.
+
+Theorem penalty_leaves_scale A B mu : B *m B^T = mu *: (A^T *m A) ->
+  |[A *m B]| = mu * |[A^T *m A]| /\ forall c, |[(c *: A)^T *m (c *: A)]| = c ^+ 4 * |[A^T *m A]|.
+Proof.
+move=> flat; split=> [|c].
+  by rewrite inner_mulr -mulmxA flat -scalemxAr innerZr; congr (_ * _); rewrite [RHS]inner_mull trmxK.
+by rewrite trmxZ -scalemxAl -scalemxAr scalerA innerZl innerZr; ring.
 Qed.
 
 Theorem product_change step rho A B :
