@@ -88,5 +88,5 @@ def sources(
         return
     for found, some in shown:
         if some:
-            console.print(coverage.statements_table(found, some, claims))
-    console.print(coverage.coverage_table(chosen, claims))
+            console.print(coverage.statements_text(found, some, claims))
+    console.print(coverage.coverage_text(chosen, claims))

@@ -60,7 +60,7 @@ def retraction(x: Pair) -> Comparison:
     "projection-first-order",
     "At distinct singular values P agrees with the identity to first order on the hyperbalanced manifold, like a "
     "retraction: ‖P(x + tv) − (x + tv)‖ = O(t²) for x on it and v tangent.",
-    kind="correction",
+    source=POSTER.at("BaLoRA, retraction-like"),
     family=MOVES,
     sides=("16·e(t/4)/e(t) at t = 2⁻⁴, e(t) = ‖P(x + tv) − (x + tv)‖", "2 (would be 4 at first order)"),
     has_exact=False,

@@ -1,19 +1,30 @@
-"""The map of the sources as tables and JSON: what became of each statement, by which claim, and how much is decided."""
+"""The map of the sources as text, Markdown and JSON: what became of each statement, and by which claim."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from rich.table import Table
+from rich.console import Group
+from rich.padding import Padding
 from rich.text import Text
 
 from lorakappa.conditioning.sources.document import Document, Statement
 from lorakappa.conditioning.verification.claim import Claim, VerdictName
+from lorakappa.conditioning.verification.measured import MeasuredClaim
 from lorakappa.conditioning.verification.report import STYLES
 
-Outcome = VerdictName | Literal["in part", "no claim"]
+Outcome = VerdictName | Literal["holds in our setting", "in part", "no claim"]
 
-OUTCOMES: tuple[Outcome, ...] = ("holds", "in part", "refuted", "not seen", "equivalent", "inconclusive", "no claim")
+OUTCOMES: tuple[Outcome, ...] = (
+    "holds",
+    "holds in our setting",
+    "in part",
+    "refuted",
+    "not seen",
+    "equivalent",
+    "inconclusive",
+    "no claim",
+)
 """What can become of a statement (`outcome`)."""
 
 WORST_FIRST: tuple[VerdictName, ...] = ("refuted", "not seen", "inconclusive", "equivalent", "holds")
@@ -40,13 +51,18 @@ def outcome(statement: Statement, claims: Claims) -> Outcome:
 
     Those count that say what documents say or, if there is none, our questions; not corrections. Where they agree it is
     their verdict, and "in part" where some hold and others do not; else the worst of "refuted", "not seen",
-    "inconclusive" and "equivalent".
+    "inconclusive" and "equivalent". Where one of those that hold is measured, that is, on small problems or a tiny
+    model rather than on the document's, it is "holds in our setting".
     """
     named = [claims[id] for id in statement.claims]
     for kind in ("claim", "question"):
-        if found := {claim.recorded for claim in named if claim.kind == kind}:
-            if "holds" in found and len(found) > 1:
-                return "in part"
+        deciding = [claim for claim in named if claim.kind == kind]
+        found = {claim.recorded for claim in deciding}
+        if found == {"holds"} and any(isinstance(claim, MeasuredClaim) for claim in deciding):
+            return "holds in our setting"
+        if "holds" in found and len(found) > 1:
+            return "in part"
+        if found:
             return next(name for name in WORST_FIRST if name in found)
     return "no claim"
 
@@ -57,40 +73,44 @@ def counts(document: Document, claims: Claims) -> tuple[int, ...]:
     return (len(document.statements), *(found[name] for name in OUTCOMES))
 
 
-def coverage_table(documents: Iterable[Document], claims: Claims) -> Table:
-    """One row a document: what became of its statements, and what was at hand of its text."""
-    table = Table(box=None, pad_edge=False, title="\ncoverage\n", title_justify="left")
-    table.add_column("document", ratio=3)
-    for name in ("statements", *OUTCOMES):
-        table.add_column(name, justify="right")
-    table.add_column("what was at hand", ratio=4)
+def coverage_text(documents: Iterable[Document], claims: Claims) -> Group:
+    """A block a document: what became of its statements, and what was at hand of its text."""
+    blocks: list[Text | Padding] = [Text("\ncoverage")]
     for document in documents:
-        table.add_row(document.citation, *map(str, counts(document, claims)), document.at_hand)
-    return table
+        total, *numbers = counts(document, claims)
+        found = [f"{number} {name}" for number, name in zip(numbers, OUTCOMES, strict=True) if number]
+        lines = [f"{total} statements: {', '.join(found)}", f"at hand: {document.at_hand}"]
+        blocks += [Text(f"\n{document.citation}"), *(_indented(Text(line), 2) for line in lines)]
+    return Group(*blocks)
 
 
 def coverage_markdown(documents: Iterable[Document], claims: Claims) -> str:
-    """That table as Markdown, for the README, with its sums."""
+    """What became of the statements as a Markdown table, for the README, with its sums."""
     rows = [(document.citation, counts(document, claims)) for document in documents]
     rows.append(("all", tuple(sum(column) for column in zip(*(numbers for _, numbers in rows), strict=True))))
     lines = [f"| document | statements | {' | '.join(OUTCOMES)} |", f"|---|--:|{'--:|' * len(OUTCOMES)}"]
     return "\n".join([*lines, *(f"| {name} | {' | '.join(map(str, numbers))} |" for name, numbers in rows)])
 
 
-def statements_table(document: Document, statements: Iterable[Statement], claims: Claims) -> Table:
-    """One row a statement: place, words, what became of it, its claims with their verdicts, and the reason."""
-    table = Table(box=None, pad_edge=False, title=f"\n{document.citation}\n", title_justify="left")
-    table.add_column("place", ratio=2)
-    table.add_column("statement", ratio=4)
-    table.add_column("outcome", no_wrap=True)
-    table.add_column("claims, or why none", ratio=4)
+def statements_text(document: Document, statements: Iterable[Statement], claims: Claims) -> Group:
+    """A block a statement: place and what became of it, its words, its claims with their verdicts, and the reason.
+
+    Of a claim that does not say what the document says it adds what it is, question or correction.
+    """
+    blocks: list[Text | Padding] = [Text(f"\n{document.citation}", "bold")]
     for statement in statements:
-        named = [claims[id] for id in statement.claims]
-        lines = [Text.assemble(f"{claim.id} ", (claim.recorded, STYLES[claim.recorded])) for claim in named]
+        blocks += [Text(f"\n{statement.place}: {outcome(statement, claims)}"), _indented(Text(statement.statement), 2)]
+        for claim in (claims[id] for id in statement.claims):
+            kind = "" if claim.kind == "claim" else f" ({claim.kind})"
+            blocks.append(_indented(Text.assemble(f"{claim.id} ", (claim.recorded, STYLES[claim.recorded]), kind), 4))
         if statement.reason:
-            lines.append(Text(statement.reason))
-        table.add_row(statement.place, statement.statement, outcome(statement, claims), Text("\n").join(lines))
-    return table
+            blocks.append(_indented(Text(statement.reason), 4))
+    return Group(*blocks)
+
+
+def _indented(text: Text, columns: int) -> Padding:
+    text.overflow = "fold"
+    return Padding(text, (0, 0, 0, columns), expand=False)
 
 
 def as_json(document: Document, statements: Iterable[Statement], claims: Claims) -> list[dict[str, Any]]:
@@ -107,6 +127,8 @@ def as_json(document: Document, statements: Iterable[Statement], claims: Claims)
             "outcome": outcome(statement, claims),
             "claims": list(statement.claims),
             "recorded": {id: claims[id].recorded for id in statement.claims},
+            "kind": {id: claims[id].kind for id in statement.claims},
+            "measured": {id: isinstance(claims[id], MeasuredClaim) for id in statement.claims},
             "reason": statement.reason,
         }
         for statement in statements

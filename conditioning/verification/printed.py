@@ -59,6 +59,16 @@ def decimal(text: str) -> flint.fmpq:
     return flint.fmpq(int(whole + digits), 10 ** len(digits))
 
 
+def average(rows: Rows, name: str) -> flint.fmpq:
+    """The mean of a row."""
+    return sum(rows[name], flint.fmpq(0)) / len(rows[name])
+
+
+def leads(rows: Rows, name: str, *others: str) -> list[flint.fmpq]:
+    """By how much a row is ahead of the best of others, column by column."""
+    return [here - max(there) for here, *there in zip(rows[name], *(rows[other] for other in others), strict=True)]
+
+
 def printed_claim(
     id: str, statement: str, *, table: Mapping[str, Sequence[str]], domain: str, **options: Unpack[ClaimOptions]
 ) -> Callable[[Callable[[Rows], Comparison]], PrintedClaim]:

@@ -7,11 +7,11 @@ import flint
 import pytest
 from pydantic import TypeAdapter
 
-from lorakappa.conditioning.claims import CLAIMS
+from lorakappa.conditioning.claims import CLAIMS, ilora_other_tables
 from lorakappa.conditioning.claims.ilora_tables import SCORES, TASKS
 from lorakappa.conditioning.schemas.forms import VerdictForm
 from lorakappa.conditioning.verification import at_most, equal
-from lorakappa.conditioning.verification.printed import decimal, printed_claim
+from lorakappa.conditioning.verification.printed import average, decimal, leads, printed_claim
 from lorakappa.conditioning.verification.report import summary
 from tests.test_command_line import call
 
@@ -21,6 +21,13 @@ from tests.test_command_line import call
 )
 def test_decimals_are_read_exactly(text, value):
     assert decimal(text) == flint.fmpq(*value)
+
+
+def test_leads_are_over_the_best_of_the_others():
+    rows = {"x": [flint.fmpq(3), flint.fmpq(1)], "y": [flint.fmpq(1), flint.fmpq(2)], "z": [flint.fmpq(2)] * 2}
+    assert leads(rows, "x", "y") == [2, -1]
+    assert leads(rows, "x", "y", "z") == [1, -1]
+    assert average(rows, "y") == flint.fmpq(3, 2)
 
 
 def claim_of(compare, **options):
@@ -95,3 +102,52 @@ def test_verdicts_on_table_2_are_those_on_record(id, sides):
     assert claim.examine().as_recorded
     assert (instance.left, instance.right) == sides
     assert comparison.relation == ("<=" if id.startswith("average") else ">=")
+
+
+@pytest.mark.parametrize(
+    ("id", "sides", "relation"),
+    [
+        ("1-pairs", ("1/100", "0"), ">"),
+        ("1-each-against-both", ("-1/10", "0"), ">"),
+        ("1-best", ("0", "0"), ">="),
+        ("1-ahead", ("0", "0"), ">"),
+        ("2-ilora-tasks", ("19/100", "0"), ">"),
+        ("2-ilora-average", ("1/900", "1/200"), "<="),
+        ("4-all-metrics", ("0", "0"), ">"),
+        ("4-all-but-one", ("1/20", "0"), ">"),
+        ("7-average", ("1/350", "1/200"), "<="),
+        ("7-all-but-one", ("3/20", "0"), ">"),
+        ("7-largest-gains", ("29/20", "169/20"), ">="),
+        ("7-wnli", ("169/20", "166/25"), ">"),
+        ("8-average", ("1/500", "1/200"), "<="),
+        ("8-most-tasks", ("3", "5/2"), ">"),
+        ("8-baselines", ("18/25", "0"), ">"),
+        ("10-average", ("1/500", "1/200"), "<="),
+        ("10-highest", ("0", "0"), ">="),
+    ],
+)
+def test_verdicts_on_all_tables_are_those_on_record(id, sides, relation):
+    claim = CLAIMS[f"ilora-table-{id}"]
+    instance, comparison = claim.evaluate()
+    assert claim.examine().as_recorded
+    assert (instance.left, instance.right) == sides
+    assert comparison.relation == relation
+
+
+def test_tables_agree_where_they_print_the_same_scores():
+    """The paper repeats rows; a slip in one copy is seen here."""
+    columns = {
+        "1": (ilora_other_tables.METRICS, ilora_other_tables.TABLE_1),
+        "2": (TASKS, SCORES),
+        "4": (ilora_other_tables.METRICS, ilora_other_tables.TABLE_4),
+        "7": (ilora_other_tables.TASKS_7, ilora_other_tables.TABLE_7),
+        "8": (ilora_other_tables.SMALL_TASKS, ilora_other_tables.TABLE_8),
+        "10": (ilora_other_tables.SMALL_TASKS, ilora_other_tables.TABLE_10),
+    }
+    seen = {}
+    for names, table in columns.values():
+        for row, scores in table.items():
+            for column, score in zip(names, scores, strict=True):
+                ours = row if row == "iLoRA, 4 bits" else row.removesuffix(", 4 bits")
+                assert seen.setdefault((ours, column), score) == score
+    assert len(seen) == 4 * 5 + 5 + 4 * 9 + 7 + 5 + 5

@@ -10,6 +10,7 @@ from rich.console import Console
 from lorakappa.conditioning.claims import CLAIMS as STATIC
 from lorakappa.conditioning.sources import DOCUMENTS, ILORA, POSTER, Reference, coverage
 from lorakappa.conditioning.sources.document import Document, Statement, read_document
+from lorakappa.conditioning.verification import MeasuredClaim
 from lorakappa.conditioning.verification.examination import known_claims, select
 from lorakappa.shared.packages import CLAIMS as MODULES
 from tests.test_command_line import call
@@ -126,6 +127,12 @@ def fake(id, recorded, kind="claim"):
     return SimpleNamespace(id=id, recorded=recorded, kind=kind)
 
 
+def measured(id, recorded, kind="claim"):
+    return MeasuredClaim(
+        id=id, statement="s.", domain="d", recorded=recorded, kind=kind, measure=None, default_trials=1
+    )
+
+
 FAKES = {
     "x": fake("x", "holds"),
     "y": fake("y", "refuted"),
@@ -134,6 +141,9 @@ FAKES = {
     "e": fake("e", "equivalent"),
     "q": fake("q", "refuted", "question"),
     "c": fake("c", "holds", "correction"),
+    "m": measured("m", "holds"),
+    "n": measured("n", "not seen"),
+    "k": measured("k", "holds", "question"),
 }
 TWO = Statement("1", "s.", ("x", "y"), "r."), Statement("2", "t.", (), "q.")
 SMALL = Document("d", "D", "T", "A", "P", "H", {statement.place: statement for statement in TWO})
@@ -157,6 +167,14 @@ SMALL = Document("d", "D", "T", "A", "P", "H", {statement.place: statement for s
         ("qc", "refuted"),
         ("yc", "refuted"),
         ("c", "no claim"),
+        ("m", "holds in our setting"),
+        ("mx", "holds in our setting"),
+        ("xm", "holds in our setting"),
+        ("my", "in part"),
+        ("mn", "in part"),
+        ("n", "not seen"),
+        ("xk", "holds"),
+        ("kc", "holds in our setting"),
     ],
 )
 def test_the_outcome_of_a_statement_is_that_of_its_claims(ids, expected):
@@ -164,28 +182,40 @@ def test_the_outcome_of_a_statement_is_that_of_its_claims(ids, expected):
 
 
 def test_coverage_counts_every_outcome():
-    assert coverage.counts(SMALL, FAKES) == (2, 0, 1, 0, 0, 0, 0, 1)
+    assert coverage.counts(SMALL, FAKES) == (2, 0, 0, 1, 0, 0, 0, 0, 1)
     rows = coverage.coverage_markdown([SMALL, SMALL], FAKES).splitlines()
     assert (
-        rows[0]
-        == "| document | statements | holds | in part | refuted | not seen | equivalent | inconclusive | no claim |"
+        rows[0] == "| document | statements | holds | holds in our setting | in part | refuted | not seen | equivalent "
+        "| inconclusive | no claim |"
     )
     assert rows[1].count("|") == rows[0].count("|")
-    assert rows[2:] == [f"| D | {'2 | 0 | 1 | 0 | 0 | 0 | 0 | 1'} |"] * 2 + ["| all | 4 | 0 | 2 | 0 | 0 | 0 | 0 | 2 |"]
+    one, both = "| D | 2 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 1 |", "| all | 4 | 0 | 0 | 2 | 0 | 0 | 0 | 0 | 2 |"
+    assert rows[2:] == [one, one, both]
 
 
-def printed(table):
-    console = Console(width=200)
+def printed(text, width):
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(table)
-    return capture.get()
+        console.print(text)
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_tables_show_claims_verdicts_and_reasons():
-    text = printed(coverage.statements_table(SMALL, SMALL.statements.values(), FAKES))
-    for word in ("D", "x holds", "y refuted", "r.", "q.", "s.", "t.", "in part", "no claim"):
-        assert word in text
-    assert re.search(r"^D +2 +0 +1 +0 +0 +0 +0 +1 +H", printed(coverage.coverage_table([SMALL], FAKES)), flags=re.M)
+@pytest.mark.parametrize("width", [40, 120])
+def test_blocks_show_claims_verdicts_kinds_and_reasons(width):
+    statements = [*TWO, Statement("3", "u.", ("x", "q", "c"))]
+    shown = ["1: in part", "  s.", "    x holds", "    y refuted", "    r.", "", "2: no claim", "  t.", "    q.", ""]
+    last = ["3: holds", "  u.", "    x holds", "    q refuted (question)", "    c holds (correction)"]
+    assert printed(coverage.statements_text(SMALL, statements, FAKES), width) == ["", "D", "", *shown, *last]
+    found = ["  2 statements: 1 in part, 1 no claim", "  at hand: H"]
+    assert printed(coverage.coverage_text([SMALL], FAKES), width) == ["", "coverage", "", "D", *found]
+
+
+def test_no_id_is_cut_at_forty_columns():
+    lines = printed(coverage.statements_text(POSTER, POSTER.statements.values(), KNOWN), 40)
+    text = "".join(line.strip() for line in lines)
+    assert all(id in text for statement in POSTER.statements.values() for id in statement.claims)
+    assert "…" not in text
+    assert max(map(len, lines)) <= 40
 
 
 def test_documents_are_chosen_by_any_part_of_their_names():
@@ -195,6 +225,19 @@ def test_documents_are_chosen_by_any_part_of_their_names():
     assert coverage.choose(DOCUMENTS, "plug-and-play") == [ILORA]
     with pytest.raises(ValueError, match=r"no document is called nobody; choose from balora-poster, .*lora-plus"):
         coverage.choose(DOCUMENTS, "nobody")
+
+
+def recomputed(entry):
+    """The outcome from what the file says of the claims, by the rule of the page."""
+    for kind in ("claim", "question"):
+        deciding = [id for id in entry["claims"] if entry["kind"][id] == kind]
+        verdicts = {entry["recorded"][id] for id in deciding}
+        if verdicts == {"holds"}:
+            return "holds in our setting" if any(entry["measured"][id] for id in deciding) else "holds"
+        if verdicts:
+            worst = [name for name in ("refuted", "not seen", "inconclusive", "equivalent") if name in verdicts]
+            return "in part" if "holds" in verdicts else worst[0]
+    return "no claim"
 
 
 def test_the_command_writes_every_statement(monkeypatch, capsys, tmp_path):
@@ -209,6 +252,7 @@ def test_the_command_writes_every_statement(monkeypatch, capsys, tmp_path):
         assert entry["outcome"] in coverage.OUTCOMES
         assert (entry["outcome"] == "no claim") == (not entry["claims"])
         assert entry["recorded"] == {id: KNOWN[id].recorded for id in entry["claims"]}
+        assert entry["outcome"] == recomputed(entry)
     assert all(document.citation in out for document in DOCUMENTS[:2])
 
 
