@@ -33,21 +33,18 @@ def convergence_table(result: Result) -> Table:
 
 def rates_table(result: Result) -> Table:
     """One row per rule: how the measured rates lie to the bound."""
-    columns = (
-        "rule",
-        "conclusive",
-        "violations",
-        "log rate / log bound: min, median, max",
-        "closest start: step, tail",
-    )
-    table = Table(*columns, box=None)
-    for line in result.meta["summary"]:
+    summary = result.meta["summary"]
+    searched = any(line["closest_step_range"] for line in summary)  # under `sign-gd-exact` only
+    columns = ("rule", "conclusive", "violations", "log rate / log bound: min, median, max")
+    table = Table(*columns, *(["closest start: step, tail"] if searched else []), box=None)
+    for line in summary:
+        closest = [f"{ends[0]:.3g}" for key in ("step", "tail") if (ends := line[f"closest_{key}_range"])]
         table.add_row(
             line["rule"],
             f"{line['conclusive']} of {line['measurements']}",
             str(line["violations"]),
             ", ".join(f"{line[f'log_ratio_{key}']:.6g}" for key in ("min", "median", "max")),
-            ", ".join(f"{ends[0]:.3g}" for key in ("step", "tail") if (ends := line[f"closest_{key}_range"])) or "–",
+            *([", ".join(closest) or "–"] if searched else []),
         )
     return table
 
