@@ -13,7 +13,7 @@ import numpy as np
 
 from lorakappa.conditioning.claims.intrinsic_steps import even_pair, gradient_step
 from lorakappa.conditioning.claims.vanishing import vanishes_for
-from lorakappa.conditioning.instances import CanonicalMinimizers, Extra, Number, Pair, gaussian
+from lorakappa.conditioning.instances import CanonicalMinimizers, Extra, Number, Pair, gaussian, hyperbalanced
 from lorakappa.conditioning.instances.arrays import Entries, entries, inverse, root, rotation, square
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.sources import REFLORA
@@ -25,21 +25,27 @@ STEPS = (
     gaussian("next", lambda s: (s.a, s.b)),  # the gradient at the second step
     Extra("step", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-3, 0, (1, 1))),
 )
+ANY_STEPS = "any step, any gradient, and next, that of the second step"
 SECOND_GAUGE = gaussian("R", lambda s: (s.r, s.r), max_condition=100)
 STARTS = CanonicalMinimizers(
-    "pairs (A, B) of rank r, any second gauge R with cond(R) ≤ 100, any gradients, any step",
+    f"pairs (A, B) of rank r, any second gauge R with cond(R) ≤ 100, {ANY_STEPS}",
     extras=(SECOND_GAUGE, *STEPS),
 )
 DISTINCT_STARTS = CanonicalMinimizers(
-    "pairs (A, B) with distinct singular values, any second gauge R with cond(R) ≤ 100, any gradients, any step",
+    f"pairs (A, B) with distinct singular values, any second gauge R with cond(R) ≤ 100, {ANY_STEPS}",
     min_root_gap=0.05,
     extras=(SECOND_GAUGE, *STEPS),
 )
+TURNED_STARTS = CanonicalMinimizers(
+    f"balanced pairs (A, B) and (AO, OᵀB), O any rotation, as P makes them of (A, B) and (AR, R⁻¹B); {ANY_STEPS}",
+    extras=(SECOND_GAUGE, *STEPS),
+    shown=lambda x: {name: M for name, M in hyperbalanced(x).items() if name != "R"} | {"O": _rotation(x)},
+)
 SCALES = CanonicalMinimizers(
-    "pairs (A, B) of rank r, any scale c = ρ², any gradients, any step",
+    f"pairs (A, B) of rank r, any scale c = ρ², {ANY_STEPS}",
     extras=(
         Extra(
-            "rho", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-1, 1, (1, 1)), lambda rho: bool(rho[0, 0] > 0)
+            "ρ", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-1, 1, (1, 1)), lambda rho: bool(rho[0, 0] > 0)
         ),
         *STEPS,
     ),
@@ -65,9 +71,14 @@ def _projected(x: Pair) -> tuple[Start, Start]:
     return (A, B), (A * signs, signs[:, None] * B)
 
 
+def _rotation(x: Pair) -> Entries:
+    """The rotation O."""
+    return rotation(entries(x.extras["R"]))
+
+
 def _turned(x: Pair) -> tuple[Start, Start]:
     """Two balanced pairs with the product AB, which the symmetric and the nearest gauge of P leave as they are."""
-    (A, B), O = (balance(entries(x.A), entries(x.B)) if x.rounding else even_pair(x)), rotation(entries(x.extras["R"]))
+    (A, B), O = (balance(entries(x.A), entries(x.B)) if x.rounding else even_pair(x)), _rotation(x)
     return (A, B), (A @ O, O.T @ B)
 
 
@@ -214,7 +225,7 @@ def reflora_adam(x: Pair) -> Comparison:
     "With P before the first step, in any balanced gauge, GD's products are the same from (A, B) and from (AR, R⁻¹B), "
     "with P after each step or without.",
     kind="question",
-    family=STARTS,
+    family=TURNED_STARTS,
     sides=SIDES,
 )
 def balora_gd(x: Pair) -> Comparison:
@@ -248,7 +259,7 @@ def balora_adam(x: Pair) -> Comparison:
     "Are the products of sign-GD and Adam with P before the first step the same from (A, B) and from (AR, R⁻¹B) in the "
     "symmetric and the nearest gauge, too?",
     kind="question",
-    family=STARTS,
+    family=TURNED_STARTS,
     sides=SIDES,
     recorded="refuted",
     corrected_by="gauge-free-balora-adam",
@@ -273,7 +284,7 @@ def adam_scale(x: Pair) -> Comparison:
     which Adam does not see, and its move is multiplied by the learning rate. P(tA, tB) = t·P(A, B). So a grid over
     scales and learning rates is one over sizes of the start and learning rates.
     """
-    rho, step = x.extras["rho"][0, 0], x.extras["step"][0, 0]
+    rho, step = x.extras["ρ"][0, 0], x.extras["step"][0, 0]
     start = entries(x.A), entries(x.B)
     scaled = _two_adam_steps(x, start, step, scale=rho**2)
     larger = _two_adam_steps(x, (rho * start[0], rho * start[1]), rho * step)

@@ -134,7 +134,7 @@ def penalty_leaves_scale(x: FloatPair) -> Comparison:
 @penalty_leaves_scale.exact
 def _(x: ExactPair) -> Comparison:
     gram: flint.fmpq_mat = x.A.transpose() * x.A
-    return equal(exactly.half_square(x.A * x.B), exactly.half_square(gram) / x.G[0, 0] ** 4)
+    return equal(2 * exactly.half_square(x.A * x.B), 2 * exactly.half_square(gram) / x.G[0, 0] ** 4)
 
 
 CLAIMS = (

@@ -25,7 +25,7 @@ from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_
 from lorakappa.conditioning.verification import exact as exactly
 
 POSITIVE_NUMBER = Extra(
-    "mu", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-2, 1, (1, 1)), lambda mu: bool(1e-3 <= mu[0, 0] <= 1e3)
+    "μ", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-2, 1, (1, 1)), lambda mu: bool(1e-3 <= mu[0, 0] <= 1e3)
 )
 MOVED = CanonicalMinimizers("any pair, any gradient ∇ℓ(AB)", extras=GRADIENT_STEP[:1])
 PROPORTIONAL = CanonicalMinimizers(
@@ -133,7 +133,7 @@ def _(x: ExactPair) -> Comparison:
     gradient = x.extras["error"] * x.extras["input"].transpose()
     defect, _ = _scaled_defect_exactly(x, gradient)
     change, _ = _scaled_change_exactly(x, gradient)
-    return at_most(exactly.half_square(defect), exactly.half_square(change) / 4)
+    return at_most(2 * exactly.half_square(defect), exactly.half_square(change) / 2)
 
 
 @algebraic_claim(
@@ -150,14 +150,14 @@ def _(x: ExactPair) -> Comparison:
 def scaling_needed(x: FloatPair) -> Comparison:
     """Fails for η_B = μη_A, at every pair and for every loss."""
     for_B, for_A, size = _two_rates(x)
-    missed = float(np.linalg.norm(for_B - float(x.extras["mu"][0, 0]) * for_A)) / (size or 1.0)
+    missed = float(np.linalg.norm(for_B - float(x.extras["μ"][0, 0]) * for_A)) / (size or 1.0)
     return at_least(missed**2, (float(np.linalg.norm(for_B)) / (size or 1.0) / 2) ** 2, claim_rtol(1.0, x.shape.d))
 
 
 @scaling_needed.exact
 def _(x: ExactPair) -> Comparison:
     for_B, for_A = _two_rates_exactly(x)
-    return at_least(exactly.half_square(for_B - for_A * x.extras["mu"][0, 0]), exactly.half_square(for_B) / 4)
+    return at_least(2 * exactly.half_square(for_B - for_A * x.extras["μ"][0, 0]), exactly.half_square(for_B) / 2)
 
 
 @algebraic_claim(
@@ -171,25 +171,25 @@ def _(x: ExactPair) -> Comparison:
 def two_rates_keep_proportion(x: FloatPair) -> Comparison:
     """Proof: d(AᵀA) = −η_A(K + Kᵀ) and d(BBᵀ) = −η_B(K + Kᵀ) with K = AᵀGBᵀ (`ilora-gd-proportion`)."""
     for_B, for_A, size = _two_rates(x)
-    return vanishes(for_B - float(x.extras["mu"][0, 0]) * for_A, size, x.shape)
+    return vanishes(for_B - float(x.extras["μ"][0, 0]) * for_A, size, x.shape)
 
 
 @two_rates_keep_proportion.exact
 def _(x: ExactPair) -> Comparison:
     for_B, for_A = _two_rates_exactly(x)
-    return vanishes_exactly(for_B - for_A * x.extras["mu"][0, 0])
+    return vanishes_exactly(for_B - for_A * x.extras["μ"][0, 0])
 
 
 def _two_rates(x: FloatPair) -> tuple[Array, Array, float]:
     """(d(BBᵀ), d(AᵀA)) under GD with η_A = 1 and η_B = μ, and the size of what cancels in d(BBᵀ) − μd(AᵀA)."""
-    G, mu = x.extras["gradient"], float(x.extras["mu"][0, 0])
+    G, mu = x.extras["gradient"], float(x.extras["μ"][0, 0])
     for_B, for_A = _gram_changes(x, -G @ x.B.T, -mu * x.A.T @ G)
     return for_B, for_A, 4 * mu * float(np.linalg.norm(x.A) * np.linalg.norm(G) * np.linalg.norm(x.B))
 
 
 def _two_rates_exactly(x: ExactPair) -> tuple[flint.fmpq_mat, flint.fmpq_mat]:
     """(d(BBᵀ), d(AᵀA)) under GD with η_A = 1 and η_B = μ."""
-    G, mu = x.extras["gradient"], x.extras["mu"][0, 0]
+    G, mu = x.extras["gradient"], x.extras["μ"][0, 0]
     return _gram_changes_exactly(x, -G * x.B.transpose(), x.A.transpose() * G * -mu)
 
 

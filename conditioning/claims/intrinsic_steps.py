@@ -8,16 +8,16 @@ from fractions import Fraction
 
 import numpy as np
 
-from lorakappa.conditioning.claims.projected_training import STEPPED
+from lorakappa.conditioning.claims.projected_training import GRADIENT, STEPPED
 from lorakappa.conditioning.claims.vanishing import vanishes_for
 from lorakappa.conditioning.instances import (
-    GRADIENT_STEP,
     CanonicalMinimizers,
     ExactPair,
     FloatPair,
     Number,
     Pair,
     gaussian,
+    hyperbalanced,
 )
 from lorakappa.conditioning.instances.arrays import Entries, entries, inverse, square
 from lorakappa.conditioning.instances.pair import Matrix
@@ -31,8 +31,8 @@ from lorakappa.conditioning.verification import exact as exactly
 MOVED = CanonicalMinimizers(
     "hyperbalanced pairs, any direction",
     extras=(gaussian("dA", lambda s: (s.a, s.r)), gaussian("dB", lambda s: (s.r, s.b))),
+    shown=hyperbalanced,
 )
-GRADIENT = CanonicalMinimizers("hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
 
 
 def even_pair(x: Pair) -> tuple[Entries, Entries]:

@@ -18,6 +18,7 @@ from lorakappa.conditioning.verification import exact as exactly
 ROTATED = CanonicalMinimizers(
     "compared with balanced pairs (XO, OᵀY), O = (I − S)(I + S)⁻¹ D, S skew, D signs",
     extras=(gaussian("K", lambda s: (s.r, s.r)),),
+    shown=lambda x: {"O": rotation(entries(x.extras["K"]))},
 )
 
 
@@ -98,7 +99,7 @@ def smallest_norm(x: Pair) -> Comparison:
     "The balanced manifold is where both factors have the same norm: (tA, B/t) with ‖tA‖ = ‖B/t‖ is balanced.",
     source=REVIEW.at("Minor comment 2"),
     family=PAIRS,
-    sides=("‖AᵀA − BBᵀ‖² at (tA, B/t)", "0"),
+    sides=("‖AᵀA − BBᵀ‖²/(‖AᵀA‖² + ‖BBᵀ‖²) at (tA, B/t)", "0"),
     recorded="refuted",
     corrected_by="balanced-smallest-norm",
 )

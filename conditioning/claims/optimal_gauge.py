@@ -36,23 +36,26 @@ SMALL = 8
 """Largest number of parameters d where eigenvalues are wanted of several Hessians with unwieldy entries."""
 
 ON_GEODESICS = InterpolatingPairs(
-    f"injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, cond(T) ≤ 100",
+    f"injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, gauges I, T, T² with T = KKᵀ, cond(T) ≤ 100",
     where=lambda shape: shape.d <= SMALL,
     extras=(INJECTIVE_JACOBIAN, TURN),
 )
 DIAGONAL_ON_GEODESICS = InterpolatingPairs(
-    f"r = 2, injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, cond(T) ≤ 100; drawn diagonal",
+    f"r = 2, injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, gauges I, T, T² with T = KKᵀ, cond(T) ≤ 100; drawn diagonal",
     where=lambda shape: shape.r == 2 and shape.d <= SMALL,
     gauge=lambda r, rng: np.diag(10.0 ** rng.uniform(-0.5, 0.5, r)),
     extras=(diagonal_draws(INJECTIVE_JACOBIAN), diagonal_draws(TURN)),
 )
 ON_GEODESICS_RANK_1 = InterpolatingPairs(
-    "r = 1, injective J with cond(J) ≤ 1e3, 1/100 ≤ T ≤ 100",
+    "r = 1, injective J with cond(J) ≤ 1e3, gauges I, T, T² with T = K², 1/100 ≤ T ≤ 100",
     where=lambda shape: shape.r == 1,
     extras=(INJECTIVE_JACOBIAN, TURN),
 )
 MINIMIZERS_ON_GEODESICS = CanonicalMinimizers(
-    "r < min(a, b), cond(T) ≤ 100", where=lambda shape: shape.r < shape.k, largest=3, extras=(TURN,)
+    "r < min(a, b), gauges I, T, T² with T = KKᵀ, cond(T) ≤ 100",
+    where=lambda shape: shape.r < shape.k,
+    largest=3,
+    extras=(TURN,),
 )
 WITH_DIRECTIONS = InterpolatingPairs(
     f"injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, two directions",
@@ -62,7 +65,8 @@ WITH_DIRECTIONS = InterpolatingPairs(
 STEP = Extra("t", lambda s: (1, 1), lambda s, rng: rng.uniform(0.01, 1.9, (1, 1)), lambda t: 0 < t[0, 0] < 2)
 NOISY = CanonicalMinimizers("γ = t/tr H with 0 < t < 2", largest=3, extras=(STEP,))
 NOISY_ON_GEODESICS = InterpolatingPairs(
-    f"injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, cond(T) ≤ 100, γ = t/max tr H with 0 < t < 2",
+    f"injective J with cond(J) ≤ 1e3, d ≤ {SMALL}, gauges I, T, T² with T = KKᵀ, cond(T) ≤ 100, "
+    "γ = t/max tr H with 0 < t < 2",
     where=lambda shape: shape.d <= SMALL,
     extras=(INJECTIVE_JACOBIAN, TURN, STEP),
 )

@@ -7,7 +7,14 @@ from lorakappa.conditioning import manifold
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.projection import PAIRS
 from lorakappa.conditioning.claims.vanishing import vanishes_exactly
-from lorakappa.conditioning.instances import GRADIENT_STEP, CanonicalMinimizers, ExactPair, FloatPair, diagonal
+from lorakappa.conditioning.instances import (
+    GRADIENT_STEP,
+    CanonicalMinimizers,
+    ExactPair,
+    FloatPair,
+    diagonal,
+    hyperbalanced,
+)
 from lorakappa.conditioning.instances.lora_starts import ExactStart, FloatStart, LoraStarts
 from lorakappa.conditioning.projection import GAUGES, balance
 from lorakappa.conditioning.sources import POSTER, REVIEW
@@ -16,7 +23,9 @@ from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_
 from lorakappa.conditioning.verification import exact as exactly
 
 STEPPED = CanonicalMinimizers("any pair, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
-GRADIENT = CanonicalMinimizers("hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
+GRADIENT = CanonicalMinimizers(
+    "hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP, shown=hyperbalanced
+)
 
 
 @algebraic_claim(
@@ -107,7 +116,7 @@ def _(x: ExactPair) -> Comparison:
     "W₊ = W − γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) + γ²GWᵀG with G = ∇ℓ(W).",
     source=POSTER.at("BaLoRA, intrinsic gradient descent"),
     family=GRADIENT,
-    sides=("(A − γGBᵀ)(B − γAᵀG)", "W − γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) + γ²GWᵀG"),
+    sides=("‖(A − γGBᵀ)(B − γAᵀG) − W + γ(G(WᵀW)^{1/2} + (WWᵀ)^{1/2}G) − γ²GWᵀG‖²", "0"),
 )
 def intrinsic_gd(x: FloatPair) -> Comparison:
     """Proof: expand the product; AAᵀ = USUᵀ = (WWᵀ)^{1/2}, BᵀB = VSVᵀ = (WᵀW)^{1/2}, BᵀAᵀ = Wᵀ, and P keeps W₊."""

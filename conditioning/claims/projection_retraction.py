@@ -9,8 +9,8 @@ import numpy as np
 from lorakappa.conditioning import manifold
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.projection import squared_distance
-from lorakappa.conditioning.instances import CanonicalMinimizers, FloatPair, Pair, gaussian
-from lorakappa.conditioning.instances.arrays import entries, square
+from lorakappa.conditioning.instances import CanonicalMinimizers, FloatPair, Pair, gaussian, hyperbalanced
+from lorakappa.conditioning.instances.arrays import Entries, entries, square
 from lorakappa.conditioning.projection import Gauge, balance
 from lorakappa.conditioning.sources import POSTER
 from lorakappa.conditioning.tolerances import claim_rtol
@@ -18,7 +18,9 @@ from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_
 
 DIRECTION = (gaussian("dA", lambda s: (s.a, s.r)), gaussian("dB", lambda s: (s.r, s.b)))
 TIED = CanonicalMinimizers(
-    "hyperbalanced pairs, equal singular values allowed, any tangent direction", extras=DIRECTION
+    "hyperbalanced pairs, equal singular values allowed, any tangent direction v = (dA, dB)",
+    extras=DIRECTION,
+    shown=lambda x: hyperbalanced(x) | dict(zip(("dA", "dB"), _tangent(x), strict=True)),
 )
 MOVES = CanonicalMinimizers(
     "hyperbalanced pairs with separated singular values, any tangent direction", min_root_gap=0.1, extras=DIRECTION
@@ -28,13 +30,22 @@ BALANCED_MOVES = CanonicalMinimizers(
 )
 
 
+def _tangent(x: Pair) -> tuple[Entries, Entries]:
+    """A direction (dA, dB) tangent at (diag(q), diag(q)), made from the two free matrices of the instance."""
+    r, q, free_A, free_B = x.shape.r, np.asarray(x.q), entries(x.extras["dA"]), entries(x.extras["dB"])
+    stretch = np.eye(r, dtype=int) * free_A[:r]
+    dA = np.concatenate([(free_A[:r] - free_A[:r].T) * q + stretch, free_A[r:]])
+    dB = np.concatenate([q[:, None] * (free_B[:, :r] - free_B[:, :r].T) + stretch, free_B[:, r:]], axis=1)
+    return dA, dB
+
+
 @algebraic_claim(
     "projection-retraction",
     "P is like a retraction on the hyperbalanced manifold: ‖P(x + tv) − (x + tv)‖ = O(t²) for x on it, equal singular "
     "values included, and v tangent.",
     source=POSTER.at("BaLoRA, retraction-like"),
     family=TIED,
-    sides=("Σ(dAᵀdA + dB·dBᵀ)_ij² over i ≠ j with s_i = s_j, v = (dA, dB)", "0, which O(t²) needs"),
+    sides=("Σ(dAᵀdA + dB·dBᵀ)_ij²/‖v‖⁴ over i ≠ j with s_i = s_j, v = (dA, dB)", "0"),
     recorded="refuted",
     corrected_by="projection-first-order",
 )
@@ -47,11 +58,8 @@ def retraction(x: Pair) -> Comparison:
     (dAᵀdA + dB·dBᵀ)_ij = 0, of which tangent vectors know nothing: those have dA = diag(q)-columns of a skew matrix
     plus a diagonal one, dB likewise with another skew one and the same diagonal one.
     """
-    r, q, free_A, free_B = x.shape.r, np.asarray(x.q), entries(x.extras["dA"]), entries(x.extras["dB"])
-    stretch = np.eye(r, dtype=int) * free_A[:r]
-    dA = np.concatenate([(free_A[:r] - free_A[:r].T) * q + stretch, free_A[r:]])
-    dB = np.concatenate([q[:, None] * (free_B[:, :r] - free_B[:, :r].T) + stretch, free_B[:, r:]], axis=1)
-    tied = (q[:, None] == q) & ~np.eye(r, dtype=bool)
+    q, (dA, dB) = np.asarray(x.q), _tangent(x)
+    tied = (q[:, None] == q) & ~np.eye(x.shape.r, dtype=bool)
     left = square((dA.T @ dA + dB @ dB.T)[tied]) / (square(dA) + square(dB) or 1) ** 2
     return equal(left, 0, claim_rtol(1.0, x.shape.d) if x.rounding else 0.0)
 

@@ -20,6 +20,7 @@ from lorakappa.conditioning.instances.canonical import (
     CanonicalMinimizers,
     Extra,
     gaussian,
+    hyperbalanced,
 )
 from lorakappa.conditioning.instances.exact_pair import ExactPair, diagonal
 from lorakappa.conditioning.instances.float_pair import FloatPair
@@ -40,4 +41,5 @@ __all__ = [
     "Pair",
     "diagonal",
     "gaussian",
+    "hyperbalanced",
 ]

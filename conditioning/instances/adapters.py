@@ -4,6 +4,7 @@ The first pair is that of the canonical form, the second, of the same shape, has
 both are in their canonical frames, in floats, too.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.instances.arrays import Entries, entries, inverse
 from lorakappa.conditioning.instances.canonical import CanonicalMinimizers, Extra
+from lorakappa.conditioning.instances.exact_pair import ExactPair
 from lorakappa.conditioning.instances.interpolating import MAX_JACOBIAN_CONDITION, non_zero, tangent_entries
-from lorakappa.conditioning.instances.pair import Number, Pair
+from lorakappa.conditioning.instances.pair import Matrix, Number, Pair
 from lorakappa.conditioning.instances.sampling import draw_gauge
 from lorakappa.conditioning.tolerances import claim_rtol, gap_rtol
 from lorakappa.conditioning.verification import Shape, exact
@@ -43,7 +45,7 @@ class TwoAdapters(CanonicalMinimizers):
     The non-zero singular values of J on the tangent spaces, one at least, lie within `MAX_JACOBIAN_CONDITION`.
     """
 
-    restriction: str = "two pairs of one shape, any J, a positive scale for each"
+    restriction: str = "two pairs of one shape, (A, B) and (A2, B2), any J, positive scales c = (c₁, c₂)"
     largest: int = 2
     extras: tuple[Extra, ...] = (
         Extra(
@@ -63,6 +65,7 @@ class TwoAdapters(CanonicalMinimizers):
         ),
         Extra("J", lambda s: (2 * s.a * s.b, 2 * s.a * s.b), _draw_jacobian),
     )
+    shown: Callable[[ExactPair], Mapping[str, Matrix]] = lambda x: _both_pairs(x)
 
     def valid(self, shape: Shape, parameters: Parameters) -> bool:
         """Whether the parameters describe two pairs of the domain."""
@@ -81,6 +84,12 @@ def _tangent_entries(shape: Shape) -> list[int]:
     """Which entries of both adapted matrices span the two tangent spaces."""
     first = tangent_entries(shape)
     return first + [shape.a * shape.b + entry for entry in first]
+
+
+def _both_pairs(x: Pair) -> dict[str, Matrix]:
+    """A, B of the first pair, A2, B2 of the second, the scales c and J."""
+    (A, B), (A2, B2) = pairs(x)
+    return {"A": A, "B": B, "A2": A2, "B2": B2, "c": x.extras["c"], "J": x.extras["J"]}
 
 
 def pairs(x: Pair) -> list[tuple[Entries, Entries]]:

@@ -10,8 +10,10 @@ import flint
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.instances.arrays import entries
 from lorakappa.conditioning.instances.exact_pair import ExactPair
 from lorakappa.conditioning.instances.float_pair import FloatPair
+from lorakappa.conditioning.instances.pair import Matrix
 from lorakappa.conditioning.instances.sampling import draw_gauge, draw_spectrum
 from lorakappa.conditioning.verification import exact as exactly
 from lorakappa.conditioning.verification.family import Parameters, Shape, all_shapes
@@ -64,6 +66,8 @@ class CanonicalMinimizers:
         scalar_gauge: only G = tI, t > 0, so that BBᵀ = t⁻⁴AᵀA; an instance then carries t alone.
         exact_rank: only targets of rank r; an instance then carries no tail.
         positive_bound: only pairs with min(σ_r(A)², σ_r(B)²) > s_{r+1}; without s_{r+1} all of them are.
+        shown: matrices by name that the statement speaks of where they are not A, B and the extras but made from them;
+            a replay prints them instead, and the A and B among them in place of the instance's own.
     """
 
     restriction: str = "all shapes with r ≤ min(a, b)"
@@ -76,6 +80,7 @@ class CanonicalMinimizers:
     scalar_gauge: bool = False
     exact_rank: bool = False
     positive_bound: bool = False
+    shown: Callable[[ExactPair], Mapping[str, Matrix]] = lambda pair: pair.extras
 
     @property
     def description(self) -> str:
@@ -131,10 +136,10 @@ class CanonicalMinimizers:
         return ExactPair(*self._exact_parts(shape, parameters))
 
     def describe(self, shape: Shape, parameters: Sequence[Fraction]) -> dict[str, Any]:
-        """A, B, Z and the extras as rational strings."""
+        """A, B, Z and the extras, or what is shown of them, as rational strings."""
         pair = self.exact(shape, parameters)
-        named = {"A": pair.A, "B": pair.B, "Z": pair.Z, **pair.extras}
-        return {name: [[str(x) for x in row] for row in matrix.tolist()] for name, matrix in named.items()}
+        named = {"A": pair.A, "B": pair.B, "Z": pair.Z, **self.shown(pair)}
+        return {name: [[str(x) for x in row] for row in entries(matrix).tolist()] for name, matrix in named.items()}
 
     def parameters(
         self,
@@ -180,6 +185,12 @@ class CanonicalMinimizers:
 
     def _tail_size(self, shape: Shape) -> int:
         return 0 if self.exact_rank else shape.k - shape.r
+
+
+def hyperbalanced(x: ExactPair) -> dict[str, Matrix]:
+    """What is shown where a statement is about the hyperbalanced pair diag(q), diag(q): that pair, and the extras."""
+    even = x.balanced()
+    return {"A": even.A, "B": even.B, **x.extras}
 
 
 MINIMIZERS = CanonicalMinimizers()

@@ -27,7 +27,7 @@ def _regular(K: Any) -> bool:
 
 
 TURN = Extra("K", lambda s: (s.r, s.r), _draw_root, _regular)
-"""K, with T = KKᵀ."""
+"""K, with T = KKᵀ; the gauges are I, T and T²."""
 
 
 def diagonal_draws(extra: Extra) -> Extra:

@@ -192,12 +192,10 @@ def test_model2_counterexamples_by_dense_algebra():
 
 def test_nearest_counterexample_by_hand():
     instance = refute("projection-nearest")
-    A, B, K = matrices(instance, "ABK")
+    A, B, O = matrices(instance, "ABO")
     r = A.shape[1]
     assert r >= 2
     X, Y = balance(A, B)
-    skew = K - K.T
-    O = (np.eye(r) - skew) @ np.linalg.inv(np.eye(r) + skew)
     root = np.diag(np.sqrt(np.linalg.svd(A @ B)[1][:r]))
     flat = np.eye(len(A), r) @ root, root @ np.eye(r, B.shape[1])
     distance = lambda P, Q: np.linalg.norm(P - A) ** 2 + np.linalg.norm(Q - B) ** 2  # noqa: E731

@@ -26,9 +26,9 @@ def signs(*gradients):
     return tuple(np.sign(g) for g in gradients)
 
 
-def counterexample(id):
+def counterexample(id, other="R"):
     instance = CLAIMS[id].examine(trials=250, seed=11).counterexample
-    names = ("A", "B", "R", "gradient", "step")
+    names = ("A", "B", other, "gradient", "step")
     return [np.array([[float(Fraction(x)) for x in row] for row in instance.values[name]]) for name in names]
 
 
@@ -43,10 +43,10 @@ def test_a_step_from_two_gauges_leads_to_two_products(id):
 
 
 def test_signs_see_the_rotation_that_the_symmetric_gauge_leaves():
-    A, B, R, G, step = counterexample("gauge-free-balora-symmetric-adam")
-    X, Y = balance(A, B)
-    O, products = rotation(R), []
-    for start in ((X, Y), (X @ O, O.T @ Y)):
+    A, B, O, G, step = counterexample("gauge-free-balora-symmetric-adam", "O")
+    np.testing.assert_allclose(O @ O.T, np.eye(len(O)), atol=1e-15)
+    products = []
+    for start in ((A, B), (A @ O, O.T @ B)):
         for fixed in ("symmetric", "nearest"):
             left, right = balance(*start, gauge=fixed)
             np.testing.assert_allclose(left, start[0], atol=1e-12)
@@ -126,7 +126,7 @@ def test_after_p_the_gauge_of_the_start_is_forgotten_under_adam():
 def test_where_no_gradient_was_adam_stands_still():
     claim = CLAIMS["adam-scale"]
     flat = claim.family.parameters(
-        [1], [1], [[1]], rho=[[2]], gradient=[[0, 0], [0, 1]], next=[[0, 0], [0, 1]], step=[[1]]
+        [1], [1], [[1]], ρ=[[2]], gradient=[[0, 0], [0, 1]], next=[[0, 0], [0, 1]], step=[[1]]
     )
     for x in (
         claim.family.exact(Shape(2, 2, 1), flat),
