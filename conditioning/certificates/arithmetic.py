@@ -114,6 +114,23 @@ def entries(x: Any) -> list[Any]:
     return [entry for row in x.rows for entry in row] if isinstance(x, Matrix) else [x]
 
 
+def is_zero(x: Any) -> bool:
+    """Whether a scalar, or each entry of a matrix, is 0 identically."""
+    return all(entry == 0 for entry in entries(x))
+
+
+def regular(x: Any, nonzero: list[Any]) -> Any:
+    """x; ValueError if a denominator in it is no product of factors of what is not 0."""
+    tops = [f.top if isinstance(f, Quotient) else f for f in nonzero if isinstance(f, flint.fmpq_mpoly | Quotient)]
+    for bottom in (entry.bottom for entry in entries(x) if isinstance(entry, Quotient)):
+        for top in tops:
+            while not (common := bottom.gcd(top)).is_constant():
+                bottom /= common
+        if not bottom.is_constant():
+            raise ValueError(f"its denominator may be 0 where {bottom} is")
+    return x
+
+
 def diag(v: Matrix, height: int, width: int, start: int = 0) -> Matrix:
     """Matrix of a given size with a column on its diagonal, from the place `start` on."""
     places = {(start + i, start + i): x for i, x in enumerate(entries(v))}
@@ -128,15 +145,27 @@ def _det(rows: list[list[Any]]) -> Any:
     return reduce(op.add, (x * _cofactor(rows, 0, j) for j, x in enumerate(rows[0])), 0) if rows else 1
 
 
+def det(M: Matrix) -> Any:
+    """Determinant of a square matrix; ValueError if it is not square."""
+    if M.size[0] != M.size[1]:
+        raise ValueError(f"a matrix of size {M.size} is not square")
+    return _det(M.rows)
+
+
 def inv(M: Matrix) -> Matrix:
-    """Inverse of a square matrix, its adjugate over its determinant."""
-    n = range(M.size[0])
-    return divide(Matrix([[_cofactor(M.rows, j, i) for j in n] for i in n], len(n)), _det(M.rows))
+    """Inverse of a square matrix, its adjugate over its determinant; ValueError if it is not square."""
+    bottom, n = det(M), range(M.size[0])
+    return divide(Matrix([[_cofactor(M.rows, j, i) for j in n] for i in n], len(n)), bottom)
 
 
 def slope(x: Any, t: flint.fmpq_mpoly) -> Any:
-    """Derivative of a polynomial, or a matrix of such, by a variable where that is 0."""
-    return x.each(lambda y: slope(y, t)) if isinstance(x, Matrix) else (x + 0 * t).derivative(str(t)).subs({str(t): 0})
+    """Derivative of a polynomial or a quotient, or a matrix of such, by a variable where that is 0."""
+    if isinstance(x, Matrix):
+        return x.each(lambda y: slope(y, t))
+    if isinstance(x, Quotient):
+        top, bottom = (y.subs({str(t): 0}) for y in (x.top, x.bottom))
+        return divide(slope(x.top, t) * bottom - top * slope(x.bottom, t), bottom**2)
+    return (x + 0 * t).derivative(str(t)).subs({str(t): 0})
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -146,6 +175,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ones": lambda m, n: Matrix([[1] * n] * m, n),
     "eye": lambda n: diag(Matrix([[1]] * n, 1), n, n),
     "diag": diag,
+    "det": det,
     "inv": inv,
     "slope": slope,
 }

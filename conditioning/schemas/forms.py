@@ -13,7 +13,7 @@ from lorakappa.conditioning.verification.levels import Level
 from lorakappa.shared.records import write_json
 
 FOLDER = Path(__file__).parent
-Fact = Literal["==", ">=", ">"]
+Fact = Literal["==", ">=", ">", "!="]
 """Relation to 0 of what is given."""
 
 
@@ -59,6 +59,7 @@ class CheckedForm(Form):
     file: str
     says: str
     shapes: list[list[int]]
+    by_hand: str
 
 
 class GroundForm(Form):
@@ -127,7 +128,9 @@ class Step(Statement):
 
 
 class Case(Form):
-    """Variables, hypotheses and steps at some shapes."""
+    """Variables, hypotheses and steps at some shapes, perhaps one branch of a split."""
+
+    branch: Annotated[str, Field(pattern=r"^\d+ of \d+$")] | None = None
 
     shapes: Annotated[str, Field(pattern=r"^\d{3}( \d{3})*$")]
     variables: dict[str, list[str]]
@@ -143,6 +146,7 @@ class CertificateForm(Form):
     claim: str
     statement: str
     says: str
+    by_hand: str = ""
     cases: Annotated[list[Case], Field(min_length=1)]
 
 

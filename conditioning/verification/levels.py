@@ -4,7 +4,8 @@ The level is computed whenever a claim is examined, never declared:
 
 - *sampled*: draws and an optimizer in floating point found no counterexample;
 - *exact*: so did instances decided in rational or ball arithmetic;
-- *certified*: for every instance of stated shapes, by a file in `certificates` that its checker passed just now;
+- *certified*: for every instance of stated shapes, by a file in `certificates` that its checker passed just now, but
+  for what the file says is concluded by hand;
 - *proved*: for all shapes, by a theorem in `proofs` whose file is the one that Coq's kernel accepted.
 
 What should have raised the level and does not, such as a certificate that fails, is a fault, which `verify` names.
@@ -45,11 +46,13 @@ class Certificate:
         file: in `certificates`.
         says: how it gives the claim.
         shapes: (a, b, r) at which it was checked.
+        by_hand: what has to be concluded from it by hand, if anything.
     """
 
     file: str
     says: str
     shapes: tuple[tuple[int, ...], ...]
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Ground:
         certificate = None
         if self.certificate is not None:
             shapes = [list(shape) for shape in self.certificate.shapes]
-            certificate = {"file": self.certificate.file, "says": self.certificate.says, "shapes": shapes}
+            certificate = {**vars(self.certificate), "shapes": shapes}
         return {
             "theorems": [vars(theorem) for theorem in self.theorems],
             "certificate": certificate,
@@ -121,11 +124,11 @@ def _certificate(id: str, statement: str, folder: Path) -> Certificate | None:
     if not file.exists():
         return None
     content, shapes = certificates.check(file)
-    if (content.get("claim"), content.get("statement")) != (id, statement):
+    if (content["claim"], content["statement"]) != (id, statement):
         raise ValueError(f"{file.name}: it is not about this claim's statement")
     if not shapes:
         raise ValueError(f"{file.name}: it covers no shape")
-    return Certificate(file.name, str(content.get("says", "")), tuple(shapes))
+    return Certificate(file.name, content["says"], tuple(shapes), content.get("by_hand", ""))
 
 
 def _theorems(id: str, folder: Path) -> tuple[Theorem, ...]:

@@ -85,7 +85,9 @@ def _basis(verdict: Verdict) -> str:
     if verdict.ground.theorems:
         return ", ".join(f"{theorem.file}: {theorem.theorem}" for theorem in verdict.ground.theorems)
     if verdict.ground.certificate:
-        return f"all instances of {len(verdict.ground.certificate.shapes)} shapes"
+        certificate = verdict.ground.certificate
+        ending = ", the last step by hand" if certificate.by_hand else ""
+        return f"all instances of {len(certificate.shapes)} shapes{ending}"
     return f"{exact} instances also exactly" if exact else "in floating point"
 
 
@@ -121,6 +123,8 @@ def print_ground(console: Console, ground: Ground) -> None:
     if certificate := ground.certificate:
         shapes = ", ".join("×".join(map(str, shape)) for shape in certificate.shapes)
         console.print(f"\ncertified for every instance at a×b×r = {shapes}: {certificate.says}")
+        if certificate.by_hand:
+            console.print(f"concluded by hand: {certificate.by_hand}")
         console.print(f"conditioning/certificates/{certificate.file}, checked just now", soft_wrap=True)
     for fault in ground.faults:
         console.print(f"\nNOT counted: {fault}", soft_wrap=True)

@@ -23,6 +23,9 @@ CASES = [
     for i, case in enumerate(json.loads(file.read_text(encoding="utf-8"))["cases"])
 ]
 RATIONAL_POINTS = 3
+EXPRESSIONS = ("left", "right", "by", "square")
+BY_HAND = ("ilora-restricts-freedom", "model1-exact-spectrum", "scaled-gd-spectrum")
+"""Claims on dimensions and lists of eigenvalues, which no two sides of a certificate are."""
 
 
 def matrix(rows):
@@ -218,7 +221,16 @@ def compare(x, relation):
         return all(compare(entry, relation) for row in x.rows for entry in row)
     if isinstance(x, flint.fmpq_mpoly):
         return compare(x.leading_coefficient(), relation) and x.is_constant()
-    return bool({"==": not (x > 0 or x < 0), ">=": not x < 0, ">": x > 0}[relation])
+    return bool({"==": not (x > 0 or x < 0), ">=": not x < 0, ">": x > 0, "!=": not bool(x == 0)}[relation])
+
+
+def concerns(given, prefix=("case: ", "where: ")):
+    """Whether an instance is one of a case's, by what is given by case or only where something holds."""
+    return all(compare(found, sign) for found, sign, why in given.values() if why.startswith(prefix))
+
+
+def given_at(case, names):
+    return {name: (check.value(text, names), *rest) for name, (text, *rest) in case.get("given", {}).items()}
 
 
 @pytest.mark.parametrize(("claim", "case"), CASES)
@@ -228,8 +240,8 @@ def test_a_certificate_says_what_its_claim_compares(claim, case):
     for x, rng in exact_instances(claim, case):
         shape = (x.shape.a, x.shape.b, x.shape.r)
         names = check.scope(case, shape, bind(claim, case, x, rng))
-        given = {n: (check.value(text, names), *rest) for n, (text, *rest) in case.get("given", {}).items()}
-        if not all(compare(found, sign) for found, sign, why in given.values() if why.startswith("case: ")):
+        given = given_at(case, names)
+        if not concerns(given):
             continue
         for name, (found, relation, reason) in given.items():
             assert reason
@@ -241,14 +253,45 @@ def test_a_certificate_says_what_its_claim_compares(claim, case):
             v = flint.fmpq_mat(x.shape.d, 1, [entry for M in (P, Q) for row in M.rows for entry in row])
             pair = next((SPECIAL[name](x) for name in SPECIAL if name in names), x)
             assert names["H"](P, Q) == (v.transpose() * pair.hessian * v)[0, 0]
+        for step in all_steps(case):
+            texts = [entry[key] for entry in (step, *step.get("terms", [])) for key in EXPRESSIONS if key in entry]
+            for text in texts:  # nothing is divided by 0
+                assert all(is_finite(entry) for entry in entries(check.value(text, names))), text
         compared += 1
-        if "conclusion" in case:
+        if "conclusion" in case and claim.id not in BY_HAND:
             conclusion, comparison = case["conclusion"], claim.compare_exactly(x)
             assert conclusion["relation"] == comparison.relation
             for side in ("left", "right"):
                 found = check.value(conclusion[side], names) - getattr(comparison, side)
                 assert compare(found, "=="), (side, shape)
     assert compared
+
+
+def is_finite(x):
+    return (
+        x.is_finite() if isinstance(x, flint.arb) else isinstance(x, int | flint.fmpz | flint.fmpq | flint.fmpq_mpoly)
+    )
+
+
+def test_what_is_concluded_by_hand_is_said_in_its_file():
+    files = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in FILES}
+    assert tuple(id for id, content in files.items() if content.get("by_hand")) == BY_HAND
+
+
+SPLIT = [file for file in FILES if '"branch"' in file.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("file", SPLIT, ids=lambda file: file.stem)
+def test_the_branches_of_a_split_leave_no_instance_out(file):
+    cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
+    branches = [case for case in cases if "branch" in case]
+    for x, _ in exact_instances(CLAIMS[file.stem], branches[0]):
+        shape = (x.shape.a, x.shape.b, x.shape.r)
+        found = []
+        for case in branches:
+            names = check.scope(case, shape, bind(CLAIMS[file.stem], case, x, np.random.default_rng(0)))
+            found.append(concerns(given_at(case, names), "case: "))
+        assert any(found), shape
 
 
 def all_steps(case):
@@ -292,6 +335,16 @@ def square(root, *of, weight="1"):
 
 
 TRUE = {
+    "divided by a factor of what is positive": {"given": {"z": ["x**2 * y", ">", "chosen"]}}
+    | conclusion("1 / x", "==", right="y / (x * y)"),
+    "divided by what is not 0": {"given": {"G": ["det(M[:r, :])", "!=", "chosen"]}}
+    | conclusion("inv(M[:r, :]) @ M[:r, :]", "==", right="eye(r)"),
+    "divided by a quotient that is not 0": {"given": {"y": ["y", ">", "chosen"], "z": ["(x + y) / y", ">", "chosen"]}}
+    | conclusion("x / (x + y)", "==", right="1 - y / (x + y)"),
+    "divided by entries": {"variables": {"M": ["a", "r"]}, "given": {"M": ["M", ">", "chosen"]}}
+    | conclusion("M[0, 0] / (M[0, 0] * M[1, 0]**2)", "==", right="1 / M[1, 0]**2"),
+    "derivative of a quotient": {"given": {"y": ["y", ">", "chosen"]}}
+    | conclusion("slope((x**2 + 3 * x + y) / (y + x), x)", "==", right="2 / y"),
     "square": conclusion("x**2 + 4*y**2", ">=", square("x - 2*y"), square("1", "y", weight="1"), right="4*x*y - y"),
     "quotient": conclusion("x**2 / y", ">=", square("x / y", "y")),
     "multiplied": conclusion("x**2 / y", ">=", square("x"), times=["y"]),
@@ -365,6 +418,79 @@ FALSE = {
     "division by 0": (conclusion("x / (y - y)", "=="), ""),
     "no such relation": (conclusion("0", "<"), "'<'"),
     "half a line": (conclusion("x +", "=="), "invalid syntax"),
+    "divided by what is 0": (
+        {"given": {"x": ["x", "==", "chosen"]}} | conclusion("1", "==", {"zero": "x", "by": "1 / x"}),
+        "its denominator may be 0 where x_0_0 is",
+    ),
+    "a pole of a square": (
+        {"given": {"x": ["-x*x", ">=", "chosen"]}} | conclusion("-1", ">=", square("1 / x", "x")),
+        "its denominator may be 0 where x_0_0 is",
+    ),
+    "a singular inverse": (
+        {"given": {"unit": ["M.T @ M - eye(r)", "==", "chosen"]}}
+        | conclusion("1", "==", {"zero": "unit", "by": "inv(M.T @ M - eye(r))"}),
+        "its denominator may be 0 where",
+    ),
+    "a pole of a side": (conclusion("1 / x", "==", right="1 / x"), "its denominator may be 0 where x_0_0 is"),
+    "a pole of a name": ({"let": {"z": "1 / x"}} | conclusion("x", "==", right="x"), "may be 0 where x_0_0 is"),
+    "a pole of what is given": (
+        {"given": {"z": ["1 / x", ">=", "chosen"]}} | conclusion("x", "==", right="x"),
+        "may be 0 where x_0_0 is",
+    ),
+    "a denominator known too late": (
+        {
+            "given": {"y": ["y", ">", "chosen"], "x": ["x*x - y", "==", "chosen"]},
+            "steps": [{"name": "no", "left": "1/x**2", "relation": ">", "terms": [square("1/x")]}],
+        }
+        | conclusion("1", "==", right="1"),
+        "no at (a, b, r) = (2, 1, 1): its denominator may be 0 where x_0_0^2 is",
+    ),
+    "not 0 is no sign": (
+        {"given": {"x": ["x", "!=", "chosen"]}} | conclusion("x", ">=", {"of": ["x"]}),
+        "may be negative",
+    ),
+    "not 0 is not positive": (
+        {"given": {"x": ["x", "!=", "chosen"]}} | conclusion("x", ">=", square("x"), times=["x"]),
+        "multiplied by what may be 0",
+    ),
+    "a variable with the name of a function": (
+        {"variables": {"x": [], "dot": []}, "given": {"z": ["0", "==", "0 = 0"]}}
+        | conclusion("1", "==", {"zero": "z", "by": "1"}),
+        "dot has a meaning already",
+    ),
+    "a variable with the name of a size": (
+        {"variables": {"k": [], "total": []}, "given": {}} | conclusion("k", "==", right="k"),
+        "k, total has a meaning already",
+    ),
+    "a word of a function with the name of one": (
+        {"let": {"F(x, dot)": "dot(2)"}} | conclusion("0", "=="),
+        "dot has a meaning already",
+    ),
+    "given by another relation": (
+        {"given": {"x": ["x + 1", "<=", "chosen"]}} | conclusion("x", ">=", {"of": ["x"]}, right="-1"),
+        "x: nothing is given by <=",
+    ),
+    "inverse of a matrix that is not square": (conclusion("inv(M)[0, 0]", "=="), "of size (2, 1) is not square"),
+    "determinant of a matrix that is not square": (conclusion("det(M)", "=="), "of size (2, 1) is not square"),
+    "a polynomial called": (conclusion("x(7, 7, 7, 7)", "==", right="7"), "x(7, 7, 7, 7) is not understood"),
+    "no conclusion": ({}, "(2, 1, 1): there is no conclusion, or not of all branches"),
+    "one branch of two": (
+        {"branch": "1 of 2", "given": {"x": ["x", ">", "case: x > 0"]}} | conclusion("x", ">=", {"of": ["x"]}),
+        "(2, 1, 1): there is no conclusion, or not of all branches",
+    ),
+    "by case, and no branch": (
+        {"given": {"x": ["x", ">", "case: x > 0"]}} | conclusion("x", ">=", {"of": ["x"]}),
+        "a branch, such as 1 of 2, is what has something given by case",
+    ),
+    "a branch without case": ({"branch": "1 of 1"} | conclusion("0", "=="), "a branch, such as 1 of 2, is what"),
+    "an unknown field of a case": ({"hints": ""} | conclusion("0", "=="), "a case lacks, or does not know, 'hints'"),
+    "an unknown field of a step": (conclusion("0", "==", why=""), "a step lacks, or does not know, 'why'"),
+    "an unknown field of a term": (conclusion("0", "==", {"of": [], "root": "x"}), "a term lacks, or does not know"),
+    "an unknown field of a multiple": (
+        conclusion("0", "==", {"zero": "y", "by": "x", "of": []}),
+        "a multiple lacks, or does not know, 'of'",
+    ),
+    "a step without name": ({"steps": [{"left": "0", "relation": "=="}]} | conclusion("0", "=="), "'name'"),
 }
 
 
@@ -377,6 +503,40 @@ def checked(tmp_path, case):
 @pytest.mark.parametrize("name", TRUE)
 def test_what_is_true_and_shown_passes(name, tmp_path):
     assert len(checked(tmp_path, TRUE[name])) == 1
+
+
+def branches(*words, shapes=("211", "211")):
+    cases = []
+    for word, shape, (text, relation) in zip(words, shapes, (("x", ">="), ("-x", ">")), strict=False):
+        sign = {"given": {"sign": [text, relation, f"case: {text} {relation} 0"]}}
+        cases += certificate(branch=word, shapes=shape, **sign, **conclusion("x**2", ">=", square("x")))["cases"]
+    return certificate() | {"cases": cases}
+
+
+def test_a_split_counts_where_all_its_branches_are(tmp_path):
+    file = tmp_path / "planted.json"
+    file.write_text(json.dumps(branches("1 of 2", "2 of 2")))
+    assert check.check(file)[1] == [(2, 1, 1)]
+    for words, shapes in (
+        (("1 of 2", "1 of 2"), ("211", "211")),
+        (("1 of 2", "2 of 3"), ("211", "211")),
+        (("1 of 2", "2 of 2"), ("211", "221")),
+        (("1 of 2", "2 of 2"), ("211 221", "211")),
+        (("the first", "the second"), ("211", "211")),
+    ):
+        file.write_text(json.dumps(branches(*words, shapes=shapes)))
+        with pytest.raises(ValueError, match="there is no conclusion, or not of all branches"):
+            check.check(file)
+
+
+@pytest.mark.parametrize("field", ["claim", "statement", "says", "cases"])
+def test_a_file_has_all_its_fields_and_no_others(field, tmp_path):
+    whole = certificate(**TRUE["square"])
+    file = tmp_path / "planted.json"
+    for content in ({key: value for key, value in whole.items() if key != field}, whole | {f"{field}2": ""}):
+        file.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="a certificate lacks, or does not know, '"):
+            check.check(file)
 
 
 @pytest.mark.parametrize("name", FALSE)

@@ -63,8 +63,10 @@ SPOILED = {
     "another statement": (STATEMENT, "AB is kept.", "it is not about this claim's statement"),
     "another claim": (f'"{ID}"', '"invariance"', "it is not about this claim's statement"),
     "no JSON": ('"cases"', "cases", "Expecting property name"),
-    "no steps": ('"cases"', '"case"', "'cases'"),
-    "no shapes": ('"shapes": "', '"shapes": "", "all": "', "it covers no shape"),
+    "no steps": ('"cases"', '"case"', "a certificate lacks, or does not know, 'case', 'cases'"),
+    "no shapes": ('"shapes": "', '"shapes": "", "all": "', "a case lacks, or does not know, 'all'"),
+    "no conclusion": ('"conclusion"', '"end"', "a case lacks, or does not know, 'end'"),
+    "another relation": ('"=="', '"<="', "its terms do not show"),
 }
 
 
@@ -90,6 +92,27 @@ def test_a_spoiled_certificate_falls_back_and_verify_names_it(name, folder, monk
     with pytest.raises(SystemExit):
         run(app)
     assert "NOT counted: certificate" in capsys.readouterr().out
+
+
+def test_a_certificate_of_nothing_does_not_count(folder):
+    file = folder / f"{ID}.json"
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    for cases, message in (([], "it covers no shape"), ([{"shapes": "111 222", "variables": {}}], "no conclusion")):
+        file.write_text(json.dumps(whole | {"cases": cases}), encoding="utf-8")
+        found = ground(ID, STATEMENT)
+        assert (found.level, found.certificate) == ("sampled", None)
+        assert message in found.faults[0]
+
+
+def test_what_is_concluded_by_hand_is_told(folder, monkeypatch, capsys):
+    change(folder, '"cases"', '"by_hand": "By induction.", "cases"')
+    verdict = CLAIM.examine(trials=60)
+    assert verdict.as_json()["ground"]["certificate"]["by_hand"] == "By induction."
+    assert report.summary(verdict) == "correction, all instances of 30 shapes, the last step by hand"
+    monkeypatch.setattr("sys.argv", ["conditioning", "replay", ID, "--trials", "60"])
+    with pytest.raises(SystemExit):
+        run(app)
+    assert "concluded by hand: By induction." in capsys.readouterr().out
 
 
 def record(folder, **changes):
