@@ -142,7 +142,8 @@ def prove(step: Mapping[str, Any], names: Names, known: Facts) -> tuple[Any, str
 
 def check_case(case: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """Checks all steps at one shape; raises ValueError naming the step that fails."""
-    names, known = scope(case, shape), {}
+    names = scope(case, shape)
+    known: dict[str, tuple[Any, str]] = {}
     for name, (text, relation, _) in case.get("given", {}).items():
         if relation not in ("==", ">=", ">", "!="):
             raise ValueError(f"{name}: nothing is given by {relation}")
