@@ -99,7 +99,7 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
         from lorakappa.conditioning.verification import AlgebraicClaim, report
         from lorakappa.conditioning.verification.examination import ensure_feasible, known_claims, select
         from lorakappa.conditioning.verification.printed import PrintedClaim
-        from lorakappa.conditioning.verification.saved_verdicts import parse_instance, saved_instance
+        from lorakappa.conditioning.verification.saved_verdicts import parse_instance, replayed
 
         known = select(known_claims(modules), [id])
         claim = known[0].claim
@@ -112,12 +112,11 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
             console.print(f"\nrests on measurements, not on an exact instance: run lorakappa verify {id}")
             return 0
         if file is not None:
-            found = saved_instance(file, claim)
+            evaluated = replayed(file, claim)  # first, or a failure comes after half a page
         else:
             ensure_feasible(known, trials=trials, jobs=1)
             instance = _search_again(claim, trials, seed)
-            found = None if instance is None else parse_instance(claim, instance)
-        evaluated = None if found is None else claim.evaluate(*found)  # first, or a failure comes after half a page
+            evaluated = None if instance is None else claim.evaluate(*parse_instance(claim, instance))
         report.print_claim(console, claim)
         if claim.recorded == "holds":
             report.print_ground(console, claim.ground())

@@ -132,7 +132,7 @@ def kappa_bounds_smoothness(x: Pair) -> Comparison:
     "For r = min(a, b) the infimum of κ over the minimizers is 1: every Z has minimizers with κ ≤ 1.01.",
     kind="correction",
     family=FULL_RANK,
-    sides=("κ at B = cI or A = cI, c = 4 s₁^{1/2}", "1.01"),
+    sides=("κ at B = cI or A = cI, c = 4 s₁^{1/2}", "101/100"),
 )
 def full_rank_optimum(x: Pair) -> Comparison:
     """Proof: for r = b ≤ a take B = cI, A = Z/c. Then μ ≥ c², L = c² + s₁²/c², so κ ≤ 1 + s₁²/c⁴ → 1: the loss

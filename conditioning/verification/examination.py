@@ -64,7 +64,7 @@ def select(
 
     Args:
         known: claims by id.
-        ids: names; empty for all.
+        ids: names, each taken once; empty for all.
         package: name of a package, or None.
         source: part of a claim's source in any case, such as "poster" or "theorem 3", or None.
 
@@ -77,13 +77,15 @@ def select(
         raise ValueError(f"unknown claim {', '.join(unknown)}{hint}; `list` shows the {len(known)} there are")
     packages = dict.fromkeys(entry.package for entry in known.values())
     if package is not None and package not in packages:
-        raise ValueError(f"{package} makes no claims; choose from {', '.join(packages)}")
-    found = [known[id] for id in ids] if ids else list(known.values())
+        raise ValueError(f"{package or 'a package without a name'} makes no claims; choose from {', '.join(packages)}")
+    found = [known[id] for id in dict.fromkeys(ids)] if ids else list(known.values())
     found = [entry for entry in found if package in (None, entry.package)]
+    if not found:
+        raise ValueError(f"none of the named claims is one of {package}: leave out --package")
     if source is not None:
         found = [entry for entry in found if source.lower() in entry.claim.origin.lower()]
     if not found:
-        raise ValueError("no claim is left to choose: leave out --package or --source")
+        raise ValueError(f"no claim is left: none of them has a source that contains {source!r}")
     return found
 
 

@@ -110,9 +110,10 @@ def print_claim(console: Console, claim: Claim) -> None:
     """The claim in full."""
     console.print(Text.assemble((claim.id, "bold"), f"  ({claim.kind}; recorded: {claim.recorded})"))
     console.print(claim.statement)
-    console.print(f"source: {claim.origin}\ndomain: {claim.domain}", soft_wrap=True)
+    console.print(f"source: {claim.origin}")
+    console.print(f"domain: {claim.domain}")
     if claim.argument:
-        console.print(claim.argument)
+        console.print(_paragraphs(claim.argument))
 
 
 def print_ground(console: Console, ground: Ground) -> None:
@@ -138,9 +139,14 @@ def print_instance(console: Console, claim: Claim, instance: Any, relation: str)
         if name == "parameters":
             continue
         console.print(f"  {name} = {_matrix_text(value)}", soft_wrap=True)
-    console.print(f"\n  {claim.sides[0]} = {instance.left}", soft_wrap=True)
-    console.print(f"  {claim.sides[1]} = {instance.right}", soft_wrap=True)
+    for name, label, value in zip(("\n  left", "  right"), claim.sides, (instance.left, instance.right), strict=True):
+        console.print(f"{name}: {value}" if label == value else f"{name}: {label} = {value}", soft_wrap=True)
     console.print(f"  {relation}", soft_wrap=True)
+
+
+def _paragraphs(docstring: str) -> str:
+    """Text without the line breaks within its paragraphs, which the console sets anew."""
+    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in docstring.split("\n\n"))
 
 
 def _matrix_text(value: Any) -> str:

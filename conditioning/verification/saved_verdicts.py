@@ -1,13 +1,14 @@
-"""Verdicts as `verify --json` writes them, read again for a replay: a schema, and the instance to replay."""
+"""Verdicts as `verify --json` writes them, read again for a replay, and what they say compared with what is so."""
 
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from lorakappa.conditioning.verification.algebraic import AlgebraicClaim, Rationals
+from lorakappa.conditioning.verification.claim import Comparison, Instance, VerdictName
 from lorakappa.conditioning.verification.family import Shape
 from lorakappa.shared.schemas import Part, Rational, read_model, validated
 
@@ -25,7 +26,9 @@ class SavedShape(Part):
 
 
 class SavedInstance(Part):
-    """What of an instance determines all the rest."""
+    """What of an instance determines all the rest, which is kept as it is."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     shape: SavedShape
     parameters: Annotated[list[Rational], Field(max_length=1000)]
@@ -41,6 +44,8 @@ class SavedVerdict(Part):
     """What a replay reads of a verdict."""
 
     id: str
+    statement: str
+    verdict: VerdictName
     counterexample: SavedInstance | None
     evidence: SavedEvidence
 
@@ -51,20 +56,20 @@ class _Named(Part):
     id: str
 
 
-def saved_instance(file: Path, claim: AlgebraicClaim[Any, Any]) -> tuple[Shape, Rationals] | None:
-    """The counterexample of a claim in a file of verdicts, or its case of equality.
+def replayed(file: Path, claim: AlgebraicClaim[Any, Any]) -> tuple[Instance, Comparison] | None:
+    """The counterexample of a claim in a file of verdicts, or its case of equality, evaluated anew.
 
     Args:
         file: written by `verify --json`.
         claim: whose instance to find.
 
     Returns:
-        Shape and parameters of the last verdict on the claim; None if it names no instance.
+        The instance of the last verdict on the claim, and its two sides; None if it names no instance.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is not what `verify --json` writes, has no verdict on the claim, or an instance that the
-            claim is not about.
+        ValueError: if it is not what `verify --json` writes, has no verdict on the claim, an instance that the claim
+            is not about, or says of the claim or the instance what is not so; the message names the field.
     """
     entries = read_model(file, list[dict[str, Any]], what=WHAT)
     found = [
@@ -74,8 +79,42 @@ def saved_instance(file: Path, claim: AlgebraicClaim[Any, Any]) -> tuple[Shape, 
         raise ValueError(f"{file} has no verdict on {claim.id}")
     place = f"{file}: [{found[-1]}]"
     verdict = validated(entries[found[-1]], SavedVerdict, str(file), what=WHAT)
-    instance = verdict.counterexample or verdict.evidence.tight
-    return None if instance is None else _checked(claim, instance, place)
+    _compare(place, "statement", verdict.statement, claim.statement)
+    if (verdict.counterexample is None) == (verdict.verdict == "refuted"):
+        has = "no counterexample" if verdict.counterexample is None else "a counterexample"
+        raise ValueError(f"{place}.verdict: {verdict.verdict}, but there is {has}")
+    field, instance = "counterexample", verdict.counterexample
+    if instance is None:
+        field, instance = "evidence.tight", verdict.evidence.tight
+    if instance is None:
+        return None
+    computed, comparison = claim.evaluate(*_checked(claim, instance, place))
+    values = computed.as_json()
+    saved = dict(instance.model_extra or {})
+    for name in [name for name in values if name not in ("shape", "parameters")] + [*saved]:
+        if name != "equal":
+            _compare(place, f"{field}.{name}", saved.get(name), values.get(name))
+    if verdict.counterexample is not None and not comparison.certainly_false:
+        raise ValueError(f"{place}.{field}: no counterexample, left {comparison.relation} right is satisfied there")
+    if verdict.counterexample is None and saved.get("equal") is not comparison.indistinguishable:
+        raise ValueError(
+            f"{place}.{field}.equal: {saved.get('equal')} in the file, {comparison.indistinguishable} here"
+        )
+    return computed, comparison
+
+
+def _compare(place: str, field: str, saved: Any, computed: Any) -> None:
+    """Raises ValueError if what a file says is not what is computed from its parameters."""
+    if saved != computed:
+        raise ValueError(f"{place}.{field}: {_short(saved)} in the file, but {_short(computed)} here")
+
+
+def _short(value: Any) -> str:
+    """A value in few characters."""
+    if value is None:
+        return "nothing"
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def parse_instance(claim: AlgebraicClaim[Any, Any], data: dict[str, Any]) -> tuple[Shape, Rationals]:

@@ -104,7 +104,8 @@ def read_model(path: str | os.PathLike[str], model: type[T], *, what: str = "") 
     try:
         data = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{where} is not {what}: {error}" if what else str(error)) from None
+        reason = "it " + str(error).removeprefix(f"{where} ") if str(error).startswith(f"{where} ") else str(error)
+        raise ValueError(f"{where} is not {what}: {reason}" if what else str(error)) from None
     return validated(data, model, where, what=what)
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lorakappa.conditioning.verification.examination import Known, _examined_together, ensure_feasible, examine
+from lorakappa.conditioning.verification.examination import Known, _examined_together, ensure_feasible, examine, select
 from tests.conditioning import planted_claims
 from tests.conditioning.planted_claims import CLAIMS, IN_ORDER, planted
 
@@ -21,6 +21,16 @@ def ids(groups):
 
 def test_claims_on_one_experiment_stay_together_and_the_longest_come_first():
     assert ids(_examined_together(known(*IN_ORDER))) == [["first-of-two", "second-of-two"], ["long"], ["quick"]]
+
+
+def test_a_claim_named_twice_is_chosen_once_and_what_left_none_is_named():
+    by_id = {entry.claim.id: entry for entry in known(*IN_ORDER)}
+    assert ids([select(by_id, ["quick", "long", "quick"])]) == [["quick", "long"]]
+    with pytest.raises(ValueError, match="none of them has a source that contains 'nobody'"):
+        select(by_id, source="nobody")
+    other = {"elsewhere": Known("other", MODULE, planted("elsewhere"))}
+    with pytest.raises(ValueError, match="none of the named claims is one of other: leave out --package"):
+        select(by_id | other, ["quick"], package="other")
 
 
 def test_packages_share_no_experiment():

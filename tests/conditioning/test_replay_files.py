@@ -107,9 +107,73 @@ def test_good_evidence_is_replayed_as_before(verdicts, call, tmp_path):
     code, out, _ = call("replay", TIGHT, "--from", file)
     assert code == 0
     assert "κ = 16" in out
-    verdicts = changed(verdicts, "counterexample", value=None)
+    verdicts = changed(changed(verdicts, "counterexample", value=None), "verdict", value="inconclusive")
     file.write_text(json.dumps(verdicts))
     assert "nothing to replay" in call("replay", REFUTED, "--from", file)[1]
+
+
+UNTRUE = {
+    "a matrix": (("counterexample", "A"), [["1/0"]], "counterexample.A: [['1/0']] in the file, but [["),
+    "no matrix": (("counterexample", "B"), "x", "counterexample.B: x in the file, but [["),
+    "a matrix more": (("counterexample", "C"), [["1"]], "counterexample.C: [['1']] in the file, but nothing here"),
+    "the left side": (("counterexample", "left"), "5", "counterexample.left: 5 in the file, but "),
+    "the right side": (("counterexample", "right"), None, "counterexample.right: nothing in the file, but "),
+    "the statement": (("statement",), "κ ≥ 0.", "statement: κ ≥ 0. in the file, but "),
+    "the verdict": (("verdict",), "holds", "verdict: holds, but there is a counterexample"),
+    "no counterexample": (("counterexample",), None, "verdict: refuted, but there is no counterexample"),
+}
+
+
+@pytest.mark.parametrize("name", UNTRUE)
+def test_what_a_verdict_says_that_is_not_so_is_named(name, verdicts, call, tmp_path):
+    path, value, message = UNTRUE[name]
+    file = tmp_path / "verdicts.json"
+    file.write_text(json.dumps(changed(verdicts, *path, value=value)))
+    code, out, err = call("replay", REFUTED, "--from", file)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {file}: [0].{message}")
+    assert err.count("\n") == 1
+
+
+def test_an_instance_that_refutes_nothing_is_no_counterexample(verdicts, call, tmp_path):
+    """All of it is as the parameters make it, but the statement is satisfied there."""
+    claim, file = CLAIMS["model1-upper-bound-positive"], tmp_path / "verdicts.json"
+    entry = copy.deepcopy(verdicts[1])
+    entry |= {"verdict": "refuted", "counterexample": claim.evaluate(*claim.tight_at)[0].as_json()}
+    file.write_text(json.dumps([entry]))
+    code, out, err = call("replay", TIGHT, "--from", file)
+    assert (code, out) == (2, "")
+    assert "counterexample: no counterexample, left <= right is satisfied there" in err
+
+
+def test_a_case_of_equality_is_compared_too(verdicts, call, tmp_path):
+    file = tmp_path / "verdicts.json"
+    for field, value in (("left", "7"), ("equal", False), ("Z", [["0"]])):
+        entries = copy.deepcopy(verdicts)
+        entries[1]["evidence"]["tight"][field] = value
+        file.write_text(json.dumps(entries))
+        code, out, err = call("replay", TIGHT, "--from", file)
+        assert (code, out) == (2, "")
+        assert f"[1].evidence.tight.{field}: " in err
+
+
+def test_a_constant_is_printed_once(call):
+    code, out, _ = call("replay", "equal-norms-are-balance", "--trials", 60)
+    assert code == 0
+    assert "\n  right: 0\n" in out
+    assert "0 = 0" not in out
+
+
+def test_prose_is_wrapped_to_the_console(call, monkeypatch):
+    """The domain breaks like the rest, and the lines of an argument are those of the console, not of its source."""
+    from lorakappa.shared import command_line
+
+    monkeypatch.setattr(command_line.console, "width", 60)
+    _, out, _ = call("replay", "kappa-spread", "--trials", 30)
+    prose = out.partition("\n\n")[0].splitlines()
+    assert max(map(len, prose)) <= 60
+    argument = prose[next(i for i, line in enumerate(prose) if line.startswith(CLAIMS["kappa-spread"].argument[:20])) :]
+    assert all(len(line) > 40 for line in argument[:-1])
 
 
 def test_every_case_of_equality_on_record_can_be_read_from_a_file():
