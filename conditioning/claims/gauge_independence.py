@@ -13,7 +13,7 @@ import numpy as np
 
 from lorakappa.conditioning.claims.intrinsic_steps import even_pair, gradient_step
 from lorakappa.conditioning.claims.vanishing import vanishes_for
-from lorakappa.conditioning.instances import CanonicalMinimizers, Extra, Number, Pair, gaussian, hyperbalanced
+from lorakappa.conditioning.instances import ANY_PAIR, CanonicalMinimizers, Extra, Number, Pair, gaussian, hyperbalanced
 from lorakappa.conditioning.instances.arrays import Entries, entries, inverse, root, rotation, square
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.sources import REFLORA
@@ -28,21 +28,25 @@ STEPS = (
 ANY_STEPS = "any step, any gradient, and next, that of the second step"
 SECOND_GAUGE = gaussian("R", lambda s: (s.r, s.r), max_condition=100)
 STARTS = CanonicalMinimizers(
-    f"pairs (A, B) of rank r, any second gauge R with cond(R) ≤ 100, {ANY_STEPS}",
+    f"any second gauge R with cond(R) ≤ 100, {ANY_STEPS}",
+    ANY_PAIR,
     extras=(SECOND_GAUGE, *STEPS),
 )
 DISTINCT_STARTS = CanonicalMinimizers(
-    f"pairs (A, B) with distinct singular values, any second gauge R with cond(R) ≤ 100, {ANY_STEPS}",
+    f"distinct singular values, any second gauge R with cond(R) ≤ 100, {ANY_STEPS}",
+    ANY_PAIR,
     min_root_gap=0.05,
     extras=(SECOND_GAUGE, *STEPS),
 )
 TURNED_STARTS = CanonicalMinimizers(
-    f"balanced pairs (A, B) and (AO, OᵀB), O any rotation, as P makes them of (A, B) and (AR, R⁻¹B); {ANY_STEPS}",
+    f"balanced (A, B) and (AO, OᵀB), as P makes them of (A, B) and (AR, R⁻¹B), O any rotation, {ANY_STEPS}",
+    ANY_PAIR,
     extras=(SECOND_GAUGE, *STEPS),
     shown=lambda x: {name: M for name, M in hyperbalanced(x).items() if name != "R"} | {"O": _rotation(x)},
 )
 SCALES = CanonicalMinimizers(
-    f"pairs (A, B) of rank r, any scale c = ρ², {ANY_STEPS}",
+    f"any scale c = ρ², {ANY_STEPS}",
+    ANY_PAIR,
     extras=(
         Extra(
             "ρ", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-1, 1, (1, 1)), lambda rho: bool(rho[0, 0] > 0)

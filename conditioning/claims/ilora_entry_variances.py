@@ -9,7 +9,7 @@ from fractions import Fraction
 import flint
 import numpy as np
 
-from lorakappa.conditioning.instances import CanonicalMinimizers, ExactPair, FloatPair, Pair
+from lorakappa.conditioning.instances import ANY_PAIR, CanonicalMinimizers, ExactPair, FloatPair, Pair
 from lorakappa.conditioning.instances.entry_variances import BoundedVariances, EntryVariances
 from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.tolerances import claim_rtol
@@ -18,7 +18,7 @@ from lorakappa.conditioning.verification import exact as exactly
 
 ABOVE = BoundedVariances()
 BETWEEN = BoundedVariances(floored=True)
-UNPENALIZED = CanonicalMinimizers("any pair with BBᵀ = μAᵀA, any μ", scalar_gauge=True)
+UNPENALIZED = CanonicalMinimizers("BBᵀ = μAᵀA for any μ", ANY_PAIR, scalar_gauge=True)
 
 
 @algebraic_claim(

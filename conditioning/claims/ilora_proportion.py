@@ -10,6 +10,7 @@ import numpy as np
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.vanishing import vanishes, vanishes_exactly
 from lorakappa.conditioning.instances import (
+    ANY_PAIR,
     GRADIENT_STEP,
     CanonicalMinimizers,
     ExactPair,
@@ -27,18 +28,19 @@ from lorakappa.conditioning.verification import exact as exactly
 POSITIVE_NUMBER = Extra(
     "μ", lambda s: (1, 1), lambda s, rng: 10.0 ** rng.uniform(-2, 1, (1, 1)), lambda mu: bool(1e-3 <= mu[0, 0] <= 1e3)
 )
-MOVED = CanonicalMinimizers("any pair, any gradient ∇ℓ(AB)", extras=GRADIENT_STEP[:1])
+MOVED = CanonicalMinimizers("any gradient ∇ℓ(AB)", ANY_PAIR, extras=GRADIENT_STEP[:1])
 PROPORTIONAL = CanonicalMinimizers(
-    "any pair with BBᵀ = μAᵀA, any gradient ∇ℓ(AB)", extras=GRADIENT_STEP[:1], scalar_gauge=True
+    "BBᵀ = μAᵀA for any μ, any gradient ∇ℓ(AB)", ANY_PAIR, extras=GRADIENT_STEP[:1], scalar_gauge=True
 )
 ONE_INPUT = CanonicalMinimizers(
-    "any pair with BBᵀ = μAᵀA and r ≤ min(a, b)/4, the gradient exᵀ of ½‖f(x) − y‖² for one input x, e = f(x) − y",
+    "BBᵀ = μAᵀA and r ≤ min(a, b)/4, the gradient error·inputᵀ of ½‖f(x) − y‖² for one input x, error = f(x) − y",
+    ANY_PAIR,
     where=lambda shape: 4 * shape.r <= shape.k,
     largest=8,
     extras=(gaussian("error", lambda s: (s.a, 1)), gaussian("input", lambda s: (s.b, 1))),
     scalar_gauge=True,
 )
-TWO_RATES = CanonicalMinimizers("any pair, any gradient ∇ℓ(AB), any μ", extras=(*GRADIENT_STEP[:1], POSITIVE_NUMBER))
+TWO_RATES = CanonicalMinimizers("any gradient ∇ℓ(AB), any μ", ANY_PAIR, extras=(*GRADIENT_STEP[:1], POSITIVE_NUMBER))
 
 
 def _gram_changes(x: FloatPair, dA: Array, dB: Array) -> tuple[Array, Array]:

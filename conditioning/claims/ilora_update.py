@@ -10,7 +10,15 @@ import numpy as np
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.vanishing import vanishes, vanishes_exactly
 from lorakappa.conditioning.imbalance_regularization import imbalance, imbalance_penalty, penalty_step
-from lorakappa.conditioning.instances import CanonicalMinimizers, ExactPair, Extra, FloatPair, Number, gaussian
+from lorakappa.conditioning.instances import (
+    ANY_PAIR,
+    CanonicalMinimizers,
+    ExactPair,
+    Extra,
+    FloatPair,
+    Number,
+    gaussian,
+)
 from lorakappa.conditioning.sources import ILORA
 from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal
@@ -30,8 +38,8 @@ STEP = Extra(
 )
 DIRECTION = (gaussian("dA", lambda s: (s.a, s.r)), gaussian("dB", lambda s: (s.r, s.b)))
 
-PENALIZED = CanonicalMinimizers("any pair, any ratio ρ, any direction", extras=(RATIO, STEP, *DIRECTION))
-UPDATED = CanonicalMinimizers("any pair, any ratio ρ, any step", extras=(RATIO, STEP))
+PENALIZED = CanonicalMinimizers("any ratio ρ, any direction (dA, dB)", ANY_PAIR, extras=(RATIO, STEP, *DIRECTION))
+UPDATED = CanonicalMinimizers("any ratio ρ, any step", ANY_PAIR, extras=(RATIO, STEP))
 
 
 def _update(x: FloatPair) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ import numpy as np
 from lorakappa.conditioning.claims.projected_training import GRADIENT, STEPPED
 from lorakappa.conditioning.claims.vanishing import vanishes_for
 from lorakappa.conditioning.instances import (
+    ANY_PAIR,
     CanonicalMinimizers,
     ExactPair,
     FloatPair,
@@ -29,7 +30,8 @@ from lorakappa.conditioning.verification import Comparison, Shape, algebraic_cla
 from lorakappa.conditioning.verification import exact as exactly
 
 MOVED = CanonicalMinimizers(
-    "hyperbalanced pairs, any direction",
+    "hyperbalanced, any direction (dA, dB)",
+    ANY_PAIR,
     extras=(gaussian("dA", lambda s: (s.a, s.r)), gaussian("dB", lambda s: (s.r, s.b))),
     shown=hyperbalanced,
 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from lorakappa.conditioning import spectra as closed_form
 from lorakappa.conditioning.instances import (
+    ANY_PAIR,
     MINIMIZERS,
     BALANCED_3x2_RANK_1,
     CanonicalMinimizers,
@@ -28,7 +29,8 @@ SPREADABLE = CanonicalMinimizers(
     "every shape but a = b = r = 1, where κ is always 1", where=lambda shape: shape.a + shape.b > 2
 )
 EQUIVALENT = CanonicalMinimizers(
-    "any target T in place of Z, any second gauge R",
+    "any target T, any second gauge R",
+    ANY_PAIR,
     extras=(gaussian("T", lambda s: (s.a, s.b)), gaussian("R", lambda s: (s.r, s.r), max_condition=1e4)),
 )
 

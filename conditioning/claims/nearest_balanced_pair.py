@@ -7,7 +7,15 @@ import flint
 import numpy as np
 
 from lorakappa.conditioning.claims.projection import PAIRS, squared_distance
-from lorakappa.conditioning.instances import CanonicalMinimizers, ExactPair, FloatPair, Pair, diagonal, gaussian
+from lorakappa.conditioning.instances import (
+    ANY_PAIR,
+    CanonicalMinimizers,
+    ExactPair,
+    FloatPair,
+    Pair,
+    diagonal,
+    gaussian,
+)
 from lorakappa.conditioning.instances.arrays import entries, rotation, square
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.sources import REVIEW
@@ -17,6 +25,7 @@ from lorakappa.conditioning.verification import exact as exactly
 
 ROTATED = CanonicalMinimizers(
     "compared with balanced pairs (XO, OᵀY), O = (I − S)(I + S)⁻¹ D, S skew, D signs",
+    ANY_PAIR,
     extras=(gaussian("K", lambda s: (s.r, s.r)),),
     shown=lambda x: {"O": rotation(entries(x.extras["K"]))},
 )

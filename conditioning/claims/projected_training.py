@@ -8,6 +8,7 @@ from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.projection import PAIRS
 from lorakappa.conditioning.claims.vanishing import vanishes_exactly
 from lorakappa.conditioning.instances import (
+    ANY_PAIR,
     GRADIENT_STEP,
     CanonicalMinimizers,
     ExactPair,
@@ -22,9 +23,9 @@ from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_least, equal, more_than
 from lorakappa.conditioning.verification import exact as exactly
 
-STEPPED = CanonicalMinimizers("any pair, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP)
+STEPPED = CanonicalMinimizers("any gradient ∇ℓ(W), any step γ", ANY_PAIR, extras=GRADIENT_STEP)
 GRADIENT = CanonicalMinimizers(
-    "hyperbalanced pairs, any gradient ∇ℓ(W), any step γ", extras=GRADIENT_STEP, shown=hyperbalanced
+    "hyperbalanced, any gradient ∇ℓ(W), any step γ", ANY_PAIR, extras=GRADIENT_STEP, shown=hyperbalanced
 )
 
 

@@ -9,16 +9,17 @@ import numpy as np
 from lorakappa.conditioning import manifold
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.factors import change_gauge
-from lorakappa.conditioning.instances import CanonicalMinimizers, FloatPair, gaussian
+from lorakappa.conditioning.instances import ANY_PAIR, CanonicalMinimizers, FloatPair, gaussian
 from lorakappa.conditioning.projection import GAUGES, balance
 from lorakappa.conditioning.sources import POSTER
 from lorakappa.conditioning.tolerances import EPS, PRODUCT_RTOL, balance_rtol, claim_rtol
 from lorakappa.conditioning.verification import Comparison, algebraic_claim, equal
 
-PAIRS = CanonicalMinimizers("any target; here the pair matters and Z does not")
-SEPARATED = CanonicalMinimizers("distinct singular values, relative gaps of √s_i ≥ 0.05", min_root_gap=0.05)
+PAIRS = CanonicalMinimizers(subject=ANY_PAIR)
+SEPARATED = CanonicalMinimizers("distinct singular values, relative gaps of √s_i ≥ 0.05", ANY_PAIR, min_root_gap=0.05)
 SECOND_GAUGE = CanonicalMinimizers(
     "distinct singular values, any second gauge R with cond(R) ≤ 100",
+    ANY_PAIR,
     min_root_gap=0.05,
     extras=(gaussian("R", lambda s: (s.r, s.r), max_condition=100),),
 )

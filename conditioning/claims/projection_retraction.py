@@ -9,7 +9,7 @@ import numpy as np
 from lorakappa.conditioning import manifold
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.claims.projection import squared_distance
-from lorakappa.conditioning.instances import CanonicalMinimizers, FloatPair, Pair, gaussian, hyperbalanced
+from lorakappa.conditioning.instances import ANY_PAIR, CanonicalMinimizers, FloatPair, Pair, gaussian, hyperbalanced
 from lorakappa.conditioning.instances.arrays import Entries, entries, square
 from lorakappa.conditioning.projection import Gauge, balance
 from lorakappa.conditioning.sources import POSTER
@@ -18,15 +18,16 @@ from lorakappa.conditioning.verification import Comparison, algebraic_claim, at_
 
 DIRECTION = (gaussian("dA", lambda s: (s.a, s.r)), gaussian("dB", lambda s: (s.r, s.b)))
 TIED = CanonicalMinimizers(
-    "hyperbalanced pairs, equal singular values allowed, any tangent direction v = (dA, dB)",
+    "hyperbalanced, equal singular values allowed, any tangent direction v = (dA, dB)",
+    ANY_PAIR,
     extras=DIRECTION,
     shown=lambda x: hyperbalanced(x) | dict(zip(("dA", "dB"), _tangent(x), strict=True)),
 )
 MOVES = CanonicalMinimizers(
-    "hyperbalanced pairs with separated singular values, any tangent direction", min_root_gap=0.1, extras=DIRECTION
+    "hyperbalanced, separated singular values, any tangent direction", ANY_PAIR, min_root_gap=0.1, extras=DIRECTION
 )
 BALANCED_MOVES = CanonicalMinimizers(
-    "balanced pairs, equal singular values allowed, any direction tangent to AᵀA = BBᵀ", extras=DIRECTION
+    "balanced, equal singular values allowed, any direction tangent to AᵀA = BBᵀ", ANY_PAIR, extras=DIRECTION
 )
 
 

@@ -11,6 +11,7 @@ draws them; `interpolating` has both for Model 2, and `lora_starts` for starts w
 """
 
 from lorakappa.conditioning.instances.canonical import (
+    ANY_PAIR,
     FULL_RANK,
     GRADIENT_STEP,
     INTERIOR,
@@ -27,6 +28,7 @@ from lorakappa.conditioning.instances.float_pair import FloatPair
 from lorakappa.conditioning.instances.pair import Number, Pair
 
 __all__ = [
+    "ANY_PAIR",
     "BALANCED_3x2_RANK_1",
     "BALANCED_3x3_RANK_2",
     "FULL_RANK",

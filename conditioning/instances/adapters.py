@@ -46,6 +46,7 @@ class TwoAdapters(CanonicalMinimizers):
     """
 
     restriction: str = "two pairs of one shape, (A, B) and (A2, B2), any J, positive scales c = (c₁, c₂)"
+    subject: str = "pairs of rank r with h(A₁B₁, A₂B₂) = Z"
     largest: int = 2
     extras: tuple[Extra, ...] = (
         Extra(

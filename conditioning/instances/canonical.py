@@ -18,6 +18,9 @@ from lorakappa.conditioning.instances.sampling import draw_gauge, draw_spectrum
 from lorakappa.conditioning.verification import exact as exactly
 from lorakappa.conditioning.verification.family import Parameters, Shape, all_shapes
 
+MODEL_1 = "global minimizers of ½‖Z − AB‖² with s_r > s_{r+1}"
+ANY_PAIR = "pairs (A, B) of rank r"
+"""Minimizers for Z = AB, with which all that a statement about a pair alone depends on is said."""
 MAX_GAUGE_CONDITION = 1e4
 MIN_RELATIVE_GAP = 1e-6
 
@@ -56,7 +59,8 @@ class CanonicalMinimizers:
     """Minimizers (A, B) of ½‖Z − AB‖_F² in canonical form; a `Family`.
 
     Attributes:
-        restriction: the domain in words, beyond "all minimizers".
+        restriction: the domain in words, beyond its subject.
+        subject: what is restricted, in words; Z belongs to an instance only if it is `MODEL_1`.
         where: shapes that belong to the domain.
         largest: largest a and b.
         extras: further matrices that an instance carries.
@@ -71,6 +75,7 @@ class CanonicalMinimizers:
     """
 
     restriction: str = "all shapes with r ≤ min(a, b)"
+    subject: str = MODEL_1
     where: Callable[[Shape], bool] = lambda shape: True
     largest: int = 4
     extras: tuple[Extra, ...] = ()
@@ -85,9 +90,10 @@ class CanonicalMinimizers:
     @property
     def description(self) -> str:
         """The domain in words."""
+        gap = "(s_r − s_{r+1})/s_1" if self.subject == MODEL_1 else "s_r/s_1"
         return (
-            f"global minimizers of ½‖Z − AB‖² with s_r > s_{{r+1}}; {self.restriction}; searched for a, b ≤ "
-            f"{self.largest}, cond(G) ≤ {MAX_GAUGE_CONDITION:g}, (s_r − s_{{r+1}})/s_1 ≥ {MIN_RELATIVE_GAP:g}"
+            f"{self.subject}; {self.restriction}; searched for a, b ≤ {self.largest}, "
+            f"cond(G) ≤ {MAX_GAUGE_CONDITION:g}, {gap} ≥ {MIN_RELATIVE_GAP:g}"
         )
 
     @cached_property
@@ -136,9 +142,10 @@ class CanonicalMinimizers:
         return ExactPair(*self._exact_parts(shape, parameters))
 
     def describe(self, shape: Shape, parameters: Sequence[Fraction]) -> dict[str, Any]:
-        """A, B, Z and the extras, or what is shown of them, as rational strings."""
+        """A, B, Z if it matters, and the extras, or what is shown of them, as rational strings."""
         pair = self.exact(shape, parameters)
-        named = {"A": pair.A, "B": pair.B, "Z": pair.Z, **self.shown(pair)}
+        target = {"Z": pair.Z} if self.subject == MODEL_1 else {}
+        named = {"A": pair.A, "B": pair.B, **target, **self.shown(pair)}
         return {name: [[str(x) for x in row] for row in entries(matrix).tolist()] for name, matrix in named.items()}
 
     def parameters(

@@ -173,6 +173,7 @@ class InterpolatingPairs(CanonicalMinimizers):
     values of J and of J on the tangent space, one at least, lie within `MAX_JACOBIAN_CONDITION` of each other.
     """
 
+    subject: str = "pairs (A, B) of rank r with h(AB) = Z"
     largest: int = 3
     extras: tuple[Extra, ...] = (ANY_JACOBIAN,)
 
