@@ -22,7 +22,9 @@ ExactStart = tuple[flint.fmpq_mat, flint.fmpq_mat, flint.fmpq_mat]
 
 @dataclass(frozen=True)
 class LoraStarts:
-    """Starts with one factor 0 (here B), and any A and Z with gradient AᵀZ ≠ 0; a `Family`.
+    """Starts with one factor 0, and any other factor and Z with a gradient ≠ 0; a `Family`.
+
+    LoRA starts at A = 0. Drawn is B = 0, A arbitrary; (A, B, Z) → (Bᵀ, Aᵀ, Zᵀ) makes one of the other.
 
     Attributes:
         largest: largest a and b.
@@ -30,7 +32,7 @@ class LoraStarts:
     """
 
     largest: int = 3
-    description: str = "A arbitrary, B = 0, AᵀZ ≠ 0; a, b ≤ 3"
+    description: str = "one factor 0: B = 0, A arbitrary, AᵀZ ≠ 0, or that transposed, which is LoRA's A = 0; a, b ≤ 3"
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:

@@ -39,11 +39,11 @@ def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
 def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> Table:
     """One row a claim: verdict, evidence and what follows from it."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    table.add_column("claim", no_wrap=True)
+    table.add_column("claim", overflow="fold")
     table.add_column("verdict", no_wrap=True)
     table.add_column("draws", justify="right", no_wrap=True)
     table.add_column("margin", justify="right", no_wrap=True)
-    table.add_column("counterexample, or what it rests on")
+    table.add_column("counterexample, or what it rests on", overflow="fold")
     for verdict in verdicts:
         surprise = ("", "") if verdict.as_recorded else (" !", "bold red")
         margin = "–" if verdict.worst_margin is None else f"{verdict.worst_margin:+.1e}"

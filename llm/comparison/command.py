@@ -251,7 +251,9 @@ def presets() -> None:
 
     from lorakappa.llm.comparison.presets import PRESETS
 
-    table = Table("preset", "what it is", "model", "data", box=None)
+    table = Table(box=None)
+    for head in ("preset", "what it is", "model", "data"):
+        table.add_column(head, overflow="fold")
     for name, preset in PRESETS.items():
         table.add_row(name, preset.summary, preset.plan.settings.model, preset.data)
     console.print(table)

@@ -7,10 +7,12 @@ would steer the terminal are shown rather than sent.
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 from lorakappa.shared.extras import advice
@@ -18,7 +20,7 @@ from lorakappa.shared.failures import BUG, foreseeable, keep_traceback, one_line
 from lorakappa.shared.renamed import now_called
 
 PIPE_WIDTH = 120
-"""Columns of a table that goes to a file or a pipe, where no terminal says how wide it is."""
+"""Columns of a table that goes to a file or a pipe, where neither a terminal nor COLUMNS says how wide it is."""
 
 BROKEN_PIPE = 141
 """Exit code when whoever reads the output has stopped, as if by the signal SIGPIPE."""
@@ -40,11 +42,42 @@ class PlainConsole(Console):
         raise _BrokenPipeError
 
 
-def _is_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()
+@dataclass(frozen=True)
+class _Trimmed:
+    """Something printable without the blanks that fill its lines."""
+
+    content: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in Segment.split_lines(console.render(self.content, options)):
+            while line and not line[-1].text.strip(" "):
+                line.pop()
+            if line:
+                *most, last = line
+                yield from most
+                yield Segment(last.text.rstrip(" "), last.style, last.control)
+            yield Segment.line()
 
 
-console = PlainConsole(highlight=False, markup=False, emoji=False, width=None if _is_terminal() else PIPE_WIDTH)
+class _Trimming(RenderHook):
+    """Prints every line without the blanks at its end, which files and pipes have no use for."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Trimmed(renderable) for renderable in renderables]
+
+
+def _standard_output() -> PlainConsole:
+    """A console as wide as the terminal, COLUMNS or, without either, `PIPE_WIDTH`."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    columns = os.environ.get("COLUMNS", "")
+    told = terminal or (columns.isascii() and columns.isdigit() and int(columns) > 0)
+    made = PlainConsole(highlight=False, markup=False, emoji=False, width=None if told else PIPE_WIDTH)
+    if not terminal:
+        made.push_render_hook(_Trimming())
+    return made
+
+
+console = _standard_output()
 errors = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import re
 import textwrap
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from lorakappa.conditioning import (
     verification,
 )
 from lorakappa.conditioning.claims import CLAIMS
+from lorakappa.conditioning.verification import report
 
 TRIALS = 250
+PAGE = (Path(__file__).parents[2] / "conditioning/README.md").read_text(encoding="utf-8")
 REFUTED = [claim for claim in CLAIMS.values() if claim.recorded == "refuted"]
 ISSUED = [
     "invariance",
@@ -101,6 +104,12 @@ def test_verdict_is_as_recorded(claim):
     assert verdict.certified == (claim.recorded == "refuted")
     if getattr(claim, "tight_at", None) is not None:
         assert verdict.evidence["tight"]["equal"]
+
+
+@pytest.mark.parametrize("claim", REFUTED, ids=lambda claim: claim.id)
+def test_the_page_shows_the_counterexample_that_verify_finds(claim):
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{claim.id}` | ")]
+    assert row == report.markdown_table([claim.examine()]).splitlines()[-1]
 
 
 def test_every_promised_claim_is_there_and_says_what_it_must():

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 from lorakappa.conditioning import condition_number
-from lorakappa.shared.command_line import console, new_app, run, say
+from lorakappa.shared.command_line import PlainConsole, _Trimming, console, new_app, run, say
 from lorakappa.shared.failures import BUG, foreseeable, one_line, printable
 from lorakappa.shared.grids import parse_grid
 
@@ -143,6 +144,29 @@ def test_what_is_printed_is_no_markup(capsys):
 def python(*arguments, **options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("environment", {})}
     return subprocess.run([sys.executable, *arguments], capture_output=True, cwd=ROOT, env=environment, **options)
+
+
+@pytest.mark.parametrize(("columns", "width"), [("80", 80), ("61", 61), ("", 120), ("0", 120), ("wide", 120)])
+def test_what_is_piped_is_as_wide_as_columns_says_and_ends_without_blanks(columns, width):
+    environment = {"COLUMNS": columns, "PYTHONUTF8": "1"}
+    done = python("-m", "conditioning", "list", "--source", "theorem", environment=environment)
+    lines = done.stdout.decode("utf-8").splitlines()
+    assert width - 12 < max(map(len, lines)) <= width
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_blanks_are_trimmed_and_nothing_else():
+    text = Text.assemble(("  red  ", "red"), " \n\n a ")
+    made = PlainConsole(width=20, force_terminal=True, color_system="standard", legacy_windows=False)
+    plain = PlainConsole(width=20)
+    for target in (made, plain):
+        target.push_render_hook(_Trimming())
+    with made.capture() as styled, plain.capture() as bare:
+        for target in (made, plain):
+            target.print(text)
+            target.print("b", "c", soft_wrap=True)
+    assert styled.get() == "\x1b[31m  red\x1b[0m\n\n a\nb c\n"
+    assert bare.get() == "  red\n\n a\nb c\n"
 
 
 @pytest.mark.parametrize(
