@@ -88,7 +88,7 @@ def optimal_gauge(H: ArrayLike, shape: Shape, *, criterion: Criterion = "trace")
 
     Raises:
         NoOptimalGaugeError: if a partial trace is singular: some direction of the inner dimension costs nothing
-            in A or nothing in B (every one does at LoRA's start, B = 0), and the value falls for ever as T shrinks it.
+            in A or nothing in B (every one does at LoRA's start, A = 0), and the value falls for ever as T shrinks it.
         OutOfRangeError: if a value does not fit into float64.
         ValueError: on a bad shape, criterion or entry, or H that is not positive semidefinite.
     """

@@ -113,7 +113,7 @@ def _outer(x: FloatPair) -> Array:
 @algebraic_claim(
     "ilora-scaled-gd-proportion",
     "Scaled GD, dA = −GBᵀ(BBᵀ)⁻¹ and dB = −(AᵀA)⁻¹AᵀG, keeps a ratio to first order: d(BBᵀ) ≈ μ·d(AᵀA) where "
-    "BBᵀ = μAᵀA, r ≪ min(a, b) and G = exᵀ; read as: but for half of its size.",
+    "BBᵀ = μAᵀA, r ≪ min(a, b) and G = exᵀ; read as: up to an error of at most half of ‖d(BBᵀ)‖.",
     source=ILORA.at("Theorem 3"),
     family=ONE_INPUT,
     sides=("‖d(BBᵀ) − μ·d(AᵀA)‖²", "‖d(BBᵀ)‖²/4"),
@@ -141,7 +141,7 @@ def _(x: ExactPair) -> Comparison:
 @algebraic_claim(
     "ilora-scaling-needed",
     "Are preconditioners needed to keep a ratio: under GD with a learning rate for A and one for B, whatever the two, "
-    "does d(BBᵀ) miss μ·d(AᵀA) by half of its size or more?",
+    "does d(BBᵀ) miss μ·d(AᵀA) by half of ‖d(BBᵀ)‖ or more?",
     source=ILORA.at("Remark 3, scaling needed"),
     kind="question",
     family=TWO_RATES,

@@ -148,11 +148,13 @@ def _(x: ExactStart) -> Comparison:
     tight_at=(Shape(1, 1, 1), (Fraction(2), Fraction(1))),
 )
 def damped_at_start(x: FloatStart) -> Comparison:
-    """Proof: Gram matrices are positive semidefinite. At B = 0 it is δ, so that the first step of A is g_A/δ."""
+    """Proof: Gram matrices are positive semidefinite. That of A = 0 is 0, so that the first step of B is g_B/δ."""
     A, B, _ = x
     identity = np.eye(A.shape[1])
     smallest = min(float(np.linalg.eigvalsh(gram + identity)[0]) for gram in (A.T @ A, B @ B.T))
-    return at_least(smallest, 1.0, claim_rtol(1 + float(np.linalg.norm(A) ** 2), A.size + B.size))
+    return at_least(
+        smallest, 1.0, claim_rtol(1 + float(np.linalg.norm(A) ** 2 + np.linalg.norm(B) ** 2), A.size + B.size)
+    )
 
 
 @damped_at_start.exact

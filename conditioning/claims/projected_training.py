@@ -159,7 +159,7 @@ def _(x: ExactPair) -> Comparison:
     corrected_by="projection-trains-on",
 )
 def literal_trains_on(x: FloatStart) -> Comparison:
-    """Fails at every start with B = 0: AB = 0, so the formula returns (0, 0), where the gradient of every loss of AB
+    """Fails at every such start: AB = 0, so the formula returns (0, 0), where the gradient of every loss of AB
     vanishes for ever. A learning-rate warm-up from 0 does exactly that in the first step.
     """
     A, B, Z = x

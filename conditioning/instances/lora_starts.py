@@ -22,9 +22,7 @@ ExactStart = tuple[flint.fmpq_mat, flint.fmpq_mat, flint.fmpq_mat]
 
 @dataclass(frozen=True)
 class LoraStarts:
-    """Starts with one factor 0, and any other factor and Z with a gradient ≠ 0; a `Family`.
-
-    LoRA starts at A = 0. Drawn is B = 0, A arbitrary; (A, B, Z) → (Bᵀ, Aᵀ, Zᵀ) makes one of the other.
+    """Starts with A = 0, which is the paper's B, and any B and Z with gradient ZBᵀ ≠ 0; a `Family`.
 
     Attributes:
         largest: largest a and b.
@@ -32,7 +30,7 @@ class LoraStarts:
     """
 
     largest: int = 3
-    description: str = "one factor 0: B = 0, A arbitrary, AᵀZ ≠ 0, or that transposed, which is LoRA's A = 0; a, b ≤ 3"
+    description: str = "A = 0, B arbitrary, ZBᵀ ≠ 0; a, b ≤ 3"
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
@@ -40,23 +38,23 @@ class LoraStarts:
         return all_shapes(self.largest)
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
-        """Gaussian A and Z."""
-        return rng.standard_normal(shape.a * (shape.r + shape.b))
+        """Gaussian B and Z."""
+        return rng.standard_normal(shape.b * (shape.r + shape.a))
 
     def valid(self, shape: Shape, parameters: Parameters) -> bool:
         """Whether the gradient at the start is not negligible."""
-        A, Z = self._unpack(shape, np.asarray(parameters, dtype=object).astype(float))
-        return bool(np.linalg.norm(A.T @ Z) > 1e-3 * (1 + np.linalg.norm(A) * np.linalg.norm(Z)))
+        B, Z = self._unpack(shape, np.asarray(parameters, dtype=object).astype(float))
+        return bool(np.linalg.norm(Z @ B.T) > 1e-3 * (1 + np.linalg.norm(B) * np.linalg.norm(Z)))
 
     def floating(self, shape: Shape, parameters: Array, frame: np.random.Generator | None = None) -> FloatStart:
-        """(A, B, Z) in float64; A and Z are arbitrary, so no frame is special."""
-        A, Z = self._unpack(shape, np.asarray(parameters, dtype=float))
-        return A, np.zeros((shape.r, shape.b)), Z
+        """(A, B, Z) in float64; B and Z are arbitrary, so no frame is special."""
+        B, Z = self._unpack(shape, np.asarray(parameters, dtype=float))
+        return np.zeros((shape.a, shape.r)), B, Z
 
     def exact(self, shape: Shape, parameters: Sequence[Fraction]) -> ExactStart:
         """(A, B, Z) over the rationals."""
-        A, Z = self._unpack(shape, np.asarray(parameters, dtype=object))
-        return exact.matrix(A.tolist()), flint.fmpq_mat(shape.r, shape.b), exact.matrix(Z.tolist())
+        B, Z = self._unpack(shape, np.asarray(parameters, dtype=object))
+        return flint.fmpq_mat(shape.a, shape.r), exact.matrix(B.tolist()), exact.matrix(Z.tolist())
 
     def describe(self, shape: Shape, parameters: Sequence[Fraction]) -> dict[str, Any]:
         """A, B, Z as rational strings."""
@@ -65,5 +63,5 @@ class LoraStarts:
 
     @staticmethod
     def _unpack(shape: Shape, parameters: Any) -> tuple[Any, Any]:
-        split = shape.a * shape.r
-        return parameters[:split].reshape(shape.a, shape.r), parameters[split:].reshape(shape.a, shape.b)
+        split = shape.r * shape.b
+        return parameters[:split].reshape(shape.r, shape.b), parameters[split:].reshape(shape.a, shape.b)

@@ -248,7 +248,7 @@ def test_the_first_order_check_is_not_empty_and_catches_a_first_order_error(monk
 def test_literal_projection_counterexample_is_a_dead_start():
     A, B, Z = matrices(refute("projection-literal-trains-on"))
     assert not (A @ B).any()
-    assert np.linalg.norm(A.T @ Z) > 0  # a gradient step would move B, were the pair not sent to (0, 0)
+    assert np.linalg.norm(Z @ B.T) > 0  # a gradient step would move A, were the pair not sent to (0, 0)
 
 
 def test_scaled_gd_counterexample_by_finite_differences():
@@ -357,12 +357,12 @@ def test_families_restricted_to_scalar_gauges_and_to_exact_rank():
 
 def test_scaled_gradients_at_the_start_by_hand():
     A, B, _ = matrices(refute("pilora-defined-at-start"))
-    assert not B.any()
+    assert not A.any()
     for undamped in (A.T @ A, B @ B.T):
         with pytest.raises(np.linalg.LinAlgError) if not undamped.any() else contextlib.nullcontext():
             np.linalg.inv(undamped)
     claim = CLAIMS["scaled-gd-damped-at-start"]
-    start = claim.family.exact(verification.Shape(2, 1, 2), [Fraction(x) for x in (1, 0, 0, 2, 1, 1)])
+    start = claim.family.exact(verification.Shape(1, 2, 2), [Fraction(x) for x in (1, 0, 0, 2, 1, 1)])
     assert str(claim.compare_exactly(start).left) == "1"
     floats = claim.compare((np.diag([1.0, 2.0]), np.array([[3.0], [0.0]]), np.ones((2, 1))))
     assert floats.left == pytest.approx(1)  # BBᵀ = diag(9, 0)
