@@ -165,7 +165,7 @@ def optimal_gauge_of_pair(
 
     The trace does not depend on Z and costs O((p + q)(a + b)r). For the others the Hessian is formed, but for κ of
     Model 1 (neither C nor D) at r < min(a, b): there the balanced gauge is the best one (claim
-    `balanced-optimal-model1-interior`), and the bound is its κ.
+    `balanced-optimal-model1`), and the bound is its κ.
 
     Args:
         A: (a, r) factor.

@@ -95,6 +95,15 @@ def check_row(claim, statement, verdict):
 
 
 @pytest.mark.parametrize("package", REGISTRIES)
+def test_claims_that_docstrings_name_exist(package):
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for file in (ROOT / package).rglob("*.py"):
+        nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        texts = " ".join(ast.get_docstring(node) or "" for node in nodes if isinstance(node, kinds))
+        assert set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", texts)) <= CLAIMS.keys(), file
+
+
+@pytest.mark.parametrize("package", REGISTRIES)
 def test_the_table_of_a_package_has_its_claims_and_no_others(package):
     assert [id for id, _, _ in verdicts(f"{package}/README.md")] == list(REGISTRIES[package])
     assert f"<!-- python -m {package} verify --markdown -->\n{HEAD}" in PAGES[f"{package}/README.md"]

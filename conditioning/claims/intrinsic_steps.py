@@ -85,7 +85,7 @@ def intrinsic_metric(x: Pair) -> Comparison:
     """Proof: with M(dA, dB) = dA·B + A·dB at a balanced pair MMᵀ[G] = GBᵀB + AAᵀG = H_W[G], positive definite on the
     tangent space. The shortest (dA, dB) with M(dA, dB) = ξ has the squared length ⟨ξ, (MMᵀ)⁻¹ξ⟩. The gradient of ℓ in
     that metric is H_W[∇ℓ(W)], which is the first-order step of `intrinsic-gd`. For W = Wᵀ ⪰ 0, H_W[G] = WG + GW: the
-    metric is the one of Bures and Wasserstein.
+    metric is twice the one of Bures and Wasserstein.
     """
     A, B = even_pair(x)
     dA, dB = entries(x.extras["dA"]), entries(x.extras["dB"])
@@ -102,7 +102,7 @@ def intrinsic_metric(x: Pair) -> Comparison:
     sides=("‖W₊ − W − ξ − KWᵀK‖²", "0"),
 )
 def intrinsic_retraction(x: Pair) -> Comparison:
-    """Proof: `intrinsic-gd` with G in place of −K/γ, which is its tangent part: the rest, N, has NWᵀ = 0 and WᵀN = 0,
+    """Proof: `intrinsic-gd` with −K/γ in place of G, whose tangent part it is: the rest, N, has NWᵀ = 0 and WᵀN = 0,
     so GWᵀG does not see it. As a product of (a, r) and (r, b) matrices W₊ has rank r at most.
     """
     A, B = even_pair(x)

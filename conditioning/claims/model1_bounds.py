@@ -106,7 +106,7 @@ def exact_rank(x: Pair) -> Comparison:
 @algebraic_claim(
     "model1-bounds-corrected-lower",
     "κ ≥ (σ₁(A)² + σ₁(B)²)·max(1/m, (‖Gᵀe_r‖² + ‖G⁻¹e_r‖²)/(2(s_r − s_{r+1}))) for r < k, and "
-    "(σ₁(A)² + σ₁(B)²)/μ with μ from the shape for r = k.",
+    "for r = k (σ₁(A)² + σ₁(B)²)/μ with μ = σ_r(A)² + σ_r(B)² if a = b, σ_r(B)² if a > b and σ_r(A)² if a < b.",
     kind="correction",
     family=MINIMIZERS,
     sides=("κ", "kappa_bounds(form='corrected').lower"),

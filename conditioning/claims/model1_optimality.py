@@ -113,18 +113,20 @@ def smallest_smoothness(x: Pair) -> Comparison:
 
 @algebraic_claim(
     "kappa-bounds-smoothness",
-    "The condition number bounds the smoothness constant of the loss: L ≤ κ at every minimizer with r < min(a, b).",
+    "The condition number of the factors bounds the Lipschitz constant of the loss: L ≤ κ, or L ≤ κ(A)κ(B) with "
+    "κ(A) = σ₁(A)/σ_r(A), at every minimizer with r < min(a, b).",
     source=REVIEW.at("Rebuttal, Lipschitz constant"),
     family=INTERIOR,
-    sides=("L", "κ"),
+    sides=("L", "max(κ, κ(A)κ(B))"),
     recorded="refuted",
     corrected_by="model1-smoothness",
 )
 def kappa_bounds_smoothness(x: Pair) -> Comparison:
-    """Fails: (cA, cB), a minimizer for c²Z, has c² times the L and the same κ. The condition numbers of the factors
-    themselves, σ₁(A)/σ_r(A) and σ₁(B)/σ_r(B), do not change either.
+    """Fails for either reading, and for any multiple or function of these numbers: (cA, cB), a minimizer for c²Z, has
+    c² times the L and the same κ, κ(A) and κ(B).
     """
-    return at_most(x.L, x.kappa, x.rounding)
+    of_factors = x.sqrt(x.gram_A[0] / x.gram_A[-1] * (x.gram_B[0] / x.gram_B[-1]))
+    return at_most(x.L, x.maximum(x.kappa, of_factors), x.rounding)
 
 
 @algebraic_claim(

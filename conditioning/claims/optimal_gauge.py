@@ -278,15 +278,16 @@ def _floor(eigenvalues: Any, gamma: Number, steps: int) -> Number:
 
 @algebraic_claim(
     "sgd-noise-floor-log-convex",
-    "Is the noise floor log-convex along the geodesics of gauges, so that there is one best gauge for it? For γ < 2/L "
-    "Σ λ/(2 − γλ) halfway is at most the geometric mean of those at the ends.",
+    "Is the noise floor log-convex along the geodesics of gauges, so that what is best nearby is best of all? For "
+    "γ < 2/L Σ λ/(2 − γλ) halfway is at most the geometric mean of those at the ends.",
     kind="question",
     family=NOISY_ON_GEODESICS,
     sides=("square of Σ λ/(2 − γλ) halfway", "product of those at the ends"),
 )
 def noise_floor_log_convex(x: FloatInterpolatingPair) -> Comparison:
     """Proof: λ/(2 − γλ) = Σ_k γ^kλ^{k+1}/2^{k+1}, and each tr H^{k+1} is the power of a norm and log-convex
-    (`gauge-norms-log-convex`); sums of log-convex functions are log-convex.
+    (`gauge-norms-log-convex`); sums of log-convex functions are log-convex. Not strictly, so that there may be several
+    best gauges, but each is best of all.
     """
     pairs = along(x)
     gamma = float(x.extras["t"][0, 0]) / max(float(np.trace(pair.hessian)) for pair in pairs)

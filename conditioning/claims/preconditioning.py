@@ -54,8 +54,8 @@ def _(x: ExactPair) -> Comparison:
 
 @algebraic_claim(
     "scaled-gd-rate-exact-rank",
-    "For rank Z = r the rate of scaled GD depends neither on Z's spectrum nor on the gauge: κ_P ≤ 2, so that γ = 2/3 "
-    "contracts f − f* by 1/9 a step.",
+    "For rank Z = r the rate of scaled GD close to a minimizer depends neither on Z's spectrum nor on the gauge: "
+    "κ_P ≤ 2, so that γ = 2/3 contracts f − f* by 1/9 a step.",
     source=SCALED_GD.at("rate independent of κ"),
     family=EXACT_RANK,
     sides=("κ_P", "2"),

@@ -139,7 +139,7 @@ def balanced_optimal(x: FloatInterpolatingPair) -> Comparison:
 def condition_number_bound(x: FloatInterpolatingPair) -> Comparison:
     """Proof: H = ΨᵀH̃Ψ with Ψ(dA, dB) = (C·dA, dB·D) and H̃ Model 1's Hessian at (CA, BD) with target CZD. By Ostrowski's
     theorem each eigenvalue of H is one of H̃ times a number between the extreme σ(C)² and σ(D)², and κ of H̃ is at least
-    2s₁/s_r of its target (`balanced-optimal-model1-interior`).
+    2s₁/s_r of its target (`balanced-optimal-model1`).
     """
     C, D = _in_frame(x)
     s = np.linalg.svd(C @ x.A @ x.B @ D, compute_uv=False)

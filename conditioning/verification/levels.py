@@ -96,7 +96,7 @@ def ground(
 
     Args:
         id: of the claim.
-        statement: of the claim, which its certificate must repeat.
+        statement: of the claim, which its certificate and the rows of its theorems must repeat.
         exact_instances: decided in exact arithmetic by this examination.
         certificate_folder: of the certificates; the project's by default.
         proof_folder: of the theorems and the record of their check; the project's by default.
@@ -109,7 +109,7 @@ def ground(
     except (OSError, ValueError) as error:
         faults.append(f"certificate {error}")
     try:
-        theorems = _theorems(id, proof_folder or proofs.FOLDER)
+        theorems = _theorems(id, statement, proof_folder or proofs.FOLDER)
     except (OSError, ValueError) as error:
         faults.append(f"theorem {error}")
     level: Level = "exact" if exact_instances else "sampled"
@@ -131,8 +131,11 @@ def _certificate(id: str, statement: str, folder: Path) -> Certificate | None:
     return Certificate(file.name, content["says"], tuple(shapes), content.get("by_hand", ""))
 
 
-def _theorems(id: str, folder: Path) -> tuple[Theorem, ...]:
-    """The theorems that prove a claim; ValueError if a file or a theorem is not as Coq's kernel accepted it."""
+def _theorems(id: str, statement: str, folder: Path) -> tuple[Theorem, ...]:
+    """The theorems that prove a claim.
+
+    Raises ValueError if a file or a theorem is not as Coq's kernel accepted it, or a row is about another statement.
+    """
     named = [entry for entry in _read(folder / proofs.THEOREMS) if entry["claim"] == id]
     if not named:
         return ()
@@ -141,6 +144,8 @@ def _theorems(id: str, folder: Path) -> tuple[Theorem, ...]:
         if not (folder / name).exists() or proofs.sha256(folder / name) != entry["sha256"]:
             raise ValueError(f"{name}: it is not the file that Coq accepted")
     for entry in named:
+        if entry.get("statement") != statement:
+            raise ValueError(f"{entry['file']}: {entry['theorem']} is not about this claim's statement")
         checked = record["theorems"].get(f"{entry['file']}:{entry['theorem']}", {})
         if entry["file"] not in record["files"] or checked.get("assumptions") != proofs.CLOSED:
             raise ValueError(f"{entry['file']}: Coq has not accepted {entry['theorem']}")

@@ -1,6 +1,7 @@
 """Certificates speak of their claims, and the checker refuses what is wrong, by name."""
 
 import json
+import re
 from fractions import Fraction
 
 import flint
@@ -557,6 +558,14 @@ def test_the_command_names_what_fails(tmp_path, capsys):
     assert lines[0] == lines[2] == "good.json: holds at 1 shapes"
     assert lines[1] == "FAILS bad.json: conclusion at (a, b, r) = (2, 1, 1): its two sides differ"
     assert lines[3].startswith("FAILS [Errno 2]")
+
+
+def test_claims_that_certificates_name_exist():
+    for file in FILES:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        reasons = [why for case in content["cases"] for _, _, why in case.get("given", {}).values()]
+        words = " ".join([content["says"], content.get("by_hand", ""), *reasons])
+        assert set(re.findall(r"(?<![\w-])[a-z0-9]+(?:-[a-z0-9]+){2,}", words)) <= CLAIMS.keys(), file.name
 
 
 def test_the_checker_is_short_and_knows_nothing_of_the_project():

@@ -179,7 +179,9 @@ FORMULAS = {
     "balanced-optimal-model1": (lambda x: x.kappa, ">=", lambda x: 2 * x.s[0] / (x.s_r - x.s_next)),
     "balanced-optimal-full-rank": (lambda x: x.kappa, ">=", lambda x: x.kappa_balanced),
     "balanced-smallest-smoothness": (lambda x: x.eigenvalues[-1], ">=", lambda x: 2 * x.s[0]),
-    "kappa-bounds-smoothness": (lambda x: x.eigenvalues[-1], "<=", lambda x: x.kappa),
+    "kappa-bounds-smoothness": (
+        lambda x: x.eigenvalues[-1], "<=", lambda x: max(x.kappa, np.linalg.cond(x.A) * np.linalg.cond(x.B))
+    ),
     "full-rank-optimum": (lambda x: x.at(far_gauge(x)), "<=", lambda x: 1.01),
     "balanced-unique": (lambda x: x.kappa, ">", lambda x: x.kappa_balanced),
     "balanced-unique-rank-2": (lambda x: x.kappa, ">", lambda x: x.kappa_balanced),

@@ -115,11 +115,14 @@ def test_what_is_concluded_by_hand_is_told(folder, monkeypatch, capsys):
     assert "concluded by hand: By induction." in capsys.readouterr().out
 
 
+SAYS = "The product changes as stated."
+
+
 def record(folder, **changes):
     """A theorem for the claim, and the record that Coq accepted it."""
     place = folder / "proofs"
     (place / "update.v").write_text("Theorem product : True.")
-    theorem = {"claim": ID, "file": "update.v", "theorem": "product", "says": "The product changes as stated."}
+    theorem = {"claim": ID, "statement": STATEMENT, "file": "update.v", "theorem": "product", "says": SAYS}
     (place / "theorems.json").write_text(json.dumps([theorem]))
     entry = {"statement": "True", "assumptions": proofs.CLOSED}
     files = {"update.v": {"sha256": proofs.sha256(place / "update.v")}}
@@ -152,6 +155,18 @@ def test_a_file_that_coq_has_not_seen_proves_nothing(folder):
     assert found.faults == ("theorem update.v: it is not the file that Coq accepted",)
     (place / "update.v").unlink()
     assert ground(ID, STATEMENT).faults == found.faults
+
+
+@pytest.mark.parametrize("statement", [None, "AB is kept."])
+def test_a_theorem_for_another_statement_proves_nothing(statement, folder):
+    place = record(folder)
+    (row,) = json.loads((place / "theorems.json").read_text())
+    row["statement"] = statement
+    rows = [{key: value for key, value in row.items() if value}]
+    (place / "theorems.json").write_text(json.dumps(rows))
+    found = ground(ID, STATEMENT)
+    assert (found.level, found.theorems) == ("certified", ())
+    assert found.faults == ("theorem update.v: product is not about this claim's statement",)
 
 
 OPEN = {"statement": "True", "assumptions": "Axioms: x"}
