@@ -8,6 +8,7 @@ import pytest
 
 from lorakappa.conditioning.claims import CLAIMS
 from lorakappa.conditioning.instances.entry_variances import BoundedVariances
+from lorakappa.conditioning.tolerances import claim_rtol
 from lorakappa.conditioning.verification import Shape
 
 SHAPE = Shape(2, 3, 2)
@@ -77,6 +78,19 @@ def test_both_sides():
         assert (str(found.left), str(found.right)) == (str(left), str(right)), id
         floats = claim.compare(claim.family.floating(SHAPE, np.array(parameters, dtype=float)))
         assert (floats.left, floats.right) == pytest.approx((float(left), float(right))), id
+        assert floats.tolerance == claim_rtol(1.0, 1)  # of a few products: no sum, nothing cancels
+
+
+def test_where_the_penalty_vanishes_the_variance_by_hand():
+    """A = [[2, 0], [0, 1], [0, 0]], B = [[2, 0], [0, 1]]: AB = diag(4, 1), and BBᵀ = 1·AᵀA = diag(4, 1)."""
+    shape, scales, fixes = Shape(3, 2, 2), CLAIMS["ilora-penalty-leaves-scale"], CLAIMS["ilora-penalty-fixes-variance"]
+    for t in (1, 2):  # A times t, B over t: μ = t⁻⁴, ‖AᵀA‖² = 17t⁴
+        parameters = scales.family.parameters([2, 1], [], [[t]])
+        for claim, sides in ((scales, (17, 17)), (fixes, (Fraction(17, 3), 10))):
+            found = claim.compare_exactly(claim.family.exact(shape, parameters))
+            assert (str(found.left), str(found.right)) == tuple(str(side) for side in sides)
+            floats = claim.compare(claim.family.floating(shape, np.array(parameters, dtype=float)))
+            assert (floats.left, floats.right) == pytest.approx(tuple(float(side) for side in sides))
 
 
 def test_instances_are_described_by_their_variances():
