@@ -21,6 +21,7 @@ CASES = 1500
 """Cases of the fuzz suite unless --fuzz or LORAKAPPA_FUZZ says otherwise."""
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub: no test asks it
+os.environ.pop("COLUMNS", None)  # readline sets it for workers; output is as wide as without a terminal
 
 
 def pytest_addoption(parser):
