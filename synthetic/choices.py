@@ -1,6 +1,6 @@
 """What can be chosen by name; nothing is computed here, so that a command line can show it at once."""
 
-LOSSES = ("one-layer", "two-layer", "mlp")
+LOSSES = ("one-layer", "two-layer", "mlp", "weighted")
 TARGETS = ("gaussian", "linear", "geometric:RATIO", "power-law:EXPONENT", "FILE")
 SPECTRA = ("geometric", "power-law")
 """Kinds of target with one parameter, over which maps are drawn."""

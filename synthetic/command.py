@@ -56,6 +56,9 @@ def convergence(
     scaling: Annotated[
         float, typer.Option(help="α/r, the factor of AB in the one-layer loss.")
     ] = ProblemSettings.scaling,
+    weights: Annotated[
+        tuple[float, float], typer.Option(help="Condition numbers of C and D in the weighted loss ½‖C(AB − Z)D‖².")
+    ] = ProblemSettings.weights,
     optimizer: Optimizer = defaults.OPTIMIZER,
     methods: Methods = listed(defaults.METHODS),
     steps: Steps = defaults.STEPS,
@@ -77,7 +80,7 @@ def convergence(
 
     ensure_folder(out)
     result = experiment(
-        ProblemSettings(loss, shape, rank, target, start, init_std, scaling, seeds, seed),
+        ProblemSettings(loss, shape, rank, target, start, init_std, scaling, seeds, seed, weights),
         optimizer=optimizer,
         methods=split_method_names(methods),
         steps=steps,

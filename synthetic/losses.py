@@ -210,13 +210,14 @@ class Weighted(_Plain):
         C: (…, a, a) weights of the rows.
         D: (…, b, b) weights of the columns.
         inner: the one-layer loss with target CZD.
-        smoothness: (…) 2s₁‖C‖²‖D‖², s₁ the largest singular value of AB at the minimizers, an upper bound of L at a
-            balanced one.
+        product: (…, a, b) AB at the minimizers.
+        smoothness: (…) ‖C‖²‖BD‖² + ‖CA‖²‖D‖² in spectral norms at a balanced minimizer, an upper bound of L there.
     """
 
     C: Any
     D: Any
     inner: OneLayer
+    product: Any
     smoothness: Any
 
     @classmethod
@@ -241,8 +242,13 @@ class Weighted(_Plain):
             product = np.linalg.solve(C, np.linalg.solve(D.mT, inner.Z_r.mT).mT)
         except np.linalg.LinAlgError:
             raise ValueError("C and D must be invertible for the minimizers to be isolated") from None
-        norms = [np.linalg.norm(M, 2, axis=(-2, -1)) for M in (product, C, D)]
-        return cls(C=C, D=D, inner=inner, smoothness=2 * norms[0] * norms[1] ** 2 * norms[2] ** 2)
+        # With α = ‖CA‖, β = ‖BD‖, x = C·dA, y = dB·D the Hessian's form is at most (β‖x‖ + α‖y‖)²: parts of x and y
+        # outside the ranges of CA and BD have no cross term but 2⟨xy, R⟩, R the rest of CZD, and ‖R‖ ≤ αβ.
+        U, s, Vt = np.linalg.svd(product, full_matrices=False)
+        root = np.sqrt(s[..., :r])
+        A, B = U[..., :r] * root[..., None, :], root[..., :, None] * Vt[..., :r, :]
+        c, alpha, beta, d = (np.linalg.norm(M, 2, axis=(-2, -1)) for M in (C, C @ A, B @ D, D))
+        return cls(C=C, D=D, inner=inner, product=product, smoothness=(c * beta) ** 2 + (alpha * d) ** 2)
 
     @property
     def minimum(self) -> Any:

@@ -9,9 +9,18 @@ from lorakappa.shared.forecast import FLOPS, announce, check_duration
 from lorakappa.shared.grids import MOST_POINTS, parse_grid
 from lorakappa.shared.memory import check_memory
 from lorakappa.synthetic.choices import LOSSES
-from lorakappa.synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer
+from lorakappa.synthetic.losses import MLP, Loss, OneLayer, Params, TwoLayer, Weighted
 from lorakappa.synthetic.settings import ProblemSettings
-from lorakappa.synthetic.targets import check_start_name, check_target_name, generators, low_rank, starts, targets
+from lorakappa.synthetic.targets import (
+    check_start_name,
+    check_target_name,
+    check_weights,
+    generators,
+    low_rank,
+    starts,
+    targets,
+    weights,
+)
 
 GRID_POINTS = 50
 
@@ -56,10 +65,20 @@ def check_settings(settings: ProblemSettings) -> None:
         raise ValueError("the scaling α/r belongs to the one-layer loss")
     if not 1e-50 < settings.scaling < 1e50:
         raise ValueError(f"the scaling α/r must be positive and finite, but is {settings.scaling}")
+    if settings.loss == "weighted":
+        for condition in settings.weights:
+            check_weights(condition)
+    elif settings.weights != ProblemSettings.weights:
+        raise ValueError("the condition numbers of weights belong to the weighted loss (--loss weighted)")
     if settings.seeds < 1:
         raise ValueError(f"{settings.seeds} seeds given; at least 1 is needed")
     check_start_name(settings.start, settings.init_std)
-    frozen = {"one-layer": 0, "two-layer": a * b + 3 * b * b, "mlp": a * a + 3 * b * b}[settings.loss]
+    frozen = {
+        "one-layer": 0,
+        "two-layer": a * b + 3 * b * b,
+        "mlp": a * a + 3 * b * b,
+        "weighted": a * a + b * b + a * b,
+    }[settings.loss]
     check_memory(
         settings.seeds * (8 * (4 * a * b + 2 * r * (a + b) + frozen) + GENERATOR_BYTES),
         f"{settings.seeds} problems of shape {a}×{b}",
@@ -71,7 +90,8 @@ def check_settings(settings: ProblemSettings) -> None:
 
 def _drawing_seconds(settings: ProblemSettings) -> float:
     """Time for the singular value decompositions."""
-    sizes = [settings.shape, *([(settings.shape[1],) * 2] if settings.loss != "one-layer" else [])]
+    (a, b), loss = settings.shape, settings.loss
+    sizes = [(a, b), *({"one-layer": [], "weighted": [(a, a), (b, b), (a, b)]}.get(loss, [(b, b)]))]
     return settings.seeds * sum(20 * a * b * min(a, b) for a, b in sizes) / FLOPS
 
 
@@ -103,6 +123,10 @@ def make_problems(settings: ProblemSettings, *, quiet: bool = True) -> Problems:
         updates.append(targets(settings.target, (b, b), for_targets))
         loss = TwoLayer.from_updates(W1, W2, Z, updates[1], r)
         start += starts(settings.start, (b, b), r, for_starts, init_std=settings.init_std)
+    elif settings.loss == "weighted":
+        C, D = (weights(c, size, for_frozen) for c, size in zip(settings.weights, (a, b), strict=True))
+        loss = Weighted.from_target(Z, C, D, r)
+        updates = [loss.product]
     else:
         # the inputs are scaled so that the hidden units see WX of order 1 and are not saturated
         teacher = low_rank(Z, r)
@@ -113,7 +137,7 @@ def make_problems(settings: ProblemSettings, *, quiet: bool = True) -> Problems:
     parameters = sum(x.shape[-2] * x.shape[-1] for x in start)
     mass = sum(np.linalg.svd(M, compute_uv=False)[:, :r].sum(axis=-1) for M in updates)
     entry = float(np.sqrt(2 * np.median(mass) / settings.scaling / parameters))
-    gram = float(np.median(np.linalg.norm(Z, 2, axis=(-2, -1)))) / settings.scaling
+    gram = float(np.median(np.linalg.norm(updates[0], 2, axis=(-2, -1)))) / settings.scaling
     return Problems(loss=loss, start=start, Z=Z, entry=entry, gram=gram, parameters=parameters)
 
 

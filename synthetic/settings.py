@@ -9,15 +9,16 @@ class ProblemSettings:
     """Which paired problems are drawn.
 
     Attributes:
-        loss: "one-layer", "two-layer" or "mlp".
+        loss: "one-layer", "two-layer", "mlp" or "weighted".
         shape: (a, b) of the (first) adapted matrix; the second layer of "two-layer" is (b, b).
         rank: r.
-        target: as in `targets.targets`; for the other two losses it draws the teacher's updates.
+        target: as in `targets.targets`; for "two-layer" and "mlp" it draws the teacher's updates.
         start: as in `targets.starts`.
         init_std: standard deviation of the random starting entries.
         scaling: α/r, the factor of AB in the one-layer loss.
         seeds: number of paired instances.
         seed: root seed.
+        weights: condition numbers of C and D in the weighted loss ½‖C(AB − Z)D‖².
     """
 
     loss: str = "one-layer"
@@ -29,7 +30,8 @@ class ProblemSettings:
     scaling: float = 1.0
     seeds: int = 8
     seed: int = 0
+    weights: tuple[float, float] = (10.0, 10.0)
 
     def meta(self) -> dict[str, Any]:
-        """JSON-like description."""
-        return asdict(self)
+        """JSON-like description; weights are of the weighted loss only."""
+        return {key: value for key, value in asdict(self).items() if key != "weights" or self.loss == "weighted"}

@@ -166,6 +166,37 @@ def check_target_name(spec: str, shape: tuple[int, int]) -> None:
         spectrum_from_name(spec, 1)
 
 
+def weights(condition: float, size: int, rngs: Sequence[np.random.Generator]) -> Array:
+    """One matrix of weights per generator: C or D of the weighted loss.
+
+    Args:
+        condition: its condition number c ≥ 1; singular values are c^{-i/(size − 1)} up to a factor.
+        size: of the square matrix.
+        rngs: one per instance.
+
+    Returns:
+        (n, size, size) with random singular vectors, scaled to ‖C‖_F² = size, so that the loss of an AB with
+        independent entries is the same on average for every condition number.
+
+    Raises:
+        ValueError: unless 1 ≤ c ≤ `LARGEST_CONDITION`.
+    """
+    check_weights(condition)
+    s = condition ** -np.linspace(0.0, 1.0, size)
+    s *= np.sqrt(size / (s**2).sum())
+    return np.stack([random_matrix(s, (size, size), rng) for rng in rngs])
+
+
+LARGEST_CONDITION = 1e6
+"""Of weights: the Hessian has its square, and beyond that float64 does not tell minimizers from other pairs."""
+
+
+def check_weights(condition: float) -> None:
+    """Raises ValueError for a condition number that weights cannot have."""
+    if not 1 <= condition <= LARGEST_CONDITION:
+        raise ValueError(f"a condition number of weights must lie in [1, {LARGEST_CONDITION:g}], but is {condition:g}")
+
+
 def low_rank(Z: Array, r: int) -> Array:
     """Z_r, the best rank-r approximation, of every matrix of a stack (…, a, b)."""
     U, s, Vt = np.linalg.svd(Z, full_matrices=False)

@@ -265,8 +265,8 @@ COMMANDS = [
     Command(
         ("synthetic", "convergence", *SMALL, *SHORT),
         {
-            **PROBLEM, **RUNS, "--loss": ["one-layer", "two-layer", "mlp"], "--scaling": ["1", "2"],
-            "--tune": ["shared", "per-seed"], "--device": ["cpu"],
+            **PROBLEM, **RUNS, "--loss": ["one-layer", "two-layer", "mlp", "weighted"], "--scaling": ["1", "2"],
+            "--weights": ["10 10", "1 100"], "--tune": ["shared", "per-seed"], "--device": ["cpu"],
         },
         TARGET,
         setup=targets,

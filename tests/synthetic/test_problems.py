@@ -73,6 +73,43 @@ def test_the_mlp_sees_inputs_that_do_not_saturate_it():
         np.testing.assert_allclose(problems.loss.z[i], C[i] @ np.tanh(teacher[i] @ X[i] / scale))
 
 
+def test_weights_have_their_condition_numbers_and_the_size_of_the_identity():
+    problems = make_problems(replace(SMALL, loss="weighted", weights=(100.0, 3.0)))
+    for M, condition in zip((problems.loss.C, problems.loss.D), (100.0, 3.0), strict=True):
+        np.testing.assert_allclose(np.linalg.cond(M), condition, rtol=1e-9)
+        np.testing.assert_allclose(np.linalg.norm(M, axis=(1, 2)) ** 2, M.shape[-1])
+        steps = np.diff(np.log(np.linalg.svd(M, compute_uv=False)))
+        np.testing.assert_allclose(steps, np.broadcast_to(steps[:, :1], steps.shape))
+    best = low_rank(problems.loss.C @ problems.Z @ problems.loss.D, 2)
+    np.testing.assert_allclose(problems.loss.C @ problems.loss.product @ problems.loss.D, best, atol=1e-12)
+    s = np.linalg.svd(problems.loss.product, compute_uv=False)
+    assert problems.entry == pytest.approx(np.sqrt(2 * np.median(s[:, 0] + s[:, 1]) / 20))
+    assert problems.gram == pytest.approx(np.median(s[:, 0]))
+
+
+def test_equal_weights_are_the_one_layer_loss_in_other_coordinates():
+    weighted = make_problems(replace(SMALL, loss="weighted", weights=(1.0, 1.0)))
+    plain = make_problems(SMALL)
+    for M in (weighted.loss.C, weighted.loss.D):
+        np.testing.assert_allclose(M @ M.mT, np.broadcast_to(np.eye(M.shape[-1]), M.shape), atol=1e-14)
+    theta = tuple(x + 0.1 for x in plain.start)
+    np.testing.assert_allclose(weighted.loss.evaluate(theta)[0], plain.loss.evaluate(theta)[0], rtol=1e-11)
+    np.testing.assert_allclose(weighted.loss.smoothness, plain.loss.smoothness, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weights", [(0.5, 10.0), (10.0, np.nan), (10.0, 1e9)])
+def test_condition_numbers_that_weights_cannot_have_are_refused(weights):
+    with pytest.raises(ValueError, match=r"condition number of weights must lie in \[1, 1e\+06\]"):
+        make_problems(replace(SMALL, loss="weighted", weights=weights))
+
+
+def test_weights_belong_to_the_weighted_loss_and_to_what_is_saved_of_it():
+    with pytest.raises(ValueError, match="belong to the weighted loss"):
+        make_problems(replace(SMALL, weights=(1.0, 1.0)))
+    assert "weights" not in SMALL.meta()
+    assert replace(SMALL, loss="weighted").meta()["weights"] == (10.0, 10.0)
+
+
 @pytest.mark.parametrize("loss", ["two-layer", "mlp"])
 def test_the_scaling_belongs_to_the_one_layer_loss(loss):
     make_problems(replace(SMALL, loss=loss))
