@@ -12,11 +12,24 @@ from .adapters.disk import read_adapter as read_adapter
 from .adapters.factors import CannotBalanceError as CannotBalanceError
 from .adapters.handles import GradientHandle as GradientHandle
 from .adapters.handles import StepHandle as StepHandle
+from .adapters.handles import step_handles as step_handles
 from .adapters.hooks import (
     balance_after_step as balance_after_step,
 )
 from .adapters.hooks import (
     map_after_step as map_after_step,
+)
+from .adapters.optimizers import (
+    create_balora_optimizer as create_balora_optimizer,
+)
+from .adapters.optimizers import (
+    create_ilora_optimizer as create_ilora_optimizer,
+)
+from .adapters.optimizers import (
+    create_pilora_optimizer as create_pilora_optimizer,
+)
+from .adapters.optimizers import (
+    create_reflora_optimizer as create_reflora_optimizer,
 )
 from .adapters.pairs import LoraPair as LoraPair
 from .adapters.pairs import lora_pairs as lora_pairs

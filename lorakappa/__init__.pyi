@@ -25,6 +25,18 @@ from .llm.adapters.callbacks import RegularizeCallback as RegularizeCallback
 from .llm.adapters.callbacks import RescaleCallback as RescaleCallback
 from .llm.adapters.disk import balance_adapter as balance_adapter
 from .llm.adapters.hooks import balance_after_step as balance_after_step
+from .llm.adapters.optimizers import (
+    create_balora_optimizer as create_balora_optimizer,
+)
+from .llm.adapters.optimizers import (
+    create_ilora_optimizer as create_ilora_optimizer,
+)
+from .llm.adapters.optimizers import (
+    create_pilora_optimizer as create_pilora_optimizer,
+)
+from .llm.adapters.optimizers import (
+    create_reflora_optimizer as create_reflora_optimizer,
+)
 from .llm.adapters.refactoring import refactor_before_step as refactor_before_step
 from .llm.adapters.regularizing import regularize_after_step as regularize_after_step
 from .llm.adapters.rescaling import rescale_after_step as rescale_after_step

@@ -12,11 +12,24 @@ from .disk import read_adapter as read_adapter
 from .factors import CannotBalanceError as CannotBalanceError
 from .handles import GradientHandle as GradientHandle
 from .handles import StepHandle as StepHandle
+from .handles import step_handles as step_handles
 from .hooks import (
     balance_after_step as balance_after_step,
 )
 from .hooks import (
     map_after_step as map_after_step,
+)
+from .optimizers import (
+    create_balora_optimizer as create_balora_optimizer,
+)
+from .optimizers import (
+    create_ilora_optimizer as create_ilora_optimizer,
+)
+from .optimizers import (
+    create_pilora_optimizer as create_pilora_optimizer,
+)
+from .optimizers import (
+    create_reflora_optimizer as create_reflora_optimizer,
 )
 from .pairs import LoraPair as LoraPair
 from .pairs import lora_pairs as lora_pairs

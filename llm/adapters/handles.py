@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import torch
 
-from lorakappa.llm.adapters.joining import AnyOptimizer, Rounds, joined, name_of, owned_pairs
+from lorakappa.llm.adapters.joining import AnyOptimizer, Rounds, joined, name_of, owned_pairs, unwrap_optimizer
 from lorakappa.llm.adapters.lookup import PairLookup
 from lorakappa.llm.adapters.pairs import LoraPair
 from lorakappa.llm.adapters.stopwatch import Stopwatch
@@ -141,6 +141,22 @@ class GradientHandle(Handle):
 
     def _end(self, optimizer: torch.optim.Optimizer) -> None:
         self.steps += 1
+
+
+def step_handles(optimizer: Any) -> list[Handle]:
+    """The running maps that are hooked onto an optimizer, whoever hooked them there, in that order.
+
+    Args:
+        optimizer: a torch optimizer or accelerate's wrapper of one.
+
+    Returns:
+        The handles; none if nothing is hooked.
+
+    Raises:
+        TypeError: if there is no torch optimizer in it.
+    """
+    found = vars(unwrap_optimizer(optimizer)).get("__getstate__")
+    return list(found.handles) if isinstance(found, _CopyWarning) else []
 
 
 class _Choice:

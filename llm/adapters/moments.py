@@ -35,6 +35,26 @@ FIRST = ("exp_avg", "momentum_buffer")
 SECOND = ("exp_avg_sq", "max_exp_avg_sq")
 """State entries that are averages of squared gradients."""
 
+ITERATES = ("z", "x0", "ax", "slow_buffer", "shadow")
+"""State entries from which some optimizers write their parameters anew, or average them: schedule-free ones, Ranger,
+MADGRAD, ASGD, D-adapted SGD, EmoNavi, by the names that torch, schedulefree and pytorch_optimizer give them."""
+
+
+def check_no_iterates(optimizer: AnyOptimizer, pairs: list[LoraPair]) -> None:
+    """Refuses optimizers that keep further copies of the factors: in another gauge those would change the product.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for pair in pairs:
+        for parameter in (pair.left, pair.right):
+            for key in optimizer.state.get(parameter, {}):
+                if key in ITERATES:
+                    raise ValueError(
+                        f"{name_of(optimizer)} keeps {key!r} beside the factors of {pair.name}, a copy that stays in "
+                        "the old gauge and is mixed with the new one; balance with an optimizer without copies"
+                    )
+
 
 def check_choice(moments: str) -> None:
     """Raises ValueError on an unknown choice."""
