@@ -112,11 +112,29 @@ from .preconditioning import (
 from .preconditioning import (
     scaled_gradient as scaled_gradient,
 )
+from .product_difference import (
+    ProductDifference as ProductDifference,
+)
+from .product_difference import (
+    product_difference as product_difference,
+)
 from .projection import (
     GAUGES as GAUGES,
 )
 from .projection import (
     balance as balance,
+)
+from .rank_rules import (
+    RankRule as RankRule,
+)
+from .rank_rules import (
+    entropy_rank as entropy_rank,
+)
+from .rank_rules import (
+    stable_rank as stable_rank,
+)
+from .rank_rules import (
+    truncation_error as truncation_error,
 )
 from .rates import (
     SharpSignRate as SharpSignRate,
@@ -153,6 +171,15 @@ from .spectra import (
 )
 from .spectra import (
     spectrum as spectrum,
+)
+from .truncation import (
+    ProductSVD as ProductSVD,
+)
+from .truncation import (
+    product_svd as product_svd,
+)
+from .truncation import (
+    truncate as truncate,
 )
 from .weighted import (
     optimal_gauge_of_pair as optimal_gauge_of_pair,

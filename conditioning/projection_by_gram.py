@@ -248,7 +248,7 @@ def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: fl
     """
     r, stored = G.shape[-1], float(storage.eps)
     squares = xp.linalg.diagonal(G)  # ‖a_k‖² and ‖b_k‖²
-    L, found = _cholesky(xp, G[..., 1, :, :])
+    L, found = cholesky(xp, G[..., 1, :, :])
     M = L.mT @ G[..., 0, :, :] @ L
     found = found & xp.isfinite(xp.sum(M, axis=(-2, -1)))
     L, M = _or_identity(xp, found, L), _or_identity(xp, found, M)
@@ -313,7 +313,7 @@ def _or_identity(xp: Any, fine: Any, M: Any) -> Any:
     return xp.where(xp.reshape(fine, (*fine.shape, *(1,) * (M.ndim - fine.ndim))), M, eye_like(xp, M))
 
 
-def _cholesky(xp: Any, G: Any) -> tuple[Any, Any]:
+def cholesky(xp: Any, G: Any) -> tuple[Any, Any]:
     """The lower factor, and (…) whether there is one; no exception, and no wait for a GPU."""
     if is_torch_namespace(xp):
         L, info = xp.linalg.cholesky_ex(G)
@@ -323,7 +323,7 @@ def _cholesky(xp: Any, G: Any) -> tuple[Any, Any]:
     except xp.linalg.LinAlgError:  # one of them has none: each by itself
         if G.ndim == 2:
             return G, xp.zeros((), dtype=bool)
-        parts = [_cholesky(xp, one) for one in G]
+        parts = [cholesky(xp, one) for one in G]
         return xp.stack([L for L, _ in parts]), xp.stack([found for _, found in parts])
 
 

@@ -133,8 +133,8 @@ class _Hyperbalanced(NamedTuple):
 def _hyperbalanced(xp: Any, A: Any, B: Any, storage_eps: float) -> _Hyperbalanced:
     """The hyperbalanced pair of a normalized pair in float64 that was stored with an epsilon of `storage_eps`."""
     # to r×r: A = Q_A R_A and Bᵀ = Q_B R_B, so that AB = Q_A C Q_Bᵀ with C = R_A R_Bᵀ = U S Vᵀ
-    Q_A, R_A = xp.linalg.qr(_pad_rows(xp, A))
-    Q_B, R_B = xp.linalg.qr(_pad_rows(xp, B.mT))
+    Q_A, R_A = xp.linalg.qr(pad_rows(xp, A))
+    Q_B, R_B = xp.linalg.qr(pad_rows(xp, B.mT))
     C = R_A @ R_B.mT
     U, S, Vt = xp.linalg.svd(C)
     norm_A, norm_B = xp.linalg.svdvals(R_A)[..., 0], xp.linalg.svdvals(R_B)[..., 0]
@@ -156,7 +156,7 @@ def _hyperbalanced(xp: Any, A: Any, B: Any, storage_eps: float) -> _Hyperbalance
     return _Hyperbalanced(Q_A, R_A, Q_B, R_B, C, U, Vt, live, root * keep, x, y, T, T_inv_null)
 
 
-def _pad_rows(xp: Any, A: Any) -> Any:
+def pad_rows(xp: Any, A: Any) -> Any:
     """Adds zero rows to a factor with fewer rows than columns (r > min(a, b)), so that R is square."""
     missing = A.shape[-1] - A.shape[-2]
     return A if missing <= 0 else xp.concat([A] + [xp.zeros_like(A[..., :1, :])] * missing, axis=-2)

@@ -35,6 +35,22 @@ GRAM_SINGULAR_VALUE: Final = 0.002
 Their products have errors of a few EPS·‖A‖²‖B‖² in s², so AᵀA = S is missed by 500 times that at worst; between pairs
 that a step of training lies between it is a few EPS."""
 
+
+def truncation_singular_value(storage_eps: float, r: int) -> float:
+    """Smallest singular value of AB, against ‖A‖_F‖B‖_F, down to which Gram matrices may stand for both in its SVD.
+
+    Forming and diagonalizing LᵀAᵀAL costs about r·EPS·‖A‖²‖B‖² in s², so that singular values and truncated products
+    have errors of that over s: at this size and 16 of them still a quarter of `storage_eps`·‖A‖‖B‖.
+    """
+    return 64 * r * EPS / storage_eps
+
+
+ROOT_DIFFERENCE: Final = 64 * EPS**0.5
+"""Size, against Σ_j ‖a_j‖‖b_j‖, below which the difference of two products is not taken from roots of Gram matrices.
+
+Those have errors of EPS^{1/2}; a difference of this size is right to 2 per cent, as is its share in what is printed."""
+
+
 ILL_CONDITIONED: Final = EPS**0.5
 """Size, against σ₁, up to which a singular value is taken from the inverse matrix where that is known.
 
