@@ -17,6 +17,11 @@ PRODUCT_RTOL: Final = 16.0
 Two Householder QR factorizations, one r×r product, one r×r SVD and the final products each commit a
 backward error of a few eps relative to ‖A‖_F ‖B‖_F; 16 is their sum with room, and is tested."""
 
+SCALE_RTOL: Final = 4 * EPS
+"""By how much an adapter's scale α/√r may differ from the one that its α was computed from.
+
+The root, the product scale·√r and the quotient are each rounded once, by at most EPS/2."""
+
 MINIMIZER_RTOL: Final = EPS**0.5
 """Default relative distance ‖AB − Z_r‖_F / ‖Z_r‖_F at which a pair still counts as a minimizer.
 

@@ -8,8 +8,8 @@ from .adapters.callbacks import RefactorCallback as RefactorCallback
 from .adapters.callbacks import RegularizeCallback as RegularizeCallback
 from .adapters.callbacks import RescaleCallback as RescaleCallback
 from .adapters.disk import balance_adapter as balance_adapter
-from .adapters.disk import read_adapter as read_adapter
 from .adapters.factors import CannotBalanceError as CannotBalanceError
+from .adapters.formats.reading import read_adapter as read_adapter
 from .adapters.handles import GradientHandle as GradientHandle
 from .adapters.handles import StepHandle as StepHandle
 from .adapters.handles import step_handles as step_handles

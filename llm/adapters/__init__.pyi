@@ -8,8 +8,8 @@ from .callbacks import RefactorCallback as RefactorCallback
 from .callbacks import RegularizeCallback as RegularizeCallback
 from .callbacks import RescaleCallback as RescaleCallback
 from .disk import balance_adapter as balance_adapter
-from .disk import read_adapter as read_adapter
 from .factors import CannotBalanceError as CannotBalanceError
+from .formats.reading import read_adapter as read_adapter
 from .handles import GradientHandle as GradientHandle
 from .handles import StepHandle as StepHandle
 from .handles import step_handles as step_handles

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lorakappa.conditioning.tolerances import rank_rtol
-from lorakappa.llm.adapters.disk import read_adapter
+from lorakappa.llm.adapters.formats.reading import read_adapter
 from lorakappa.llm.adapters.products import exponent, shifted
 
 ORDINARY = 200

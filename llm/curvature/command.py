@@ -28,7 +28,7 @@ def curvature(
 ) -> None:
     """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
     from lorakappa.figures.drawing import draw_saved
-    from lorakappa.llm.adapters.disk import read_adapter
+    from lorakappa.llm.adapters.formats.reading import read_adapter
     from lorakappa.llm.curvature import spectra
     from lorakappa.llm.curvature.loading import load_adapted, validation_batch
     from lorakappa.llm.curvature.solvers import SOLVERS

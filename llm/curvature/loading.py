@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import DataCollatorForSeq2Seq
 
-from lorakappa.llm.adapters.disk import read_adapter
+from lorakappa.llm.adapters.formats.reading import read_adapter
 from lorakappa.llm.data.models import load_model, own_device
 from lorakappa.llm.data.quieting import quiet_libraries
 from lorakappa.llm.data.splits import Splits

@@ -6,8 +6,8 @@ import struct
 import torch
 from safetensors.torch import save_file
 
-from lorakappa.llm.adapters.config import CONFIG
-from lorakappa.llm.adapters.weights import WEIGHTS
+from lorakappa.llm.adapters.formats.peft_config import CONFIG
+from lorakappa.llm.adapters.formats.peft_folder import WEIGHTS
 
 MODULE = "base_model.model.q_proj"
 

@@ -111,7 +111,7 @@ def test_the_source_is_untouched_and_nothing_is_left_when_writing_fails(tmp_path
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lorakappa.llm.adapters.disk.copy_weights", full)
+    monkeypatch.setattr("lorakappa.llm.adapters.formats.weights.shutil.copyfile", full)
     with pytest.raises(OSError, match="No space left"):
         balance_adapter(tmp_path / "in", tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["in"]

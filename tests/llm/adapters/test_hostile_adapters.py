@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from lorakappa.conditioning.tolerances import PRODUCT_RTOL
 from lorakappa.llm import audit_adapter, balance_adapter, read_adapter
-from lorakappa.llm.adapters.config import CONFIG
-from lorakappa.llm.adapters.disk import Adapter
 from lorakappa.llm.adapters.factors import STORED_DTYPES
+from lorakappa.llm.adapters.formats.peft_config import CONFIG
+from lorakappa.llm.adapters.formats.peft_folder import WEIGHTS
+from lorakappa.llm.adapters.formats.stored import Adapter
 from lorakappa.llm.adapters.products import exponent, shifted, storage_eps
-from lorakappa.llm.adapters.weights import WEIGHTS
 from tests.llm.adapters.stored import write_adapter
 
 EXAMPLES = int(os.environ.get("LORAKAPPA_FUZZ", "") or 150)
@@ -133,7 +133,7 @@ def same_within_the_promise(before: Adapter, after: Adapter) -> None:
         (A, B), (X, Y) = before.factors(pair), after.factors(pair)
         p, q, x = exponent(A), exponent(B), exponent(X)
         A, B, X, Y = shifted(A, -p), shifted(B, -q), shifted(X, -x), shifted(Y, x - p - q)
-        eps = storage_eps(*(before.tensors[key].dtype for key in (pair.left, pair.right)))
+        eps = storage_eps(*pair.dtypes)
         allowed = PRODUCT_RTOL * eps * A.norm() * B.norm() * (1 + 1e-9)
         assert (X @ Y - A @ B).norm() <= allowed, pair.name
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorakappa.llm import CannotBalanceError, audit_adapter, audit_pair, balance_adapter, balance_model, lora_pairs
-from lorakappa.llm.adapters.disk import read_adapter
+from lorakappa.llm.adapters.formats.reading import read_adapter
+from lorakappa.llm.adapters.formats.weights import LONGEST_NAME
 from lorakappa.llm.adapters.products import product_errors
-from lorakappa.llm.adapters.weights import LONGEST_NAME
 from tests.llm.adapters.stored import MODULE, pair, random_pair, raw_weights, write_adapter
 from tests.llm.models import unbalance, with_lora
 from tests.llm.test_llm_command import call
@@ -472,15 +472,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_source_that_changes_meanwhile_is_not_written(tmp_path, monkeypatch):
     source = write_adapter(tmp_path / "in", random_pair())
-    import lorakappa.llm.adapters.disk as disk
+    from lorakappa.llm.adapters.formats import weights
 
-    original = disk.copy_weights
+    original = weights.shutil.copyfile
 
-    def changed(*arguments):
+    def changed(*arguments, **options):
         save_file(random_pair(r=1), source / "adapter_model.safetensors")
-        original(*arguments)
+        original(*arguments, **options)
 
-    monkeypatch.setattr(disk, "copy_weights", changed)
+    monkeypatch.setattr(weights.shutil, "copyfile", changed)
     with pytest.raises(ValueError, match="changed while it was read; nothing was written"):
         balance_adapter(source, tmp_path / "out")
     assert left_behind(tmp_path) == ["in"]

@@ -1,7 +1,9 @@
 """adapter_config.json as far as it is read here, checked before anything relies on it."""
 
+import math
+import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,8 +12,13 @@ from lorakappa.shared.schemas import read_json, validated
 
 CONFIG: Final = "adapter_config.json"
 
+DEFAULT_ALPHA: Final = 8
+"""PEFT's `lora_alpha` where a configuration names none."""
+
 LARGEST: Final = 16 * 2**20
 """Bytes above which a file is no adapter_config.json; real ones have a few thousand."""
+
+_QUANTIFIED_GROUP = re.compile(r"\)[*+{]")
 
 VARIANT_FIELDS: Final = {"kasa_config": "kasa", "use_bdlora": "bdlora", "monteclora_config": "monteclora"}
 """Fields of adapter_config.json that switch on a variant in `factors.REFUSED_VARIANTS`."""
@@ -23,6 +30,9 @@ class AdapterConfig(BaseModel):
     Attributes:
         r: rank of all layers that `rank_pattern` does not name.
         rank_pattern: rank by a pattern of module names.
+        lora_alpha: α of all layers that `alpha_pattern` does not name; the update is α/r · AB.
+        alpha_pattern: α by a pattern of module names.
+        use_rslora: whether the update is α/√r · AB instead.
         target_parameters: names of the parameters adapted directly, such as stacked experts.
         init_lora_weights: how the training began.
         kasa_config: set for KaSA.
@@ -34,6 +44,9 @@ class AdapterConfig(BaseModel):
 
     r: int | None = Field(default=None, ge=1, le=2**31)
     rank_pattern: dict[str, int] | None = None
+    lora_alpha: float | None = Field(default=None, allow_inf_nan=False)
+    alpha_pattern: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    use_rslora: bool | None = None
     target_parameters: list[str] | None = None
     init_lora_weights: bool | str | None = None
     kasa_config: Any = None
@@ -44,6 +57,49 @@ class AdapterConfig(BaseModel):
     def ranks(self) -> set[int]:
         """The ranks that its layers may have; empty where it does not say."""
         return set() if self.r is None else {self.r, *(self.rank_pattern or {}).values()}
+
+    def rank(self, module: str, default: int = 0) -> int:
+        """The rank that PEFT gives to a layer.
+
+        Args:
+            module: name of the layer in its model.
+            default: where the configuration does not say.
+        """
+        patterns = self.rank_pattern or {}
+        return next((patterns[key] for key in patterns if names_module(key, module)), self.r or default)
+
+    def scale(self, module: str, r: int) -> float:
+        """What PEFT multiplies a layer's AB with.
+
+        Args:
+            module: name of the layer in its model.
+            r: number of columns of A.
+
+        Raises:
+            ValueError: for a pattern that is no regular expression, or one that may take for ever.
+        """
+        patterns = self.alpha_pattern or {}
+        alpha = DEFAULT_ALPHA if self.lora_alpha is None else self.lora_alpha
+        alpha = next((patterns[key] for key in patterns if names_module(key, module)), alpha)
+        return alpha / (math.sqrt(r) if self.use_rslora else r)
+
+
+def names_module(pattern: str, module: str) -> bool:
+    """Whether a pattern of `rank_pattern` or `alpha_pattern` names a module, as PEFT matches them.
+
+    Args:
+        pattern: a name, the end of a name behind a dot, or a regular expression for these.
+        module: name of a module in its model.
+
+    Raises:
+        ValueError: for a pattern that is no regular expression, or one that may take for ever.
+    """
+    if _QUANTIFIED_GROUP.search(pattern):
+        raise ValueError(f"{CONFIG} has a pattern that may take for ever to match: {shown(pattern)}")
+    try:
+        return re.match(rf"(.*\.)?({pattern})$", module) is not None
+    except (re.error, RecursionError, OverflowError):
+        raise ValueError(f"{CONFIG} has a pattern that is no regular expression: {shown(pattern)}") from None
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], AdapterConfig]:
