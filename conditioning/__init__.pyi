@@ -31,6 +31,18 @@ from .factors import (
 from .factors import (
     minimizer as minimizer,
 )
+from .fisher_gauge import (
+    FisherBalanced as FisherBalanced,
+)
+from .fisher_gauge import (
+    fisher_balance as fisher_balance,
+)
+from .fisher_gauge import (
+    fisher_gauge as fisher_gauge,
+)
+from .fisher_gauge import (
+    transport_second_moments as transport_second_moments,
+)
 from .gauge_certificate import (
     GaugeCertificate as GaugeCertificate,
 )

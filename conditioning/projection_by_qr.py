@@ -37,37 +37,68 @@ def balance_by_qr(xp: Any, A: Any, B: Any, gauge: Gauge) -> tuple[Any, Any]:
     Raises:
         ValueError: on NaN or infinity.
     """
-    left, right, weight_A, weight_B, size = _normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
-    storage_eps = float(xp.finfo(A.dtype).eps)
-    Q_A, R_A, Q_B, R_B, C, U, Vt, live, root, x, y, T, _ = _hyperbalanced(xp, left, right, storage_eps)
+    left, right, weight_A, weight_B, size = normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
+    core = hyperbalanced(xp, left, right, float(xp.finfo(A.dtype).eps))
 
     # the gauge asked for: (x, y) ← (xO, Oᵀy) with O from XᵀA + YBᵀ or from T
-    overlap = weight_A * (x.mT @ R_A) + weight_B * (y @ R_B)
-    if gauge == "hyperbalanced":
-        O = signs(xp, xp.linalg.diagonal(overlap))[..., None, :] * eye_like(xp, overlap)
-    else:
-        O = rotation(xp, gauge, overlap, T)
-    x, y = x @ O, O.mT @ y
-    # refined: the smallest change of x and y, in the bases U and V, that removes the rounding error C − xy
-    dx, dy = _refinement(xp, U.mT @ (C - x @ y) @ Vt.mT, root)
-    x, y = x + U @ dx @ O, y + O.mT @ dy @ Vt
+    O = turn(xp, gauge, weight_A * (core.x.mT @ core.R_A) + weight_B * (core.y @ core.R_B), core.T)
+    x, y = core.x @ O, O.mT @ core.y
+    x, y = refined(xp, core, x, y, O, O.mT)
 
-    # accepted where ‖xy − C‖ is at most half of what is promised (forming and storing X and Y may take the rest) and
-    # the factors did not grow; where it is not so, or AB = 0, the pair is returned as it came
+    # where the factors grew, or the product was not kept, or AB = 0, the pair is returned as it came
     norm = xp.linalg.matrix_norm
-    given = norm(R_A) * norm(R_B)
-    kept = norm(x @ y - C) <= PRODUCT_RTOL / 2 * max(storage_eps, EPS) * given
-    grown = norm(x) * norm(y) > 2 * given
-    # back to (a, r) and (r, b), to the scale of the input and to its dtype
-    with np.errstate(over="ignore", invalid="ignore"):
-        X = xp.astype((Q_A @ x)[..., : A.shape[-2], :] * size, A.dtype)
-        Y = xp.astype((y @ Q_B.mT)[..., : B.shape[-1]] * size, B.dtype)
-    stored = _stored(xp, (X, norm(x)), (Y, norm(y)), size[..., 0, 0], PRODUCT_RTOL / 4 * max(storage_eps, EPS) * given)
-    done = xp.any(live, axis=-1) & kept & ~grown & stored
+    given = norm(core.R_A) * norm(core.R_B)
+    X, Y, done = from_core(xp, A, B, core, x, y, size, given)
+    done = done & (norm(x) * norm(y) <= 2 * given)
     if bool(xp.all(done)):
         return X, Y
     done = done[..., None, None]
     return xp.where(done, X, A), xp.where(done, Y, B)
+
+
+def turn(xp: Any, gauge: Gauge, overlap: Any, T: Any) -> Any:
+    """The orthogonal O (…, r, r) by which a hyperbalanced pair with gauge T is turned into another gauge.
+
+    Args:
+        xp: array namespace.
+        gauge: which balanced pair.
+        overlap: (…, r, r) matrix XᵀA + YBᵀ.
+        T: (…, r, r) gauge of the pair, X = AT.
+    """
+    if gauge == "hyperbalanced":
+        return signs(xp, xp.linalg.diagonal(overlap))[..., None, :] * eye_like(xp, overlap)
+    return rotation(xp, gauge, overlap, T)
+
+
+def from_core(
+    xp: Any, A: Any, B: Any, core: "Hyperbalanced", x: Any, y: Any, size: Any, norms: Any
+) -> tuple[Any, Any, Any]:
+    """The pair (Q_A x, y Q_Bᵀ) at the scale and in the dtype of the input, and where it keeps the product.
+
+    The product is kept where ‖xy − C‖ is at most half of what is promised (forming and storing X and Y may take the
+    rest) and both factors are held by their dtype.
+
+    Args:
+        xp: array namespace.
+        A: (…, a, r) as it was given.
+        B: (…, r, b) likewise.
+        core: what became of it.
+        x: (…, r, r).
+        y: (…, r, r).
+        size: (…, 1, 1) scale of the balanced pair.
+        norms: (…) product of norms that errors are relative to.
+
+    Returns:
+        (…, a, r), (…, r, b), and (…) bool.
+    """
+    eps = max(float(xp.finfo(A.dtype).eps), EPS)
+    norm = xp.linalg.matrix_norm
+    kept = norm(x @ y - core.C) <= PRODUCT_RTOL / 2 * eps * norms
+    with np.errstate(over="ignore", invalid="ignore"):
+        X = xp.astype((core.Q_A @ x)[..., : A.shape[-2], :] * size, A.dtype)
+        Y = xp.astype((y @ core.Q_B.mT)[..., : B.shape[-1]] * size, B.dtype)
+    stored = _stored(xp, (X, norm(x)), (Y, norm(y)), size[..., 0, 0], PRODUCT_RTOL / 4 * eps * norms)
+    return X, Y, xp.any(core.live, axis=-1) & kept & stored
 
 
 def gauge_by_qr(xp: Any, A: Any, B: Any) -> tuple[Any, Any]:
@@ -84,10 +115,9 @@ def gauge_by_qr(xp: Any, A: Any, B: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: on NaN or infinity.
     """
-    left, right, weight_A, weight_B, _ = _normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
-    core = _hyperbalanced(xp, left, right, float(xp.finfo(A.dtype).eps))
-    root = xp.where(core.live, core.root, xp.ones_like(core.root))
-    T_inv = xp.where(core.live, 1 / root, xp.zeros_like(root))[..., :, None] * (core.U.mT @ core.R_A) + core.T_inv_null
+    left, right, weight_A, weight_B, _ = normalized(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
+    core = hyperbalanced(xp, left, right, float(xp.finfo(A.dtype).eps))
+    T_inv = inverse_gauge(xp, core)
     # of the given pair rather than the normalized one: A = 2^p·left and B = 2^q·right have T·2^{(q − p)/2}
     scale = xp.sqrt(weight_B / weight_A)
     some = xp.any(core.live, axis=-1)[..., None, None]
@@ -95,7 +125,14 @@ def gauge_by_qr(xp: Any, A: Any, B: Any) -> tuple[Any, Any]:
     return xp.where(some, core.T * scale, I), xp.where(some, T_inv / scale, I)
 
 
-class _Hyperbalanced(NamedTuple):
+def inverse_gauge(xp: Any, core: "Hyperbalanced") -> Any:
+    """(…, r, r) inverse of `core.T`."""
+    root = xp.where(core.live, core.root, xp.ones_like(core.root))
+    live = xp.where(core.live, 1 / root, xp.zeros_like(root))[..., :, None] * (core.U.mT @ core.R_A)
+    return live + core.T_inv_null
+
+
+class Hyperbalanced(NamedTuple):
     """The hyperbalanced pair of A = Q_A R_A, Bᵀ = Q_B R_B in r×r coordinates, X = Q_A x and Y = y Q_Bᵀ, before signs.
 
     Attributes:
@@ -130,7 +167,7 @@ class _Hyperbalanced(NamedTuple):
     T_inv_null: Any
 
 
-def _hyperbalanced(xp: Any, A: Any, B: Any, storage_eps: float) -> _Hyperbalanced:
+def hyperbalanced(xp: Any, A: Any, B: Any, storage_eps: float) -> Hyperbalanced:
     """The hyperbalanced pair of a normalized pair in float64 that was stored with an epsilon of `storage_eps`."""
     # to r×r: A = Q_A R_A and Bᵀ = Q_B R_B, so that AB = Q_A C Q_Bᵀ with C = R_A R_Bᵀ = U S Vᵀ
     Q_A, R_A = xp.linalg.qr(pad_rows(xp, A))
@@ -153,7 +190,7 @@ def _hyperbalanced(xp: Any, A: Any, B: Any, storage_eps: float) -> _Hyperbalance
         scale = xp.sqrt(xp.where(zero, 1.0, norm_B) / xp.where(zero, 1.0, norm_A))[..., None, None]
         T_null, T_inv_null = scale * T_null, T_inv_null / scale
         T, x, y = T + T_null, x + R_A @ T_null, y + T_inv_null @ R_B.mT
-    return _Hyperbalanced(Q_A, R_A, Q_B, R_B, C, U, Vt, live, root * keep, x, y, T, T_inv_null)
+    return Hyperbalanced(Q_A, R_A, Q_B, R_B, C, U, Vt, live, root * keep, x, y, T, T_inv_null)
 
 
 def pad_rows(xp: Any, A: Any) -> Any:
@@ -162,7 +199,7 @@ def pad_rows(xp: Any, A: Any) -> Any:
     return A if missing <= 0 else xp.concat([A] + [xp.zeros_like(A[..., :1, :])] * missing, axis=-2)
 
 
-def _normalized(xp: Any, A: Any, B: Any) -> tuple[Any, Any, Any, Any, Any]:
+def normalized(xp: Any, A: Any, B: Any) -> tuple[Any, Any, Any, Any, Any]:
     """A and B scaled to entries of order 1 by powers of two, so that no product over- or underflows.
 
     Returns:
@@ -210,6 +247,15 @@ def _null_gauge(xp: Any, R_A: Any, R_B: Any, U: Any, Vt: Any, live: Any) -> tupl
     u, c, vt = xp.linalg.svd(W.mT @ N + 2 * keep[..., None, :] * eye_like(xp, N))
     scale = null / xp.sqrt(xp.where(live, xp.ones_like(c), c))
     return N @ vt.mT * scale[..., None, :], scale[..., :, None] * u.mT @ W.mT
+
+
+def refined(xp: Any, core: Hyperbalanced, x: Any, y: Any, T: Any, T_inv: Any) -> tuple[Any, Any]:
+    """The pair (x, y) that T leads to from the hyperbalanced one, without the rounding error C − xy.
+
+    The smallest change that removes it there, in the bases U and V, is carried over to the pair's own gauge.
+    """
+    dx, dy = _refinement(xp, core.U.mT @ (core.C - x @ y) @ core.Vt.mT, core.root)
+    return x + core.U @ dx @ T, y + T_inv @ dy @ core.Vt
 
 
 def _refinement(xp: Any, residual: Any, root: Any) -> tuple[Any, Any]:
