@@ -130,6 +130,8 @@ LIGHT = (
     "comparison.presets",
     "comparison.protocol",
     "comparison.settings",
+    "comparison.studies.findings",
+    "comparison.studies.stages",
     "comparison.summary",
     "comparison.workers",
     "curvature.tables",

@@ -15,7 +15,6 @@ from lorakappa.shared.options import RESULTS, Jobs, Out, Quiet, Seed, integers, 
 if TYPE_CHECKING:
     from lorakappa.llm.comparison.presets import Preset
     from lorakappa.llm.comparison.protocol import Outcome
-    from lorakappa.llm.comparison.workers import Execute
 
 PresetName = Annotated[str | None, typer.Option("--preset", help="Settings to start from (`presets` lists them).")]
 Examples = Annotated[str | None, typer.Option(help="TRAIN,VALIDATION,TEST numbers of examples.")]
@@ -36,6 +35,10 @@ CheckpointEvery = Annotated[int | None, typer.Option(help="Steps between checkpo
 
 
 def compare(
+    context: typer.Context,
+    study: Annotated[
+        str | None, typer.Option("--study", help="A study: a file FILE.toml, or tiny, smoke, balora-dm-math.")
+    ] = None,
     preset: PresetName = None,
     model: Model = None,
     dtype: Dtype = None,
@@ -79,11 +82,25 @@ def compare(
     from lorakappa.llm.comparison import protocol
     from lorakappa.llm.comparison.presets import preset_for
     from lorakappa.llm.comparison.summary import save
+    from lorakappa.llm.comparison.workers import default_jobs, executor_for
     from lorakappa.llm.data.sources import load_splits
     from lorakappa.shared.method_names import split_method_names
     from lorakappa.shared.methods import check_strengths_used
     from lorakappa.shared.records import ensure_folder
 
+    if study is not None:
+        from lorakappa.llm.comparison.studies.command import compare_study
+
+        _only_with_studies(context)
+        return compare_study(
+            study,
+            model=model,
+            data=data,
+            jobs=jobs or default_jobs(),
+            execute=lambda: executor_for(cluster, cluster_options, jobs),
+            out=out,
+            quiet=quiet,
+        )
     ensure_folder(out)
     chosen = preset_for(model, preset)
     settings = _changed(
@@ -119,13 +136,13 @@ def compare(
         check_strengths_used(plan.methods, "llm")
     if extensions and len(plan.learning_rates) == 1:
         raise ValueError("--extensions has no effect on a single learning rate, which is no grid")
-    execute = _executor(cluster, cluster_options, jobs)
+    execute = executor_for(cluster, cluster_options, jobs)
     splits = load_splits(data or chosen.data, **_data_options(chosen, data, modules, columns, examples), seed=0)
     outcome = protocol.compare(
         plan,
         splits,
         out / "llm-compare",
-        jobs=jobs or _default_jobs(),
+        jobs=jobs or default_jobs(),
         keep_adapters=save_adapters,
         execute=execute,
         quiet=quiet,
@@ -266,6 +283,22 @@ def presets() -> None:
         console.print(f"\n{some}\n  known: {known}\n  ours: {ours}")
 
 
+WITH_STUDIES = ("study", "model", "data", "jobs", "cluster", "cluster_options", "out", "quiet", "context")
+"""Parameters of `compare` that go with --study; a study's file says the rest."""
+
+
+def _only_with_studies(context: typer.Context) -> None:
+    """Refuses options that a study's file decides.
+
+    Raises:
+        ValueError: naming one that was given.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in WITH_STUDIES:
+            raise ValueError(f"{parameter.opts[0]} has no effect with --study: the study's file decides it")
+
+
 def _changed(base: Any, **values: Any) -> Any:
     """A dataclass with those values replaced that are not None."""
     return replace(base, **{name: value for name, value in values.items() if value is not None})
@@ -306,25 +339,6 @@ def _paired_seeds(first: int, count: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
 
-def _executor(cluster: str | None, options: str, jobs: int | None) -> "Execute | None":
-    """What makes the runs; None for processes of this machine.
-
-    Raises:
-        ValueError: for options that go with the other way.
-    """
-    from functools import partial
-
-    from lorakappa.llm.comparison.workers import submit_runs
-
-    if cluster is None:
-        if options.strip():
-            raise ValueError("--cluster-options has no effect without --cluster")
-        return None
-    if jobs is not None:
-        raise ValueError("--jobs has no effect with --cluster: slurm_array_parallelism=N among --cluster-options has")
-    return partial(submit_runs, cluster=cluster, parameters=_key_values(options))
-
-
 def _without_adapter(outcome: "Outcome", folder: Path) -> int:
     """Number of trained runs of a comparison whose adapter was not kept."""
     trained = [
@@ -350,20 +364,6 @@ def _check_trained(outcome: "Outcome") -> None:
         )
     reason = records[0]["run_info"]["error_msg"] if records else "there are none"
     raise ValueError(f"all {len(records)} runs diverged; try lower --learning-rates (the first: {reason})")
-
-
-def _key_values(text: str) -> dict[str, Any]:
-    pairs = [item.partition("=") for item in names(text)]
-    if not all(key and equals for key, equals, _ in pairs):
-        raise ValueError(f"{text!r} must be KEY=VALUE pairs separated by commas")
-    return {key: int(value) if value.isdecimal() else value for key, _, value in pairs}
-
-
-def _default_jobs() -> int:
-    """One process per GPU, or per core."""
-    import torch
-
-    return torch.cuda.device_count() or os.cpu_count() or 1
 
 
 def _print_comparison(outcome: "Outcome") -> None:

@@ -119,7 +119,10 @@ def check_run(run: Run, settings: TrainingSettings, splits: Splits) -> None:
             splits without examples.
     """
     check_installed([run.method])
-    options = parse_method(run.method).options
+    method = parse_method(run.method)
+    if settings.optimizer != "adamw" and method.method.optimizer is not None:
+        raise ValueError(f"{run.method} brings an optimizer of its own, so that {settings.optimizer} means nothing")
+    options = method.options
     for name, value in options.items():
         if isinstance(value, float) and name != "power" and not value <= LARGEST_FLOAT32:
             raise ValueError(f"{run.method}: {name} must be at most {LARGEST_FLOAT32:g} in a fine-tune")

@@ -6,30 +6,18 @@ at what was chosen; same data order, schedule, weight decay, clipping and target
 """
 
 import math
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from lorakappa.llm.comparison.cells import best_cell, by_cell
 from lorakappa.llm.comparison.runs import Record, Task, exclusive
 from lorakappa.llm.comparison.settings import LARGEST_SEED, Run, TrainingSettings
+from lorakappa.llm.comparison.telling import RunsShown
 from lorakappa.llm.comparison.workers import Execute, Workers
 from lorakappa.llm.data.splits import Splits, read_splits, save_splits
-from lorakappa.shared.command_line import errors
-from lorakappa.shared.forecast import announce
 from lorakappa.shared.grids import parse_grid as parse_exactly
 from lorakappa.shared.grids import rounded
 from lorakappa.shared.methods import at_strengths, check_installed, parse_method_name
@@ -156,23 +144,11 @@ def compare(
     """
     check_installed(plan.methods)
     grids = {(method, rank): list(plan.learning_rates) for method in plan.methods for rank in plan.ranks}
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
     with ExitStack() as stack:
         stack.enter_context(exclusive(folder))
         execute = execute or stack.enter_context(Workers(jobs))
-        progress = stack.enter_context(Progress(*columns, console=errors, transient=True, disable=quiet))
-        data = folder / "data" / splits.digest[:12]
-        if not data.is_dir():
-            save_splits(splits, data)
-        digest = read_splits(data).digest
-        bar = progress.add_task("runs", total=0)
+        shown = stack.enter_context(RunsShown(quiet))
+        data, digest = stored(splits, folder)
         for _ in range(plan.extensions + 1):
             tasks = {
                 cell: [
@@ -183,40 +159,43 @@ def compare(
             }
             flat = list({task.key: task for group in tasks.values() for task in group}.values())
             pending = sum(task.record() is None for task in flat)
-            progress.update(bar, total=len(flat), completed=len(flat) - pending)
-            failures = execute(flat, done=_Told(progress, bar, pending, quiet))
+            failures = execute(flat, done=shown.batch(len(flat), pending))
             found = {cell: [task.record() for task in group] for cell, group in tasks.items()}
             records = {cell: [record for record in group if record is not None] for cell, group in found.items()}
-            longer = {cell: extended(grids[cell], records[cell], len(plan.seeds)) for cell in grids}
-            if longer == grids:
+            grown = {cell: extended(grids[cell], records[cell], len(plan.seeds)) for cell in grids}
+            if grown == grids:
                 break
-            grids = longer
+            grids = grown
     return Outcome(plan, splits.source, records, failures)
 
 
-class _Told:
-    """Shows each finished run; where there is no terminal, says after the first how long all of them will take."""
+def stored(splits: Splits, folder: Path) -> tuple[Path, str]:
+    """Keeps a copy of the data in a comparison's folder, where workers find it.
 
-    def __init__(self, progress: Progress, bar: TaskID, pending: int, quiet: bool) -> None:
-        self._progress, self._bar, self._pending = progress, bar, pending
-        self._quiet, self._finished, self._began = quiet or errors.is_terminal, 0, time.perf_counter()
-
-    def __call__(self, task: Task, status: str) -> None:
-        self._finished += 1
-        if self._finished == 1:
-            expected = (time.perf_counter() - self._began) * self._pending
-            announce(expected, f"{self._pending} runs, one after the other", quiet=self._quiet)
-        self._progress.update(self._bar, advance=1, description=f"{task.run.method} {status}")
+    Returns:
+        Where it lies, and its digest.
+    """
+    data = folder / "data" / splits.digest[:12]
+    if not data.is_dir():
+        save_splits(splits, data)
+    return data, read_splits(data).digest
 
 
 def extended(grid: list[float], records: list[Record], seeds: int) -> list[float]:
     """The grid, one learning rate longer if the best cell is at an edge (or nothing trained: then downwards)."""
-    if len(grid) == 1 or not records:
+    if not records:
         return grid
     best = best_cell(by_cell(records), seeds)
+    return longer(grid, None if best is None else best.learning_rate)
+
+
+def longer(grid: list[float], best: float | None) -> list[float]:
+    """The grid, one point longer at the edge where the best one lies, if it lies at one; downwards if there is none."""
+    if len(grid) == 1:
+        return grid
     ratio = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1))
-    if best is None or best.learning_rate == grid[0]:
+    if best is None or best == grid[0]:
         return [rounded(grid[0] / ratio, DIGITS), *grid]
-    if best.learning_rate == grid[-1]:
+    if best == grid[-1]:
         return [*grid, rounded(grid[-1] * ratio, DIGITS)]
     return grid

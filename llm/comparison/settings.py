@@ -8,6 +8,8 @@ from lorakappa.shared.forecast import check_duration
 
 SCHEDULES = ("constant", "linear", "cosine")
 
+OPTIMIZERS = ("adamw", "sgd")
+
 
 LARGEST = 10**9
 """Of what is counted: steps, examples, tokens."""
@@ -32,7 +34,9 @@ class TrainingSettings:
         max_length: tokens; longer examples are dropped.
         schedule: of the learning rate: "constant", "linear" or "cosine" (to 0).
         warmup: share of the steps over which the learning rate rises from 0.
-        weight_decay: of AdamW.
+        optimizer: "adamw", or "sgd" with momentum for the methods that bring no optimizer of their own.
+        momentum: of SGD.
+        weight_decay: of the optimizer.
         clip: largest norm of the gradient; 0 for no clipping.
         dropout: of the adapter.
         label_smoothing: of the training loss.
@@ -53,6 +57,8 @@ class TrainingSettings:
     max_length: int = 256
     schedule: str = "linear"
     warmup: float = 0.05
+    optimizer: str = "adamw"
+    momentum: float = 0.9
     weight_decay: float = 0.0
     clip: float = 1.0
     dropout: float = 0.0
@@ -91,7 +97,9 @@ class TrainingSettings:
         for name in ("weight_decay", "clip", "generate", "checkpoint_every"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name.replace('_', ' ')} must be finite and at least 0, not {getattr(self, name)}")
-        for name in ("warmup", "dropout", "label_smoothing"):
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
+        for name in ("warmup", "dropout", "label_smoothing", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name.replace('_', ' ')} must lie in [0, 1), but is {getattr(self, name)}")
         if self.schedule not in SCHEDULES:

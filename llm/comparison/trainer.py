@@ -75,13 +75,7 @@ def new_trainer(
         disable_tqdm=True,
         report_to="none",
     )
-    optimizer = method.optimizer(
-        model,
-        lr=run.learning_rate,
-        betas=settings.betas,
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = _optimizer(model, method, run, settings)
     trainer = LeanTrainer(
         model=model,
         args=arguments,
@@ -94,6 +88,24 @@ def new_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _optimizer(
+    model: nn.Module, method: ChosenMethod, run: Run, settings: TrainingSettings
+) -> torch.optim.Optimizer | None:
+    """The optimizer of a run; None for the Trainer's AdamW."""
+    if settings.optimizer == "sgd":
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(
+            trained, lr=run.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    return method.optimizer(
+        model,
+        lr=run.learning_rate,
+        betas=settings.betas,
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
 
 
 class LeanTrainer(Trainer):

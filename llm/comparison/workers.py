@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from lorakappa.llm.comparison.runs import Record, Task, make_run, one_line
+from lorakappa.shared.options import names
 from lorakappa.shared.processes import end_with
 
 Done = Callable[[Task, str], None]
@@ -34,10 +35,11 @@ class Workers(AbstractContextManager["Workers"]):
 
     Args:
         jobs: number of processes; 1 stays in this one, unless there are several GPUs.
+        fatal: errors of a run that end all of them.
     """
 
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: int, fatal: tuple[type[Exception], ...] = FATAL) -> None:
+        self._jobs, self._fatal = jobs, fatal
         self._pool: ProcessPoolExecutor | None = None
 
     def __call__(self, tasks: Sequence[Task], *, done: Done) -> list[str]:
@@ -51,18 +53,18 @@ class Workers(AbstractContextManager["Workers"]):
             One line for each run that failed.
 
         Raises:
-            ValueError, OSError: as soon as a run does, since that is a setting, a missing model or a full disk, which
-                the next run will meet, too.
+            ValueError, OSError: as soon as a run does, if they are `fatal`: a setting, a missing model or a full disk
+                will be met by the next run, too.
             ChildProcessError: if a worker was killed (out of memory?); finished runs are kept.
         """
         pending = [task for task in tasks if task.record() is None]
         gpus = _gpus()
         if self._pool is None and (self._jobs == 1 or len(pending) <= 1) and len(gpus) <= 1:
-            return _failures(((task, partial(make_run, task)) for task in pending), done, FATAL)
+            return _failures(((task, partial(make_run, task)) for task in pending), done, self._fatal)
         self._pool = self._pool or self._new_pool(gpus)
         futures = {self._pool.submit(make_run, task): task for task in pending}
         try:
-            return _failures(((futures[future], future.result) for future in as_completed(futures)), done, FATAL)
+            return _failures(((futures[future], future.result) for future in as_completed(futures)), done, self._fatal)
         except BrokenProcessPool:
             raise ChildProcessError(
                 "a worker was killed, perhaps for want of memory; the same command goes on from the finished runs "
@@ -116,6 +118,33 @@ def submit_runs(tasks: Sequence[Task], *, cluster: str, parameters: dict[str, An
     return _failures(((task, job.result) for task, job in zip(pending, jobs, strict=True)), done)
 
 
+def executor_for(cluster: str | None, options: str, jobs: int | None) -> Execute | None:
+    """What makes the runs of a command; None for processes of this machine.
+
+    Args:
+        cluster: as for `submit_runs`, or None.
+        options: KEY=VALUE,… for its parameters.
+        jobs: number of processes, if one was asked for.
+
+    Raises:
+        ValueError: for options that go with the other way.
+    """
+    if cluster is None:
+        if options.strip():
+            raise ValueError("--cluster-options has no effect without --cluster")
+        return None
+    if jobs is not None:
+        raise ValueError("--jobs has no effect with --cluster: slurm_array_parallelism=N among --cluster-options has")
+    return partial(submit_runs, cluster=cluster, parameters=_key_values(options))
+
+
+def default_jobs() -> int:
+    """One process per GPU, or per core."""
+    import torch
+
+    return torch.cuda.device_count() or os.cpu_count() or 1
+
+
 def _failures(
     finished: Iterable[tuple[Task, Callable[[], Record]]], done: Done, fatal: tuple[type[Exception], ...] = ()
 ) -> list[str]:
@@ -159,3 +188,10 @@ def _gpus() -> list[str]:
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return (named.split(",") if named else [str(k) for k in range(count)])[:count]
+
+
+def _key_values(text: str) -> dict[str, Any]:
+    pairs = [item.partition("=") for item in names(text)]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise ValueError(f"{text!r} must be KEY=VALUE pairs separated by commas")
+    return {key: int(value) if value.isdecimal() else value for key, _, value in pairs}

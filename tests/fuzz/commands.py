@@ -232,6 +232,40 @@ LLM = {
     "--seed": ["0", "3"],
     "--out": OUT,
 }
+STUDY = """
+[data]
+examples = [8, 2, 2]
+[settings]
+steps = 2
+evaluations = 1
+generate = 0
+[selection]
+seeds = 1
+[fresh]
+minimum = 2
+maximum = 2
+[[tables]]
+name = "one"
+methods = ["lora", "balora"]
+ranks = [2]
+learning_rates = [1e-3]
+"""
+
+
+def study(folder, rng):
+    """A study's file with its data, and a folder of that study, with something wrong in it now and then."""
+    from tests.fuzz.hostile import mutate_json
+
+    llm_data(folder, rng)
+    text = STUDY if rng.integers(3) else STUDY.replace("2", str([0, -1, 1e9, "x", "[[1]]"][rng.integers(5)]))
+    (folder / "mine.toml").write_text(text)
+    (folder / "study").mkdir()
+    (folder / "study" / "study.toml").write_text(text)
+    about = {"name": "mine", "model": None, "data": None, "source": "sums", "digest": "0" * 64}
+    about = about if rng.integers(3) else mutate_json(about, rng)
+    (folder / "study" / "about.json").write_text(json.dumps(about))
+
+
 TUNED = ("--model", "MODEL", "--preset", "tiny", "--data", "data.jsonl", "--examples", "8,2,2", "--steps", "2")
 
 COMMANDS = [
@@ -363,6 +397,17 @@ COMMANDS = [
         {"--data": ".jsonl"},
         setup=llm_data,
         weight=1.5,
+        needs="llm",
+    ),
+    Command(
+        ("llm", "report", "study"), {"--json": ["a.json"]}, {"--json": ".json"}, setup=study, extra=True, needs="llm"
+    ),
+    Command(
+        ("llm", "compare", "--study", "mine.toml", "--model", "MODEL", "--data", "data.jsonl", "--jobs", "1"),
+        {"--data": ["data.jsonl", "data.csv"], "--study": ["smoke"], "--jobs": ["1", "2"], "--out": OUT},
+        {"--data": ".jsonl"},
+        setup=study,
+        weight=0.5,
         needs="llm",
     ),
     Command(

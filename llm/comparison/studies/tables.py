@@ -1,0 +1,67 @@
+"""The findings of a study as a table for the terminal."""
+
+from typing import Any
+
+from rich.table import Table
+
+
+def study_table(found: dict[str, Any]) -> Table:
+    """One row per contrast.
+
+    Args:
+        found: from `findings.study_json`.
+    """
+    heads = ("table", "r", "steps", "start", "method", "gain", "verdict", "seeds", "learning rate", "exact", "note")
+    table = Table(*heads, box=None)
+    for row in found["findings"]:
+        effect, arm, baseline = row["effect"], row["method_arm"], row["baseline_arm"]
+        table.add_row(
+            row["table"],
+            str(row["rank"]),
+            str(row["steps"]),
+            "" if row["start"] is None else f"{row['start']:g}",
+            row["method"] if arm is None else arm["variant"],
+            _interval(effect),
+            row["verdict"],
+            str(effect["n"]),
+            "" if arm is None else f"{arm['learning_rate']:.3g}{' (edge)' if arm['at_edge'] else ''}",
+            _exact(baseline, arm),
+            _note(row),
+        )
+    table.caption = (
+        f"gain: test loss of the baseline minus that of the method, nats per answer token, each at the cell chosen on "
+        f"other seeds; intervals hold for all rows of a table together with {found['confidence']:.0%} (Bonferroni); "
+        f"δ = {found['delta']:g}; exact: the baseline's and the method's share of exact answers"
+    )
+    return table
+
+
+def closing(found: dict[str, Any]) -> str:
+    """How far the study is, in one line."""
+    counts = ", ".join(f"{count} {word}" for word, count in sorted(found["counts"].items()))
+    state = f"{found['pending']} runs to be made next" if found["pending"] else "nothing left to run"
+    return f"{counts}; {found['runs']} runs, {found['hours']:.2g} hours of computing; {state}"
+
+
+def _interval(effect: dict[str, Any]) -> str:
+    if effect["estimate"] is None or effect["low"] is None:
+        return "" if effect["estimate"] is None else f"{effect['estimate']:+.4f}"
+    return f"{effect['estimate']:+.4f} [{effect['low']:+.4f}, {effect['high']:+.4f}]"
+
+
+def _exact(baseline: dict[str, Any] | None, arm: dict[str, Any] | None) -> str:
+    values = [entry and entry["exact_match"] for entry in (baseline, arm)]
+    return "" if None in values else " → ".join(f"{value:.3f}" for value in values)
+
+
+def _note(row: dict[str, Any]) -> str:
+    arms = {row["baseline"]: row["baseline_arm"], row["method"]: row["method_arm"]}
+    parts = [f"{name}: no cell chosen" for name, arm in arms.items() if arm is None]
+    parts += [f"{name}: {arm['diverged']} diverged" for name, arm in arms.items() if arm and arm["diverged"]]
+    if row["reason"] in ("maximum", "budget") and row["needed"]:
+        parts.append(f"ended by the {row['reason']}; {row['needed']} seeds for the width")
+    if row["to_decide"]:
+        parts.append(f"about {row['to_decide']} seeds to decide at this mean")
+    if row["reason"] == "unfinished":
+        parts.append("unfinished")
+    return "; ".join(parts)
