@@ -230,7 +230,7 @@ def gauges_in(xp: Any, G: Any, gauge: Gauge, arithmetic: Any, *, storage: Any, e
     return Gauges(xp.reshape(factors, G.shape), xp.reshape(safe, G.shape[:-3]))
 
 
-def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: float) -> Gauges:
+def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: float, slack: float = 1.0) -> Gauges:
     """The gauges of balanced pairs from Gram matrices, and which of them can be trusted (module docstring).
 
     NaN and infinity, wherever they come from, fail every comparison and so end as not safe (NumPy warns of them).
@@ -242,6 +242,7 @@ def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: fl
         storage: `finfo` of the dtype that the balanced pair is stored in.
         entries: of A and B together.
         eps: ε of the arithmetic that the Gram matrices come from and the factors will be multiplied in.
+        slack: how many times as unbalanced as `balance` promises the pairs may be.
 
     Returns:
         The gauges; on a GPU nothing is copied to the host.
@@ -251,7 +252,7 @@ def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: fl
     L, found = cholesky(xp, G[..., 1, :, :])
     M = L.mT @ G[..., 0, :, :] @ L
     found = found & xp.isfinite(xp.sum(M, axis=(-2, -1)))
-    L, M = _or_identity(xp, found, L), _or_identity(xp, found, M)
+    L, M = or_identity(xp, found, L), or_identity(xp, found, M)
     S2, V = xp.linalg.eigh(M)
     S2, V = xp.flip(S2, axis=-1), xp.flip(V, axis=-1)
     S = xp.sqrt(S2)
@@ -263,8 +264,8 @@ def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: fl
         factors = factors * signs(xp, xp.sum(factors * G, axis=(-3, -2)))[..., None, None, :]
     else:
         known = found & xp.isfinite(xp.sum(factors, axis=(-3, -2, -1)))
-        overlap = _or_identity(xp, known, xp.sum(factors.mT @ G, axis=-3))
-        O = rotation(xp, gauge, overlap, _or_identity(xp, known, factors[..., 0, :, :]))
+        overlap = or_identity(xp, known, xp.sum(factors.mT @ G, axis=-3))
+        O = rotation(xp, gauge, overlap, or_identity(xp, known, factors[..., 0, :, :]))
         factors, lengths = factors @ O[..., None, :, :], xp.sum(O * O * S[..., :, None], axis=-2)
 
     # the conditions of the module docstring: rank and range, then product and balance, then storage
@@ -280,13 +281,13 @@ def gauges(xp: Any, G: Any, gauge: Gauge, *, storage: Any, entries: int, eps: fl
     error = xp.sum(noise * amplified + 2 * change_noise(eps, r) * xp.sqrt(amplified), axis=-1)
     error = error + own / size * xp.mean(1 / S, axis=-1)
     safe = safe & (4 * own <= S2[..., -1])
-    safe = safe & (error <= 2 * GRAM_SHARE * balance_rtol(stored, r))
+    safe = safe & (error <= slack * 2 * GRAM_SHARE * balance_rtol(stored, r))
     if gauge != "hyperbalanced":
         grown = xp.sum(factors2 * lengths[..., None, None, :], axis=(-2, -1))
         safe = safe & xp.all(grown <= 4 * xp.flip(traces, axis=-1), axis=-1)
     lost = 2 * subnormal_error(storage, entries) / (PRODUCT_RTOL / 4 * stored)
     safe = safe & (lost**2 * size <= traces[..., 0] * traces[..., 1]) & (size <= float(storage.max) ** 2)
-    return Gauges(_or_identity(xp, safe, factors), safe)
+    return Gauges(or_identity(xp, safe, factors), safe)
 
 
 @lru_cache(maxsize=256)
@@ -306,7 +307,7 @@ def _fold(r: int) -> int:
     return 1 if r >= LEAST_WIDTH else 2 ** math.ceil(math.log2(LEAST_WIDTH / r))
 
 
-def _or_identity(xp: Any, fine: Any, M: Any) -> Any:
+def or_identity(xp: Any, fine: Any, M: Any) -> Any:
     """M (…, r, r) or (…, 2, r, r), and I where it is not `fine` (…); on a GPU without asking whether there are such."""
     if str(device(fine)) == "cpu" and bool(xp.all(fine)):
         return M

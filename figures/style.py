@@ -87,6 +87,7 @@ STYLES: dict[str, tuple[Any, ...]] = {
     "balora": (BLUE, "s"),
     "balora-nearest": (ORANGE, "^", DASHED),
     "balora-symmetric": (GREEN, "v", DOTTED),
+    "balora-fisher": (PURPLE, "X", DOTTED),
     "ilora": (BLACK, "d"),
     "pilora": (PURPLE, "p"),
     "scaled-gd": (SKY, "h"),

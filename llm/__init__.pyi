@@ -4,11 +4,15 @@ from .adapters.audit import audit_pair as audit_pair
 from .adapters.balancing import BalanceReport as BalanceReport
 from .adapters.balancing import balance_model as balance_model
 from .adapters.callbacks import BalanceCallback as BalanceCallback
+from .adapters.callbacks import FisherBalanceCallback as FisherBalanceCallback
 from .adapters.callbacks import RefactorCallback as RefactorCallback
 from .adapters.callbacks import RegularizeCallback as RegularizeCallback
 from .adapters.callbacks import RescaleCallback as RescaleCallback
 from .adapters.disk import balance_adapter as balance_adapter
 from .adapters.factors import CannotBalanceError as CannotBalanceError
+from .adapters.fisher_balancing import (
+    fisher_balance_after_step as fisher_balance_after_step,
+)
 from .adapters.formats.reading import read_adapter as read_adapter
 from .adapters.handles import GradientHandle as GradientHandle
 from .adapters.handles import StepHandle as StepHandle

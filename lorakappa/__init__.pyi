@@ -20,10 +20,14 @@ from .conditioning.spectra import (
 )
 from .llm.adapters.balancing import balance_model as balance_model
 from .llm.adapters.callbacks import BalanceCallback as BalanceCallback
+from .llm.adapters.callbacks import FisherBalanceCallback as FisherBalanceCallback
 from .llm.adapters.callbacks import RefactorCallback as RefactorCallback
 from .llm.adapters.callbacks import RegularizeCallback as RegularizeCallback
 from .llm.adapters.callbacks import RescaleCallback as RescaleCallback
 from .llm.adapters.disk import balance_adapter as balance_adapter
+from .llm.adapters.fisher_balancing import (
+    fisher_balance_after_step as fisher_balance_after_step,
+)
 from .llm.adapters.hooks import balance_after_step as balance_after_step
 from .llm.adapters.optimizers import (
     create_balora_optimizer as create_balora_optimizer,

@@ -4,11 +4,15 @@ from .audit import audit_pair as audit_pair
 from .balancing import BalanceReport as BalanceReport
 from .balancing import balance_model as balance_model
 from .callbacks import BalanceCallback as BalanceCallback
+from .callbacks import FisherBalanceCallback as FisherBalanceCallback
 from .callbacks import RefactorCallback as RefactorCallback
 from .callbacks import RegularizeCallback as RegularizeCallback
 from .callbacks import RescaleCallback as RescaleCallback
 from .disk import balance_adapter as balance_adapter
 from .factors import CannotBalanceError as CannotBalanceError
+from .fisher_balancing import (
+    fisher_balance_after_step as fisher_balance_after_step,
+)
 from .formats.reading import read_adapter as read_adapter
 from .handles import GradientHandle as GradientHandle
 from .handles import StepHandle as StepHandle

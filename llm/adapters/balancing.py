@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lorakappa.conditioning.projection import balance
 from lorakappa.conditioning.projection_gauges import Gauge, check_gauge
-from lorakappa.llm.adapters.in_place import InPlace, serves
+from lorakappa.llm.adapters.in_place import Find, InPlace, serves
 from lorakappa.llm.adapters.joining import AnyOptimizer, joined, unwrap_optimizers
 from lorakappa.llm.adapters.moments import (
     Moments,
@@ -118,15 +118,17 @@ class Balancing:
         check_moments(self._moments, optimizer)
         if optimizer is not None and self._moments != "keep":
             check_state(optimizer, self._trainable)
-        outcomes = self._in_place.gauges(self._gauge)
+        outcomes = self._in_place.gauges(self._choice())
         refused = [pair for one in outcomes for pair, safe in zip(one.pairs, one.safe, strict=True) if not safe]
         rest = [[ties[0] for ties in batch] for batch in stack_batches(refused + self._others)]
-        copies = [_balanced(batch, self._gauge) for batch in rest]
+        copies = [self._copies(batch) for batch in rest]
         # nothing was written so far: what cannot be balanced has been refused by now
         unchanged: set[str] = set()
         for one in outcomes:
             moving = [safe and moves for safe, moves in zip(one.safe, one.moves, strict=True)]
-            self._carry_state(optimizer, one.pairs, one.factors[:, 0].double(), one.factors[:, 1].mT.double(), moving)
+            T, T_inv = one.factors[:, 0].double(), one.factors[:, 1].mT.double()
+            self._moves(one.pairs, T, T_inv, moving)
+            self._carry_state(optimizer, one.pairs, T, T_inv, moving)
             unchanged.update(pair.name for pair, yes in zip(one.pairs, moving, strict=True) if not yes)
         unchanged -= {pair.name for pair in refused}
         self._in_place.move(outcomes)
@@ -143,6 +145,26 @@ class Balancing:
         frozen = len(self.pairs) - len(self._trainable)
         return BalanceReport(len(self._ties) - len(left), left, frozen, len(self._batches))
 
+    def _choice(self) -> Gauge | Find:
+        """What is asked of pairs in place."""
+        return self._gauge
+
+    def _copies(self, batch: list[LoraPair]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Copies of the pairs (n, a, r), (n, r, b) of one shape, and what they become."""
+        A, B = stacked(batch)
+        try:
+            X, Y = balance(A, B, gauge=self._gauge)
+        except ValueError:
+            check_finite(batch, A, B, "balanced")
+            raise
+        fits = is_representable(A, B, X, Y, batch[0].left.dtype, batch[0].right.dtype)
+        if not bool(fits.all()):
+            X, Y = (torch.where(fits[:, None, None], new, old) for new, old in ((X, A), (Y, B)))
+        return A, B, X, Y
+
+    def _moves(self, pairs: list[LoraPair], T: Tensor, T_inv: Tensor, moving: list[bool]) -> None:
+        """Told before pairs move in place, and by which gauges (n, r, r)."""
+
     def _carry_state(
         self, optimizer: AnyOptimizer | None, pairs: list[LoraPair], T: Tensor, T_inv: Tensor, moving: list[bool]
     ) -> None:
@@ -158,18 +180,8 @@ class Balancing:
                     reset(optimizer, tied)
 
 
-def _balanced(batch: list[LoraPair], gauge: Gauge) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Copies of the pairs (n, a, r), (n, r, b) and their balanced equivalents."""
+def stacked(batch: list[LoraPair]) -> tuple[Tensor, Tensor]:
+    """The factors (n, a, r) and (n, r, b) of pairs of one shape, in one dtype and on one device."""
     A, B = torch.stack([pair.A for pair in batch]), torch.stack([pair.B for pair in batch])
     dtype = torch.promote_types(A.dtype, B.dtype)
-    A, B = A.to(dtype), B.to(A.device, dtype)
-    try:
-        X, Y = balance(A, B, gauge=gauge)
-    except ValueError:
-        check_finite(batch, A, B, "balanced")
-        raise
-    stored = batch[0].left.dtype, batch[0].right.dtype
-    fits = is_representable(A, B, X, Y, *stored)
-    if not bool(fits.all()):
-        X, Y = (torch.where(fits[:, None, None], new, old) for new, old in ((X, A), (Y, B)))
-    return A, B, X, Y
+    return A.to(dtype), B.to(A.device, dtype)

@@ -7,8 +7,11 @@ from typing import Any
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lorakappa.conditioning.fisher_gauge import DAMPING
 from lorakappa.conditioning.projection import Gauge
 from lorakappa.llm.adapters.arguments import check_count
+from lorakappa.llm.adapters.fisher_balancing import check_fisher_balancing, fisher_balance_after_step
+from lorakappa.llm.adapters.gradient_moments import DECAY
 from lorakappa.llm.adapters.handles import Handle
 from lorakappa.llm.adapters.hooks import balance_after_step, check_balancing
 from lorakappa.llm.adapters.moments import Moments
@@ -20,7 +23,8 @@ from lorakappa.llm.adapters.rescaling import rescale_after_step
 class StepCallback(TrainerCallback):
     """Hooks a map of the LoRA pairs, or of their gradients, onto the Trainer's optimizer while it trains.
 
-    Nothing needs saving: a resumed training goes on with its global step as count.
+    Nothing needs saving: a resumed training goes on with its global step as count, and what a map remembers is in the
+    state of the optimizer.
 
     Args:
         attach: hooks the map onto (optimizer, model), such as `balance_after_step` with its options.
@@ -72,6 +76,42 @@ class BalanceCallback(StepCallback):
     ) -> None:
         check_balancing(every, gauge, moments)
         super().__init__(partial(balance_after_step, every=every, gauge=gauge, adapter=adapter, moments=moments))
+
+
+class FisherBalanceCallback(StepCallback):
+    """BaLoRA as the loss sees it: every pair in the gauge that its gradients ask for, after every real optimizer step.
+
+    Args:
+        damping: δ > 0: what pulls towards balance (`conditioning.fisher_balance`).
+        decay: weight of the past in the running means of second moments.
+        every: number of steps between two changes of gauge.
+        gauge: which of the pairs that have these second moments.
+        adapter: name of one adapter; None means all that train.
+        moments: what becomes of the optimizer's moments (`llm.adapters.moments`).
+    """
+
+    def __init__(
+        self,
+        *,
+        damping: float = DAMPING,
+        decay: float = DECAY,
+        every: int = 1,
+        gauge: Gauge = "symmetric",
+        adapter: str | None = None,
+        moments: Moments = "keep",
+    ) -> None:
+        check_fisher_balancing(damping, decay, every, gauge, moments)
+        super().__init__(
+            partial(
+                fisher_balance_after_step,
+                damping=damping,
+                decay=decay,
+                every=every,
+                gauge=gauge,
+                adapter=adapter,
+                moments=moments,
+            )
+        )
 
 
 class RefactorCallback(StepCallback):

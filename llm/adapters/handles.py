@@ -132,11 +132,7 @@ class GradientHandle(Handle):
         self._choices = {id(optimizer): _Choice() for optimizer in optimizers}
 
     def _begin(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if any(map(callable, (*args[1:], *kwargs.values()))):
-            raise ValueError(
-                f"{type(optimizer).__name__}.step was given a closure, whose gradients come too late to be refactored; "
-                "compute them before the step"
-            )
+        refuse_closure(optimizer, args, kwargs, "refactored")
         self._apply(optimizer, self._choices[id(optimizer)])
 
     def _end(self, optimizer: torch.optim.Optimizer) -> None:
@@ -157,6 +153,15 @@ def step_handles(optimizer: Any) -> list[Handle]:
     """
     found = vars(unwrap_optimizer(optimizer)).get("__getstate__")
     return list(found.handles) if isinstance(found, _CopyWarning) else []
+
+
+def refuse_closure(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any, done: str) -> None:
+    """Raises ValueError if a step was given a closure, whose gradients are not there before it; `done` is missed."""
+    if any(map(callable, (*args[1:], *kwargs.values()))):
+        raise ValueError(
+            f"{type(optimizer).__name__}.step was given a closure, whose gradients come too late to be {done}; "
+            "compute them before the step"
+        )
 
 
 class _Choice:

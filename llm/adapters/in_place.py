@@ -8,7 +8,7 @@ costs more than computing are copied into stacks, padded with zeros; larger ones
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,11 @@ BLOCK = 2**18
 
 DEVICE_BLOCK = 2**24
 """The same on a GPU, whose calls cost more than its memory."""
+
+
+Find = Callable[..., Gauges]
+"""Finds gauges from (xp, pairs, G), G the (n, 2, r, r) float64 Gram matrices of the pairs, and the keywords storage,
+entries and eps of `projection_by_gram.gauges`."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,12 @@ class InPlace:
         self._groups = [_Group(members) for members in groups.values()]
 
     @torch.no_grad()
-    def gauges(self, gauge: Gauge) -> list[Outcome]:
-        """The gauges of all pairs as they are now; waits once for each device, and writes nothing."""
+    def gauges(self, gauge: Gauge | Find) -> list[Outcome]:
+        """The gauges of all pairs as they are now; waits once for each device, and writes nothing.
+
+        Args:
+            gauge: which balanced pair, or what finds another gauge.
+        """
         found = [group.gauges(gauge) for group in self._groups]
         by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
         for _, flags in found:
@@ -131,13 +140,18 @@ class _Group:
         self._storage = torch.finfo(pairs[0].left.dtype)
         self._entries = max(pair.left.numel() + pair.right.numel() for pair in pairs)
 
-    def gauges(self, gauge: Gauge) -> tuple[Gauges, Tensor]:
+    def gauges(self, gauge: Gauge | Find) -> tuple[Gauges, Tensor]:
         """The gauges, and bools (2, n): which are safe, and which move. They are not waited for."""
         xp = self._xp
         with full_precision(xp):
             grams = [part.grams() for part in self._parts]
         G = torch.cat(grams) if len(grams) > 1 else grams[0]
-        found = gauges_in(xp, G, gauge, torch.float32, storage=self._storage, entries=self._entries)
+        options: dict[str, Any] = {"storage": self._storage, "entries": self._entries}
+        if callable(gauge):
+            factors, safe = gauge(xp, self.pairs, G, eps=torch.finfo(torch.float32).eps, **options)
+            found = Gauges(factors.float(), safe)
+        else:
+            found = gauges_in(xp, G, gauge, torch.float32, **options)
         moves = (found.factors != self._identity).flatten(1).any(1)
         return found, torch.stack([found.safe, moves])
 

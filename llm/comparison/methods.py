@@ -15,6 +15,7 @@ from torch import nn
 from lorakappa.conditioning.projection import Gauge
 from lorakappa.llm.adapters.callbacks import (
     BalanceCallback,
+    FisherBalanceCallback,
     RefactorCallback,
     RegularizeCallback,
     RescaleCallback,
@@ -85,6 +86,16 @@ def _balance(options: Options, every: int, *, gauge: Gauge = "hyperbalanced") ->
     return BalanceCallback(every=every, gauge=gauge, moments=options["moments"])
 
 
+def _fisher_balance(options: Options, every: int) -> StepCallback:
+    return FisherBalanceCallback(
+        damping=options["delta"],
+        decay=options["decay"],
+        every=every,
+        gauge=options["gauge"],
+        moments=options["moments"],
+    )
+
+
 def _regularize(options: Options, every: int) -> StepCallback:
     return RegularizeCallback(
         strength=options["lambda"],
@@ -108,6 +119,7 @@ RECIPES: dict[str, Recipe] = {
     "balora": Recipe(step_map=_balance),
     "balora-symmetric": Recipe(step_map=partial(_balance, gauge="symmetric")),
     "balora-nearest": Recipe(step_map=partial(_balance, gauge="nearest")),
+    "balora-fisher": Recipe(step_map=_fisher_balance),
     "rslora": Recipe(config={"use_rslora": True}),
     "dora": Recipe(config={"use_dora": True}),
     "olora": Recipe(config={"init_lora_weights": "olora"}),

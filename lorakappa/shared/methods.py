@@ -67,6 +67,13 @@ DAMPING: Final = {
         DIFFERENCES["damping"].defaults["synthetic"], "δ added to the Gram matrices that are inverted", closed=True
     )
 }
+FISHER: Final = {
+    "delta": Option(0.1, "δ of the damping towards balance"),
+    "decay": Option(0.99, "of the running means of the gradients' second moments", closed=True, high=0.999999),
+    "gauge": Option(
+        "symmetric", "which of the pairs with equal second moments", words=("symmetric", "hyperbalanced", "nearest")
+    ),
+}
 LR_RATIO: Final = {"lr-ratio": Option(16.0, "learning rate of A in units of that of B", formerly="ratio")}
 MODE: Final = {
     "mode": Option("matrix", "S of the gradients g_A S⁻¹ and S g_B: a matrix or a number", words=("matrix", "scalar"))
@@ -121,6 +128,14 @@ VOCABULARY: Final[dict[str, Description]] = {
     ),
     "balora-nearest": Description(
         "BaLoRA, nearest gauge", "BaLoRA, the nearest balanced pair", OURS, has_map=True, defined=MOMENTS
+    ),
+    "balora-fisher": Description(
+        "BaLoRA, Fisher gauge",
+        "the gauge that second moments of the gradients ask for, damped towards balance",
+        OURS,
+        packages=FINE_TUNES,
+        has_map=True,
+        defined={**FISHER, **MOMENTS},
     ),
     "rslora": Description("rsLoRA", "rank-stabilized LoRA: scaling α/√r", packages=FINE_TUNES),
     "dora": Description("DoRA", "DoRA: magnitude and direction apart", packages=FINE_TUNES),

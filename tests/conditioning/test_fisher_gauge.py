@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from array_api_compat import array_namespace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from lorakappa.conditioning import (
     optimal_gauge_from_traces,
     transport_second_moments,
 )
+from lorakappa.conditioning.fisher_gauge_by_gram import fisher_gauges
 from lorakappa.conditioning.tolerances import EPS, PRODUCT_RTOL
 from tests.strategies import orthogonal, pairs
 
@@ -281,3 +283,44 @@ def test_without_damping_singular_moments_have_no_best_gauge():
         fisher_balance(A, B, np.diag([1e150, 1, 1e-150]), np.diag([1e-150, 1, 1e150]), damping=0)
     start = fisher_balance(0 * A, B, H_A, np.zeros((3, 3)), damping=0)  # but AB = 0 asks for none
     np.testing.assert_array_equal(start.B, B)
+
+
+def from_gram(A, B, H_A, H_B, dtype=np.float32, damping=0.1, gauge="symmetric"):
+    """The fast route, for one stack of pairs."""
+    G, H = np.stack([A.mT @ A, B @ B.mT], -3), np.stack([H_A, H_B], -3)
+    entries, eps = A.shape[-2] * A.shape[-1] + B.shape[-2] * B.shape[-1], float(np.finfo(np.float32).eps)
+    options = {"storage": np.finfo(dtype), "entries": entries, "eps": eps}
+    with np.errstate(all="ignore"):
+        return fisher_gauges(array_namespace(A), G, H, gauge, damping=damping, **options)
+
+
+@pytest.mark.parametrize("gauge", GAUGES)
+@pytest.mark.parametrize("damping", [1e-2, 0.1, np.inf])
+def test_the_route_by_gram_matrices_finds_the_same_gauges(gauge, damping):
+    stack = problem(16, a=9, b=8, leading=(20,))
+    factors, safe = from_gram(*stack, damping=damping, gauge=gauge)
+    assert safe.all()
+    T, T_inv = fisher_gauge(*stack, damping=damping, gauge=gauge)
+    size = np.abs(T).max()
+    np.testing.assert_allclose(factors[:, 0], T, rtol=1e-7, atol=1e-7 * size)
+    np.testing.assert_allclose(factors[:, 1].mT, T_inv, rtol=1e-7, atol=1e-7 * np.abs(T_inv).max())
+
+
+def test_the_route_by_gram_matrices_knows_what_it_cannot_do():
+    A, B, H_A, H_B = problem(17, leading=(8,))
+    hostile = [M.copy() for M in (A, B, H_A, H_B)]
+    hostile[2][0, 0, 0] = np.nan  # gradients that are not finite
+    hostile[3][1] = np.inf
+    hostile[0][2] = 0  # AB = 0
+    hostile[0][3, :, 0] = hostile[0][3, :, 1] * (1 + 1e-9)  # null directions
+    hostile[1][4] *= 1e30  # out of range
+    hostile[0][5] *= 1e-5 ** np.arange(3)  # too ill-conditioned for single precision
+    hostile[2][6], hostile[3][6] = 0, 0  # no gradient at all: balance
+    factors, safe = from_gram(*hostile)
+    assert safe.tolist() == [False] * 6 + [True] * 2
+    np.testing.assert_array_equal(factors[~safe], np.broadcast_to(np.eye(3), (6, 2, 3, 3)))
+    X, Y = balance(A[6], B[6], gauge="symmetric")
+    np.testing.assert_allclose(A[6] @ factors[6, 0], X, atol=1e-6)
+    np.testing.assert_allclose(factors[6, 1].T @ B[6], Y, atol=1e-6)
+    # singular moments without damping
+    assert not from_gram(A[:1], B[:1], np.ones((1, 3, 3)), np.eye(3)[None], damping=0)[1].any()
