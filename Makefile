@@ -12,10 +12,11 @@ DEVICE ?= cpu
 COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-field \
 	libcoq-mathcomp-algebra-tactics libcoq-mathcomp-real-closed
 
-.PHONY: help verify proofs certificates coq test fuzz test-slow lint format bench figures clean
+.PHONY: help verify report proofs certificates coq test fuzz test-slow lint format bench figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
+	@echo "make report     one page with every verdict, results/report.html; makes what is missing first"
 	@echo "make proofs     have Coq check the proofs of claims; as root on Debian it installs Coq first"
 	@echo "make certificates  find the terms of small certificates anew, and check what was found"
 	@echo "make test       lint, types and tests"
@@ -35,6 +36,9 @@ $(READY): pyproject.toml constraints.txt
 
 verify: $(READY)
 	$(BIN)/lorakappa verify --json results/verdicts.json
+
+report: $(READY)
+	$(BIN)/lorakappa report --make
 
 coq:
 	@command -v coqc >/dev/null || if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \

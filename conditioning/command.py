@@ -74,7 +74,7 @@ def sources(
     """Print what the papers state, place by place, with the claims that decide it or the reason why none does."""
     from lorakappa.conditioning.sources import DOCUMENTS, coverage
     from lorakappa.conditioning.verification.examination import known_claims
-    from lorakappa.shared.records import ensure_writable, write_json
+    from lorakappa.shared.records import ensure_writable, provenance, write_json
 
     chosen = coverage.choose(DOCUMENTS, document)
     if json_file is not None:
@@ -82,7 +82,8 @@ def sources(
     claims = {id: known.claim for id, known in known_claims(CLAIMS).items()}
     shown = [(d, [s for s in d.statements.values() if not (uncovered and s.claims)]) for d in chosen]
     if json_file is not None:
-        write_json(json_file, [row for d, some in shown for row in coverage.as_json(d, some, claims)])
+        origin = {"provenance": provenance()}
+        write_json(json_file, [row | origin for d, some in shown for row in coverage.as_json(d, some, claims)])
     if markdown:
         print(coverage.coverage_markdown(chosen, claims))
         return

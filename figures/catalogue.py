@@ -19,18 +19,22 @@ class Kind:
     """A figure that can be drawn.
 
     Attributes:
+        shows: what one sees in it.
         drawn_by: the file whose `plot` makes the figure of a saved result, or FILE:FUNCTION.
         data: name of that result.
         package: whose command makes it; empty if the command is no package's.
         command: that command; the default is named after the data.
         arrays: whether the result has arrays; otherwise it is JSON only.
+        optional: whether not every such result can be drawn so.
     """
 
+    shows: str
     drawn_by: str
     data: str
     package: str = "synthetic"
     command: str = "{data} --out {folder}"
     arrays: bool = True
+    optional: bool = False
 
     def plot(self, saved: "Saved") -> "Figure":
         """The figure of a saved result."""
@@ -51,24 +55,58 @@ class Kind:
 COMPARE = ("llm-compare", "llm", "compare --out {folder}")
 
 FIGURES: dict[str, Kind] = {
-    "manifold": Kind("manifold", "manifold"),
-    "kappa-histogram": Kind("kappa_histogram", "kappa-histogram"),
-    "bound-tightness": Kind("bound_tightness", "kappa-histogram"),
-    "convergence": Kind("convergence", "convergence"),
-    "rates": Kind("rates", "rates"),
-    "phase": Kind("phase", "phase"),
-    "settle": Kind("settle", "settle"),
-    "duel": Kind("duel", "duel"),
-    "ratios": Kind("ratios", "ratios"),
-    "audit": Kind("audit", "audit", "llm", "audit ADAPTER --json {folder}/audit.json", arrays=False),
-    "curvature": Kind("curvature", "curvature", "llm", "curvature ADAPTER --out {folder}", arrays=False),
-    "learning-curves": Kind("learning_curves", *COMPARE),
-    "conditioning-curves": Kind("learning_curves:plot_conditioning", *COMPARE),
-    "loss-by-rank": Kind("loss_by_rank", *COMPARE),
-    "learning-rate-maps": Kind("learning_rate_maps", *COMPARE),
-    "robustness": Kind("robustness", *COMPARE),
-    "overhead": Kind("overhead", *COMPARE),
-    "benchmarks": Kind("benchmarks", "benchmarks", "", "make bench", arrays=False),
+    "manifold": Kind("minimizers of a 2×2 problem coloured by κ, and where P sends pairs", "manifold", "manifold"),
+    "kappa-histogram": Kind(
+        "κ of random minimizers and of LoRA's limit points, balanced value, bounds",
+        "kappa_histogram",
+        "kappa-histogram",
+    ),
+    "bound-tightness": Kind("how far each bound is from κ", "bound_tightness", "kappa-histogram"),
+    "convergence": Kind(
+        "loss curves at each method's best step size, outcome over step size", "convergence", "convergence"
+    ),
+    "rates": Kind("measured contraction against the bounds", "rates", "rates"),
+    "phase": Kind("gain over spectrum decay × init std", "phase", "phase"),
+    "settle": Kind("whether the gain is the conditioning: small steps, equal κ, matched lengths", "settle", "settle"),
+    "duel": Kind("who wins where: spectrum × shape × start", "duel", "duel"),
+    "ratios": Kind("iLoRA's ratio: c·r/m and (r/m)^p", "ratios", "ratios"),
+    "audit": Kind(
+        "κ bound and balancing gap of every layer, now and balanced",
+        "audit",
+        "audit",
+        "llm",
+        "audit ADAPTER --json {folder}/audit.json",
+        arrays=False,
+    ),
+    "curvature": Kind(
+        "what balancing changes in a model's curvature, and along the gauge path",
+        "curvature",
+        "curvature",
+        "llm",
+        "curvature ADAPTER --out {folder}",
+        arrays=False,
+    ),
+    "learning-curves": Kind("validation loss by step and by second", "learning_curves", *COMPARE),
+    "conditioning-curves": Kind(
+        "balancing gap and κ bound along training", "learning_curves:plot_conditioning", *COMPARE
+    ),
+    "loss-by-rank": Kind("test loss and exact match by rank, paired differences", "loss_by_rank", *COMPARE),
+    "learning-rate-maps": Kind(
+        "validation loss over learning rate and scaling, for more than one scaling",
+        "learning_rate_maps",
+        *COMPARE,
+        optional=True,
+    ),
+    "robustness": Kind("validation loss over the learning rate, width of the good window", "robustness", *COMPARE),
+    "overhead": Kind("seconds per step, peak memory, share of the method's own map", "overhead", *COMPARE),
+    "benchmarks": Kind(
+        "what is wanted of each benchmark and what was reached, growth of times",
+        "benchmarks",
+        "benchmarks",
+        "",
+        "make bench",
+        arrays=False,
+    ),
 }
 
 FORMATS: dict[str, dict[str, Any]] = {

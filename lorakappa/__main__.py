@@ -8,6 +8,7 @@ import typer
 
 from lorakappa.conditioning.claim_commands import add_claim_commands
 from lorakappa.conditioning.command import kappa, sources
+from lorakappa.figures.report.command import report
 from lorakappa.shared.command_line import new_app, run
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 
@@ -24,6 +25,7 @@ def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
     add_claim_commands(app, CLAIMS)
     app.command()(kappa)
     app.command()(sources)
+    app.command()(report)
     for name in LOADED_WHEN_CALLED:
         package = PACKAGES[name]
         group = import_module(package.command).app if name in called else new_app(package.summary)

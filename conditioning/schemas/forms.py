@@ -78,6 +78,9 @@ class VerdictForm(Form):
     kind: Kind
     source: str
     domain: str
+    sides: Annotated[list[str], Field(min_length=2, max_length=2)]
+    argument: str
+    experiment: str | None
     verdict: VerdictName
     recorded: VerdictName
     trials: int

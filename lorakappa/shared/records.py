@@ -10,10 +10,12 @@ import math
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorakappa.shared import code_state
 from lorakappa.shared.array_files import read_npz as read_npz
 from lorakappa.shared.whole_files import ensure_folder as ensure_folder
 from lorakappa.shared.whole_files import ensure_writable as ensure_writable
@@ -24,15 +26,18 @@ if TYPE_CHECKING:  # NumPy is imported where arrays come, since every command li
 
 VERSIONS_OF = ("lorakappa", "numpy", "scipy", "torch", "python-flint")
 
+_BEGAN = time.perf_counter()
+
 
 def provenance(*, seed: int | None = None) -> dict[str, Any]:
-    """Where a result comes from: command line, seed, Python and package versions, platform.
+    """Where a result comes from: command line, seed, versions, code (`shared.code_state`), machine, time taken.
 
     Args:
         seed: the seed that the run was started with, if it has one.
 
     Returns:
-        A JSON-serializable mapping; packages that are not installed have the version None.
+        A JSON-serializable mapping; packages that are not installed have the version None, and "seconds" is how long
+        the process has been at work.
     """
     versions: dict[str, str | None] = {}
     for package in VERSIONS_OF:
@@ -49,7 +54,11 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
         "seed": seed,
         "python": platform.python_version(),
         "versions": versions,
+        "commit": code_state.commit(),
+        "code": code_state.digests(code_state.loaded_packages()),
         "platform": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "seconds": round(time.perf_counter() - _BEGAN, 1),
     }
 
 

@@ -1,0 +1,256 @@
+"""The ledger: every statement, verdict and record that the report shows, as data, made of saved results alone."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from lorakappa.figures.report.parts import PARTS, Found, State, find
+from lorakappa.shared.records import write_json
+from lorakappa.shared.schemas import validated
+
+FORMAT = 1
+"""Of the ledger; it grows by one whenever what an entry means changes."""
+
+VerdictName = Literal["holds", "refuted", "not seen", "equivalent", "inconclusive"]
+Level = Literal["proved", "certified", "exact", "sampled"]
+Kind = Literal["claim", "correction", "question"]
+
+
+class Entry(BaseModel):
+    """Base of the models: no entries but those named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClaimEntry(Entry):
+    """The verdict on a claim, as `verify --json` wrote it; what the fields are is said in its schema."""
+
+    id: str
+    package: str
+    kind: Kind
+    statement: str
+    source: str
+    domain: str
+    verdict: VerdictName
+    as_recorded: bool
+    level: Level | None
+    measured: bool
+    corrected_by: str | None
+    corrects: list[str]
+    sides: list[str]
+    argument: str
+    trials: int
+    seed: int
+    worst_margin: float | str | None
+    note: str
+    setting: str | None
+    counterexample: dict[str, Any] | None
+    tight: dict[str, Any] | None
+    theorems: list[dict[str, Any]]
+    certificate: dict[str, Any] | None
+    faults: list[str]
+    replay: str
+    mapped: list[str]
+
+
+class StatementEntry(Entry):
+    """A statement of a document, and what became of it."""
+
+    document: str
+    place: str
+    statement: str
+    outcome: str
+    claims: list[str]
+    reason: str
+
+
+class DocumentEntry(Entry):
+    """A document whose statements are on the map."""
+
+    citation: str
+    title: str
+    authors: str
+    published: str
+    at_hand: str
+    outcomes: dict[str, int]
+
+
+class RecordEntry(Entry):
+    """A saved result behind the report."""
+
+    name: str
+    state: State
+    reason: str
+    command: str
+    files: dict[str, str]
+    provenance: dict[str, Any] | None
+
+
+class Ledger(Entry):
+    """All that the report says."""
+
+    format: Literal[1]
+    totals: dict[str, dict[str, int]]
+    claims: list[ClaimEntry]
+    documents: list[DocumentEntry]
+    statements: list[StatementEntry]
+    performance: list[dict[str, Any]]
+    records: list[RecordEntry]
+
+    def claim(self, id: str) -> ClaimEntry | None:
+        """A claim by its id; None if no verdict on it was saved."""
+        return next((claim for claim in self.claims if claim.id == id), None)
+
+
+class _Verdict(BaseModel):
+    """What is needed of a saved verdict."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    package: str
+    kind: Kind
+    statement: str
+    source: str
+    domain: str
+    sides: list[str]
+    argument: str
+    verdict: VerdictName
+    recorded: str
+    trials: int
+    seed: int
+    worst_margin: float | str | None
+    counterexample: dict[str, Any] | None
+    level: Level | None
+    ground: dict[str, Any] | None
+    corrected_by: str | None
+    evidence: dict[str, Any]
+    note: str
+    setting: str | None
+
+
+class _Statement(BaseModel):
+    """What is needed of a saved statement of a source."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    document: str
+    title: str
+    authors: str
+    published: str
+    at_hand: str
+    place: str
+    statement: str
+    outcome: str
+    claims: list[str]
+    reason: str
+
+
+def find_all(folder: Path) -> dict[str, Found]:
+    """All parts of the report, as they are in a folder of results; what is not as it should be is unreadable."""
+    found = {name: find(part, folder) for name, part in PARTS.items()}
+    for name, model in (("verdicts", list[_Verdict]), ("sources", list[_Statement])):
+        part = found[name]
+        if part.state in ("missing", "unreadable"):
+            continue
+        try:
+            validated(part.content, model, part.part.files[-1], what=f"what {part.part.told(folder)} writes")
+        except ValueError as error:
+            found[name] = Found(part.part, "unreadable", str(error), part.provenance, part.digests)
+    return found
+
+
+def ledger(found: Mapping[str, Found], folder: Path) -> Ledger:
+    """The ledger of the parts that were found.
+
+    Args:
+        found: by name (`find_all`).
+        folder: of the results, for the commands that make them.
+    """
+    verdicts = TypeAdapter(list[_Verdict]).validate_python(found["verdicts"].content or [])
+    statements = TypeAdapter(list[_Statement]).validate_python(found["sources"].content or [])
+    claims = [_claim(verdict, verdicts, statements) for verdict in verdicts]
+    benchmarks = found["benchmarks"].content
+    return Ledger(
+        format=1,
+        totals=_totals(claims),
+        claims=claims,
+        documents=_documents(statements),
+        statements=[
+            StatementEntry(**statement.model_dump(include=set(StatementEntry.model_fields))) for statement in statements
+        ],
+        performance=list(benchmarks.get("rows", [])) if isinstance(benchmarks, dict) else [],
+        records=[_record(part, folder) for part in found.values()],
+    )
+
+
+def _claim(verdict: _Verdict, verdicts: Sequence[_Verdict], statements: Sequence[_Statement]) -> ClaimEntry:
+    ground = verdict.ground or {}
+    shared = verdict.model_dump(include=set(ClaimEntry.model_fields))
+    return ClaimEntry(
+        **shared,
+        as_recorded=verdict.verdict == verdict.recorded,
+        measured=verdict.setting is not None,
+        corrects=[other.id for other in verdicts if other.corrected_by == verdict.id],
+        tight=verdict.evidence.get("tight"),
+        theorems=ground.get("theorems", []),
+        certificate=ground.get("certificate"),
+        faults=ground.get("faults", []),
+        replay=f"lorakappa {'verify' if verdict.setting is not None else 'replay'} {verdict.id}",
+        mapped=[f"{s.document}: {s.place}" for s in statements if verdict.id in s.claims],
+    )
+
+
+def _totals(claims: Sequence[ClaimEntry]) -> dict[str, dict[str, int]]:
+    """How many claims have each verdict, each level of those that hold, and come from each package."""
+    verdicts, levels = Counter(claim.verdict for claim in claims), Counter(claim.level for claim in claims)
+    return {
+        "verdicts": {name: verdicts[name] for name in get_args(VerdictName)},
+        "levels": {name: levels[name] for name in get_args(Level)},
+        "kinds": dict(Counter(claim.kind for claim in claims)),
+        "packages": dict(Counter(claim.package for claim in claims)),
+        "corrected": {
+            "refuted": sum(claim.verdict == "refuted" and claim.corrected_by is not None for claim in claims)
+        },
+    }
+
+
+def _documents(statements: Sequence[_Statement]) -> list[DocumentEntry]:
+    firsts = {statement.document: statement for statement in reversed(statements)}
+    outcomes = {name: Counter(s.outcome for s in statements if s.document == name) for name in firsts}
+    return [
+        DocumentEntry(
+            citation=name,
+            title=firsts[name].title,
+            authors=firsts[name].authors,
+            published=firsts[name].published,
+            at_hand=firsts[name].at_hand,
+            outcomes=dict(outcomes[name]),
+        )
+        for name in dict.fromkeys(statement.document for statement in statements)
+    ]
+
+
+def _record(found: Found, folder: Path) -> RecordEntry:
+    return RecordEntry(
+        name=found.part.name,
+        state=found.state,
+        reason=found.reason,
+        command=found.part.told(folder),
+        files=dict(found.digests or {}),
+        provenance=dict(found.provenance) if found.provenance and found.part.name != "audit" else None,
+    )
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a ledger."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Ledger).json_schema()}
+
+
+SCHEMA_FILE = Path(__file__).parent / "ledger.schema.json"
+
+if __name__ == "__main__":
+    write_json(SCHEMA_FILE, schema())

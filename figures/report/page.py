@@ -1,0 +1,246 @@
+"""The page: one self-contained HTML file made of a ledger and figures."""
+
+import base64
+import importlib.metadata
+import re
+from collections.abc import Callable, Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from lorakappa.figures.catalogue import FIGURES
+from lorakappa.figures.drawing import failure
+from lorakappa.figures.report.drawings import inline_svg
+from lorakappa.figures.report.formulas import typeset
+from lorakappa.figures.report.ledger import ClaimEntry, Ledger, RecordEntry
+from lorakappa.figures.report.parts import PARTS
+from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS, Section
+
+FOLDER = Path(__file__).parent
+
+MEANINGS = {
+    "holds": "no counterexample found, and more where a level says so",
+    "refuted": "by a certified counterexample in exact numbers",
+    "not seen": "measurements in a stated setting contradict it",
+    "equivalent": "measurements find no difference beyond a margin stated beforehand",
+    "inconclusive": "measurements that decide neither way",
+}
+LEVEL_MEANINGS = {
+    "proved": "for all shapes, by a theorem that Coq’s kernel accepts",
+    "certified": "for every instance of stated shapes",
+    "exact": "instances decided in exact arithmetic",
+    "sampled": "searched in floating point",
+}
+LONGEST_FRACTION = 24
+"""Characters of a rational number that are still set as a fraction; a longer one is cut in the middle."""
+
+
+def write_page(
+    ledger: Ledger, folder: Path, *, progress: Callable[[str], None] = lambda _: None
+) -> tuple[str, list[str]]:
+    """The page as HTML.
+
+    Args:
+        ledger: what it says.
+        folder: with the results that figures are drawn from.
+        progress: told the name of each figure that is being drawn.
+
+    Returns:
+        The page, and a line for each figure that could not be drawn although its data is there.
+    """
+    failures: list[str] = []
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= _FILTERS
+    commit = _commit(ledger)
+    html = environment.get_template("page.html.jinja").render(
+        ledger=ledger,
+        headline=headline(ledger),
+        meanings=MEANINGS,
+        level_meanings=LEVEL_MEANINGS,
+        answers=_known(ledger, KEY_CLAIMS),
+        corrections=lambda claim: _known(ledger, [claim.corrected_by] if claim.corrected_by else []),
+        ids={claim.id for claim in ledger.claims},
+        origins=sorted({_document(claim.source) for claim in ledger.claims}),
+        sections=[_section(section, ledger, folder, failures, progress) for section in SECTIONS],
+        trouble=[record for record in ledger.records if record.state != "present"],
+        absent=lambda name: _absent(ledger, name),
+        font=base64.b64encode((FOLDER / "math.woff2").read_bytes()).decode(),
+        css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        js=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+        version=importlib.metadata.version("lorakappa"),
+        commit=commit,
+    )
+    return html, failures
+
+
+def headline(ledger: Ledger) -> str:
+    """What was checked and what came out, in two sentences."""
+    if not ledger.claims:
+        return "No verdicts were found: they are what this page is about."
+    verdicts, levels = ledger.totals["verdicts"], ledger.totals["levels"]
+    statements = len(ledger.statements)
+    mapped = f"{statements} statements of {len(ledger.documents)} documents lead to " if statements else ""
+    return (
+        f"{mapped}{len(ledger.claims)} claims on Balanced LoRA, Imbalance-Regularized LoRA and their rivals, examined "
+        f"by machine. {verdicts['holds']} hold, {levels['proved']} of them proved and {levels['certified']} certified; "
+        f"{verdicts['refuted']} are refuted as stated, {ledger.totals['corrected']['refuted']} of these with what is "
+        f"true instead; {verdicts['not seen']} are not seen in our setting, {verdicts['equivalent']} finds no "
+        f"difference, and {verdicts['inconclusive']} stay open."
+    )
+
+
+def _known(ledger: Ledger, ids: Any) -> list[ClaimEntry]:
+    return [claim for id in ids if (claim := ledger.claim(id)) is not None]
+
+
+def _section(
+    section: Section, ledger: Ledger, folder: Path, failures: list[str], progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """What the template needs of a section, its figures drawn."""
+    states = {record.name: record for record in ledger.records}
+    figures = []
+    for name in section.figures:
+        kind = FIGURES[name]
+        record = states[kind.data]
+        figure = {"name": name, "shows": kind.shows, "command": record.command, "svg": "", "reason": record.reason}
+        if record.state in ("present", "stale"):
+            progress(name)
+            try:
+                figure["svg"] = Markup(inline_svg(name, folder, kind.shows))
+            except (OSError, ValueError) as error:
+                figure["reason"] = failure(error)
+                if not kind.optional:
+                    failures.append(f"no figure {name}: {failure(error)}")
+        if figure["svg"] or not kind.optional:
+            figures.append(figure)
+    return {
+        "id": section.id,
+        "title": section.title,
+        "nav": section.id.replace("-", " ").capitalize(),
+        "text": section.text,
+        "claims": _known(ledger, section.claims),
+        "figures": figures,
+    }
+
+
+def _absent(ledger: Ledger, name: str) -> Markup:
+    record = next(record for record in ledger.records if record.name == name)
+    return Markup('<p class="absent">Not here: {}</p>').format(record.reason or "nothing was saved")
+
+
+def _commit(ledger: Ledger) -> str | None:
+    """The commit at which the verdicts were made."""
+    record = next(record for record in ledger.records if record.name == "verdicts")
+    found = (record.provenance or {}).get("commit")
+    return found if isinstance(found, str) else None
+
+
+def _document(source: str) -> str:
+    """The document of a source, without the place in it."""
+    return source.split(": ", 1)[0]
+
+
+def _slug(text: str) -> str:
+    return text.replace(" ", "-")
+
+
+def _typeset(text: str) -> Markup:
+    return Markup(typeset(text))
+
+
+def _paragraphs(text: str) -> Markup:
+    """Text with blank lines between its paragraphs."""
+    return Markup("".join(f"<p>{typeset(' '.join(part.split()))}</p>" for part in re.split(r"\n\s*\n", text.strip())))
+
+
+def _matrices(instance: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
+    """The matrices of an instance by name."""
+    for name, value in instance.items():
+        if isinstance(value, list) and value and all(isinstance(row, list) for row in value):
+            yield name, value
+
+
+def _matrix(rows: list[list[str]]) -> Markup:
+    """MathML of a matrix of rational numbers."""
+    cells = "".join("<mtr>" + "".join(f"<mtd>{_fraction(entry)}</mtd>" for entry in row) + "</mtr>" for row in rows)
+    return Markup(f'<mrow><mo form="prefix">[</mo><mtable>{cells}</mtable><mo form="postfix">]</mo></mrow>')
+
+
+def _fraction(text: str) -> str:
+    text = str(text)
+    if len(text) > LONGEST_FRACTION:
+        text = f"{text[:10]}…{text[-8:]}"
+        return f"<mtext>{escape(text)}</mtext>"
+    sign, digits = ("<mo>−</mo>", text[1:]) if text.startswith("-") else ("", text)
+    top, slash, bottom = digits.partition("/")
+    value = f"<mfrac><mn>{escape(top)}</mn><mn>{escape(bottom)}</mn></mfrac>" if slash else f"<mn>{escape(top)}</mn>"
+    return f"<mrow>{sign}{value}</mrow>" if sign else value
+
+
+def _number(text: str) -> Markup:
+    """A side of a comparison: a rational number, or a ball [middle +/- radius]."""
+    if ball := re.fullmatch(r"\[(\S+) \+/- (\S+)\]", text):
+        return Markup(f"{escape(ball[1])} ± {escape(ball[2])}")
+    if re.fullmatch(r"-?\d+(/\d+)?", text) and len(text) <= LONGEST_FRACTION:
+        return Markup(f'<math alttext="{escape(text)}">{_fraction(text)}</math>')
+    return Markup(f"<code>{escape(text)}</code>")
+
+
+def _margin(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:+.2g}".replace("-", "−")
+
+
+def _made(record: RecordEntry) -> str:
+    """By which code, versions and machine a record was made."""
+    found = record.provenance or {}
+    parts = []
+    if isinstance(found.get("commit"), str):
+        parts.append(f"commit {found['commit'][:12]}{'+ (files changed)' if found['commit'].endswith('+') else ''}")
+    if isinstance(found.get("versions"), dict):
+        parts.append(", ".join(f"{name} {version}" for name, version in found["versions"].items() if version))
+    parts += [
+        f"{found[key]}{unit}"
+        for key, unit in (("platform", ""), ("cores", " cores"), ("seconds", " s"))
+        if found.get(key)
+    ]
+    if found.get("seed") is not None:
+        parts.append(f"seed {found['seed']}")
+    return "; ".join(parts)
+
+
+def _duration(row: Mapping[str, Any]) -> str:
+    """What our own way takes, as a benchmark saved it."""
+    seconds = next(iter(row["seconds"].values()), None)
+    if not isinstance(seconds, int | float):
+        return ""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "typeset": _typeset,
+    "paragraphs": _paragraphs,
+    "slug": _slug,
+    "document": _document,
+    "matrices": _matrices,
+    "matrix": _matrix,
+    "math_name": lambda name: Markup(f"<mi>{escape(name)}</mi>"),
+    "number": _number,
+    "margin": _margin,
+    "made": _made,
+    "duration": _duration,
+    "sentence": lambda text: text[:1].upper() + text[1:],
+}
+
+assert all(kind.data in PARTS for kind in FIGURES.values())

@@ -1,0 +1,131 @@
+"""What a report is made of: results on disk, which command makes each, and whether it is there and up to date."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lorakappa.figures.catalogue import FIGURES
+from lorakappa.shared.code_state import digests
+from lorakappa.shared.failures import one_line
+from lorakappa.shared.schemas import read_json
+
+State = Literal["present", "stale", "missing", "unreadable"]
+"""Of a part: made by other code than there is now, not there, or not what it should be."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A result that the report shows.
+
+    Attributes:
+        name: of it.
+        files: names of its files in the folder of results; the one with its description comes last.
+        command: arguments of `lorakappa` that make it, with {folder}.
+        needs: names of the parts that must be there first.
+        made_here: whether `report --make` makes it; else it is shown as missing, with its command.
+        also_fine: exit codes beside 0 with which the command has done its work.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    command: str
+    needs: tuple[str, ...] = ()
+    made_here: bool = True
+    also_fine: tuple[int, ...] = ()
+
+    def told(self, folder: Path) -> str:
+        """The whole command line that makes it."""
+        return f"lorakappa {self.command.format(folder=folder)}" if self.command else "make bench"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A part as it was found.
+
+    Attributes:
+        part: what it is.
+        state: whether it can be shown, and believed.
+        reason: of the state, if it is not "present".
+        provenance: what it says of its making.
+        digests: SHA-256 by file.
+        content: of its description.
+    """
+
+    part: Part
+    state: State
+    reason: str = ""
+    provenance: Mapping[str, Any] | None = None
+    digests: Mapping[str, str] | None = None
+    content: Any = None
+
+
+ADAPTER = "adapter/adapter_config.json"
+
+
+def _figures_part(data: str) -> Part:
+    """The part that the figures of a result are drawn from."""
+    kind = next(kind for kind in FIGURES.values() if kind.data == data)
+    files = (f"{data}.npz", f"{data}.json") if kind.arrays else (f"{data}.json",)
+    command = f"{kind.package} {kind.command.replace('{data}', data)}" if kind.package else ""
+    return Part(
+        data,
+        files,
+        command.replace("ADAPTER", "{folder}/adapter"),
+        needs=("adapter",) if "ADAPTER" in kind.command else (),
+        made_here=bool(command),
+    )
+
+
+PARTS: dict[str, Part] = {
+    part.name: part
+    for part in (
+        Part("verdicts", ("verdicts.json",), "verify --quiet --json {folder}/verdicts.json", also_fine=(1,)),
+        Part("sources", ("sources.json",), "sources --json {folder}/sources.json"),
+        Part(
+            "adapter",
+            (ADAPTER,),
+            "llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --out {folder}/adapter",
+        ),
+        *(_figures_part(data) for data in dict.fromkeys(kind.data for kind in FIGURES.values())),
+    )
+}
+"""All parts by name, in the order in which they are made."""
+
+
+def find(part: Part, folder: Path) -> Found:
+    """Looks whether a part is in a folder of results, can be read, and was made by the code that there is now."""
+    files = [folder / name for name in part.files]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        return Found(part, "missing", f"no {' and no '.join(missing)} in {folder.name}; made by: {part.told(folder)}")
+    try:
+        content = read_json(files[-1])
+        sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    except (OSError, ValueError) as error:
+        return Found(part, "unreadable", one_line(str(error)))
+    provenance = _provenance(content)
+    return Found(part, *_age(provenance), provenance, sums, content)
+
+
+def _provenance(content: Any) -> Mapping[str, Any] | None:
+    """What a result says of its making: in an entry of its own, in every row of a list, or beside its other entries."""
+    if isinstance(content, list):
+        content = content[0] if content else None
+    if not isinstance(content, dict):
+        return None
+    found = content.get("provenance", content if "versions" in content else None)
+    return found if isinstance(found, dict) else None
+
+
+def _age(provenance: Mapping[str, Any] | None) -> tuple[State, str]:
+    """Whether the code that made a result is the code that there is now."""
+    if provenance is None:
+        return "present", ""
+    code = provenance.get("code")
+    if not isinstance(code, dict):
+        return "stale", "it does not say which code made it"
+    now = digests(code)
+    changed = sorted(name for name, digest in code.items() if now.get(name) != digest)
+    return ("stale", f"made before the last change of {', '.join(changed)}") if changed else ("present", "")

@@ -1,0 +1,147 @@
+"""The page says what the records say, stands alone, and comes out the same from the same records."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from pydantic import TypeAdapter
+
+from lorakappa.figures.report import ledger as ledgers
+from lorakappa.figures.report.ledger import Ledger, find_all, ledger
+from lorakappa.figures.report.markdown import as_markdown
+from lorakappa.figures.report.page import headline, write_page
+from tests.figures.report.conftest import EXAMINED, fill
+
+VOID = {"meta", "input", "br", "link", "img"}
+
+
+class Reader(HTMLParser):
+    """Collects ids, links and text, and checks that elements are closed in order."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.ids, self.links, self.urls, self.open, self.text = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [attributes["href"][1:]] if tag == "a" and attributes["href"].startswith("#") else []
+        for name in ("src", "href", "xlink:href", "action", "srcset"):
+            self.urls += [attributes[name]] if name in attributes else []
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, records):
+    folder = fill(tmp_path_factory.mktemp("page") / "results", records)
+    found = ledger(find_all(folder), folder)
+    html, failures = write_page(found, folder)
+    assert failures == []
+    return found, html, Reader(html)
+
+
+def test_page_stands_alone(page):
+    _, html, read = page
+    assert len(set(read.ids)) == len(read.ids)
+    assert set(read.links) <= set(read.ids)
+    assert all(url.startswith(("#", "data:")) for url in read.urls)
+    assert not re.search(r"url\((?!data:|#)", html)
+    assert "@import" not in html
+
+
+def test_page_shows_every_claim_with_its_ground(page):
+    found, _, read = page
+    text = " ".join(" ".join(read.text).split())
+    assert set(EXAMINED) <= set(read.ids)
+    assert [claim.id for claim in found.claims] == list(EXAMINED)
+    assert "balanced_optimal in conditioning/proofs/optimality.v" in text
+    assert re.search(r"\d+\.\d{15,} ± \d\.\d+e-\d+", text)  # κ at the counterexample
+    assert "lorakappa replay model1-upper-bound" in text
+    assert "No figure of measured contraction against the bounds" in text
+    assert read.ids.count("figure-phase") == 1
+
+
+def test_page_is_the_same_from_the_same_records(results):
+    pages = [write_page(ledger(find_all(results), results), results)[0] for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_page_of_nothing_says_so(tmp_path):
+    found = ledger(find_all(tmp_path), tmp_path)
+    html, failures = write_page(found, tmp_path)
+    read = Reader(html)
+    assert failures == []
+    assert found.claims == []
+    assert "No verdicts were found" in headline(found)
+    assert {record.state for record in found.records} == {"missing"}
+    assert " ".join(read.text).count("Not here:") == 3  # answers, sources, verdicts
+
+
+def test_what_records_say_is_data(results):
+    file = results / "verdicts.json"
+    saved = json.loads(file.read_text())
+    hostile = "</script><script>alert(1)</script><b onclick='x'>"
+    saved[0] |= {"statement": hostile, "note": hostile, "id": "a-b", "argument": hostile, "source": hostile}
+    saved[0]["counterexample"] = {"shape": {}, hostile: [[hostile]], "left": hostile, "right": "1/2"}
+    file.write_text(json.dumps(saved))
+    html, _ = write_page(ledger(find_all(results), results), results)
+    assert "alert(1)" in html
+    assert "<script>alert" not in html
+    assert "<b onclick" not in html
+    Reader(html)
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_hide_the_rest(results):
+    file = results / "phase.json"
+    saved = json.loads(file.read_text())
+    saved["settings"] = 3
+    file.write_text(json.dumps(saved))
+    html, failures = write_page(ledger(find_all(results), results), results)
+    assert [line.partition(": ")[0] for line in failures] == ["no figure phase"]
+    assert 'id="figure-duel"' in html
+    assert 'id="figure-phase"' not in html
+
+
+def test_published_schema_is_that_of_the_models(page):
+    found, _, _ = page
+    assert json.loads(ledgers.SCHEMA_FILE.read_text(encoding="utf-8")) == ledgers.schema()
+    again = TypeAdapter(Ledger).validate_json(json.dumps(found.model_dump(mode="json")))
+    assert again == found
+
+
+def test_totals_are_counted(page):
+    found, _, _ = page
+    assert found.totals["verdicts"] == {"holds": 2, "refuted": 2, "not seen": 0, "equivalent": 0, "inconclusive": 0}
+    assert found.totals["levels"] == {"proved": 2, "certified": 0, "exact": 0, "sampled": 0}
+    assert found.totals["corrected"] == {"refuted": 2}
+    assert sum(n for document in found.documents for n in document.outcomes.values()) == len(found.statements) > 100
+    assert found.claim("model1-upper-bound").corrected_by == "model1-upper-bound-positive"
+    assert "4 claims" in headline(found)
+    assert "2 are refuted as stated" in headline(found)
+
+
+def test_markdown_has_a_row_for_everything(page):
+    found, _, _ = page
+    text = as_markdown(found)
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) in (4, 5) for row in rows)
+    for claim in found.claims:
+        assert sum(row.startswith(f"| `{claim.id}` |") for row in rows) == 1
+    assert len(rows) >= len(found.claims) + len(found.statements) + len(found.records)
