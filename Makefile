@@ -12,7 +12,7 @@ DEVICE ?= cpu
 COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-field \
 	libcoq-mathcomp-algebra-tactics libcoq-mathcomp-real-closed
 
-.PHONY: help verify report proofs certificates coq test fuzz test-slow lint format bench figures clean
+.PHONY: help verify report proofs certificates coq test fuzz test-slow browser lint format bench figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
@@ -22,6 +22,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make fuzz       $(CASES) hostile command lines and files; a table in results/fuzz.json"
 	@echo "make test-slow  what takes longer: built and installed beside others, killed sweeps"
+	@echo "make browser    the report in a headless Chromium (Debian: apt-get install chromium)"
 	@echo "make lint       ruff and mypy only"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make bench      speed beside named peers, within one run; DEVICE=cuda for a GPU"
@@ -61,6 +62,10 @@ fuzz: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+browser: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.45'
+	$(BIN)/python -m pytest -n 0 -m slow tests/figures/report/test_browser.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

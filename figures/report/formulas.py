@@ -19,7 +19,29 @@ SYMBOLS = frozenset("_^√∞ℓ𝓗" + NORM + RELATIONS + OPERATORS) | {*POWERS
 """Characters, beside Greek letters, of which one makes a formula of a piece of text."""
 
 WORDS = frozenset(
-    "min max tr log ln exp sign rank range ker diag span cond polar vec sup inf lim limsup bal ij".split(" ")
+    (
+        "bal",
+        "cond",
+        "diag",
+        "exp",
+        "ij",
+        "inf",
+        "ker",
+        "lim",
+        "limsup",
+        "ln",
+        "log",
+        "max",
+        "min",
+        "polar",
+        "range",
+        "rank",
+        "sign",
+        "span",
+        "sup",
+        "tr",
+        "vec",
+    )
 )
 """What is one name although it has several letters; other letters beside each other are factors of a product."""
 

@@ -17,7 +17,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 BASE = {
     "array_api_compat": "array-api-compat",
     "flint": "python-flint",
+    "jinja2": "jinja2",
     "lazy_loader": "lazy-loader",
+    "markupsafe": "markupsafe",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "pydantic": "pydantic",

@@ -1,0 +1,104 @@
+"""The page in a real browser: it filters, opens what links lead to, and asks nothing of any other place.
+
+Needs playwright and a Chromium; `make browser` brings the one, and Debian's package chromium is the other.
+"""
+
+import shutil
+
+import pytest
+
+from lorakappa.figures.report.ledger import find_all, ledger
+from lorakappa.figures.report.page import write_page
+from tests.figures.report.conftest import EXAMINED, fill
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, records):
+    folder = fill(tmp_path_factory.mktemp("browser") / "results", records)
+    html, _ = write_page(ledger(find_all(folder), folder), folder)
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=[("light", 1200), ("dark", 1200), ("light", 390)], ids=["light", "dark", "phone"])
+def page(browser, file, request):
+    scheme, width = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    assert complaints == []
+    context.close()
+
+
+def shown(page):
+    return page.locator(".claim:visible").count()
+
+
+def test_filters(page):
+    assert shown(page) == len(EXAMINED)
+    page.select_option("select[name=verdict]", "refuted")
+    assert shown(page) == 2
+    page.fill("input[name=text]", "nine TASKS average")
+    assert shown(page) == 1
+    assert page.locator("output").inner_text() == f"1 of {len(EXAMINED)}"
+    page.click("button[type=reset]")
+    page.wait_for_function(f"document.querySelectorAll('.claim:not([hidden])').length == {len(EXAMINED)}")
+
+
+def test_rows_open_by_hand_and_by_keyboard(page):
+    first = page.locator(".claim").first
+    first.locator("summary").click()
+    assert first.locator(".inside").is_visible()
+    first.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert not first.locator(".inside").is_visible()
+
+
+def test_every_anchor_leads_somewhere_one_can_see(page):
+    links = page.eval_on_selector_all("a[href^='#']", "links => [...new Set(links.map(a => a.getAttribute('href')))]")
+    assert len(links) > len(EXAMINED)
+    for link in links:
+        page.evaluate("hash => { location.hash = hash; }", link)
+        page.wait_for_timeout(50)
+        assert page.locator(f"[id='{link[1:]}']").is_visible(), link
+
+
+def test_a_link_opens_what_the_filter_hides(page):
+    page.fill("input[name=text]", "no claim says this")
+    assert shown(page) == 0
+    page.evaluate("location.hash = '#smallest-trace'")
+    page.wait_for_timeout(100)
+    assert page.locator("#smallest-trace").is_visible()
+
+
+def test_nothing_is_wider_than_the_page(page):
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_readable_without_script(browser, file):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{file.as_uri()}#smallest-trace")
+    assert page.locator("#smallest-trace").is_visible()
+    assert not page.locator("form").is_visible()
+    context.close()
