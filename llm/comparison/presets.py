@@ -1,7 +1,7 @@
 """Starting points of `compare`: what a comparison of a given kind fixes. Every option of the command overrides them.
 
 The settings of the papers are reproduced as far as they are known: `known` says which are and from where, `ours` what
-is not. Presets other than "tiny" need a GPU, and models and data from the hub or from local folders.
+is not. Presets of the papers need a GPU, and models and data from the hub or from local folders.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lorakappa.llm.comparison.protocol import Plan, parse_grid
 from lorakappa.llm.comparison.settings import TrainingSettings
-from lorakappa.llm.data.sources import MATHEMATICS
+from lorakappa.llm.data.sources import MATHEMATICS, TOPICS
 
 QWEN = "Qwen/Qwen2.5-3B"
 LLAMA = "meta-llama/Llama-3.2-3B"
@@ -52,6 +52,17 @@ TINY_PRESET: Final = Preset(
         settings=TrainingSettings(),
     ),
     sizes=(4000, 128, 256),
+)
+
+TOPICS_PRESET: Final = Preset(
+    "the same model on a task that it learns: topics of questions",
+    replace(
+        TINY_PRESET.plan,
+        learning_rates=parse_grid("2.5e-3:2e-2:4"),
+        settings=TrainingSettings(steps=200, batch_size=8, generate=512),
+    ),
+    data=TOPICS,
+    sizes=(4000, 128, 512),
 )
 
 _BALORA_3B = TrainingSettings(
@@ -218,6 +229,7 @@ def _glue(method: str, task: str) -> Preset:
 
 PRESETS: Final[dict[str, Preset]] = {
     "tiny": TINY_PRESET,
+    "tiny-topics": TOPICS_PRESET,
     "qwen2.5-3b": QWEN_MATHEMATICS,
     "qwen2.5-3b-metamath": _balora(
         QWEN,

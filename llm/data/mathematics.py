@@ -23,6 +23,29 @@ LEVELS = (*TRAINING_LEVELS, "interpolate", "extrapolate")
 FINE_TUNING_MODULES = ("measurement__time", "numbers__place_value", "numbers__round_number")
 """What fine-tunes learn by default: short questions that the tiny model was not pretrained on."""
 
+TOPIC_MODULES = (
+    "algebra__linear_1d",
+    "arithmetic__add_or_sub",
+    "arithmetic__add_or_sub_in_base",
+    "arithmetic__add_sub_multiple",
+    "arithmetic__div",
+    "arithmetic__mixed",
+    "arithmetic__mul",
+    "arithmetic__mul_div_multiple",
+    "comparison__pair",
+    "comparison__sort",
+    "measurement__conversion",
+    "measurement__time",
+    "numbers__base_conversion",
+    "numbers__is_factor",
+    "numbers__is_prime",
+    "numbers__list_prime_factors",
+    "numbers__place_value",
+    "numbers__round_number",
+    "polynomials__evaluate",
+)
+"""Topics that are told apart by default: the modules whose questions have fewer than 50 characters on average."""
+
 LONGEST_QUESTION, LONGEST_ANSWER = 160, 30
 """Longer draws are dropped, as in the official files."""
 
@@ -89,21 +112,32 @@ def generate(
         ValueError: for unknown names, a module that fails on the versions installed or runs out of questions, or
             without the package.
     """
-    kinds = [(level, module) for module in modules for level in levels]
-    for level, module in kinds:
-        check_module(module, _generators(level), f"mathematics_dataset at level {level}")
-    known = set(exclude)
-    pairs: list[Pair] = []
-    steps = tracked(count, "generating questions")
-    for index, (level, module) in enumerate(kinds):
-        share = count // len(kinds) + (index < count % len(kinds))
-        with seeded(f"{seed} {level} {module}"):
-            for pair in _draw(_generators(level)[module], share, known, f"{module} at level {level}"):
-                pairs.append(pair)
-                next(steps)
-    steps.close()
-    random.Random(f"{seed} order").shuffle(pairs)
-    return pairs
+    return [pair for _, pair in _drawn(modules, levels, count, seed=seed, exclude=exclude)]
+
+
+def generate_topics(
+    modules: Sequence[str], levels: Sequence[str], count: int, *, seed: int | str, exclude: Iterable[str] = ()
+) -> list[Pair]:
+    """The questions of `generate`, with the name of their module, without its area, in place of the answer.
+
+    What a question is about is easier to learn than what its answer is. The name of numbers__place_value is
+    "place_value". No question occurs twice, so that none has two names.
+
+    Args:
+        modules: as of `generate`.
+        levels: as of `generate`.
+        count: as of `generate`.
+        seed: as of `generate`.
+        exclude: as of `generate`.
+
+    Returns:
+        Pairs in random order.
+
+    Raises:
+        ValueError: as from `generate`.
+    """
+    drawn = _drawn(modules, levels, count, seed=seed, exclude=exclude)
+    return [(question, module.partition("__")[2]) for module, (question, _) in drawn]
 
 
 def check_module(module: str, names: Iterable[str], where: str) -> None:
@@ -124,6 +158,27 @@ def check_module(module: str, names: Iterable[str], where: str) -> None:
         raise ValueError(f"{where}: there is no such level")
     close = difflib.get_close_matches(module, names, n=3, cutoff=0.5) or names[:3]
     raise ValueError(f"{where} has no module {module}; there are {len(names)}, such as {', '.join(close)}")
+
+
+def _drawn(
+    modules: Sequence[str], levels: Sequence[str], count: int, *, seed: int | str, exclude: Iterable[str]
+) -> list[tuple[str, Pair]]:
+    """Each question of `generate` with its module."""
+    kinds = [(level, module) for module in modules for level in levels]
+    for level, module in kinds:
+        check_module(module, _generators(level), f"mathematics_dataset at level {level}")
+    known = set(exclude)
+    found: list[tuple[str, Pair]] = []
+    steps = tracked(count, "generating questions")
+    for index, (level, module) in enumerate(kinds):
+        share = count // len(kinds) + (index < count % len(kinds))
+        with seeded(f"{seed} {level} {module}"):
+            for pair in _draw(_generators(level)[module], share, known, f"{module} at level {level}"):
+                found.append((module, pair))
+                next(steps)
+    steps.close()
+    random.Random(f"{seed} order").shuffle(found)
+    return found
 
 
 def _draw(draw: Callable[[], Any], count: int, known: set[str], name: str) -> Iterator[Pair]:

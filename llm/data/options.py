@@ -13,7 +13,10 @@ Model = Annotated[
 Dtype = Annotated[str | None, typer.Option(help=f"Of the base model: {', '.join(DTYPES)}.")]
 Data = Annotated[
     str | None,
-    typer.Option(help='"mathematics" (generated), DeepMind\'s folder or tarball, a hub id, a folder or a file.'),
+    typer.Option(
+        help='"mathematics" or "mathematics-topics" (generated), DeepMind\'s folder or tarball, a hub id, a folder or '
+        "a file."
+    ),
 ]
 Modules = Annotated[str, typer.Option(help="Modules of DeepMind Mathematics, comma-separated.")]
 Columns = Annotated[str | None, typer.Option(help="PROMPT,COMPLETION columns, if not called that.")]

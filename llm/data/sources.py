@@ -8,10 +8,12 @@ from pathlib import Path
 from lorakappa.llm.data.columns import check_columns, read_columns
 from lorakappa.llm.data.mathematics import (
     FINE_TUNING_MODULES,
+    TOPIC_MODULES,
     TRAINING_LEVELS,
     Pair,
     extrapolating,
     generate,
+    generate_topics,
     module_names,
 )
 from lorakappa.llm.data.mathematics_files import is_official, official_names, read_official
@@ -23,6 +25,9 @@ EXAMPLE_BYTES = 1000
 
 MATHEMATICS = "mathematics"
 """The source that is generated on the spot."""
+
+TOPICS = "mathematics-topics"
+"""The same questions, to be answered with the name of their module."""
 
 
 def load_splits(
@@ -39,14 +44,16 @@ def load_splits(
     """Loads, or generates, data for a fine-tune.
 
     DeepMind Mathematics is trained and validated on its training levels in equal shares and tested on "interpolate";
-    where its modules have an "extrapolate" level, as many questions of that are added. Its prompts end with the line
-    break between question and answer. All else is read by `datasets.load_dataset` and keeps the splits that it has;
-    those it lacks are cut from its train split.
+    where its modules have an "extrapolate" level, as many questions of that are added (not to topics). Its prompts end
+    with the line break between question and answer. All else is read by `datasets.load_dataset` and keeps the splits
+    that it has; those it lacks are cut from its train split.
 
     Args:
-        source: "mathematics" to generate questions; the folder or .tar.gz of the official files; or a hub id
-            ("owner/name", or "owner/name:configuration"), a folder or a .jsonl, .json, .csv or .parquet file.
-        modules: of DeepMind Mathematics; empty for `llm.data.mathematics.FINE_TUNING_MODULES`.
+        source: "mathematics" to generate questions; "mathematics-topics" to generate questions whose answer is the name
+            of their module (`llm.data.mathematics.generate_topics`); the folder or .tar.gz of the official files; or a
+            hub id ("owner/name", or "owner/name:configuration"), a folder or a .jsonl, .json, .csv or .parquet file.
+        modules: of DeepMind Mathematics; empty for `FINE_TUNING_MODULES`, or `TOPIC_MODULES`, of
+            `llm.data.mathematics`.
         train: number of training examples.
         validation: number of validation examples.
         test: number of test examples.
@@ -69,10 +76,11 @@ def load_splits(
             raise ValueError(f"{name} must be at least 1, not {size}")
     path = Path(source).expanduser()
     check_memory(EXAMPLE_BYTES * sum(sizes.values()), f"{sum(sizes.values())} examples", "ask for fewer (--examples)")
-    if source == MATHEMATICS or is_official(path):
+    if source in (MATHEMATICS, TOPICS) or is_official(path):
         if columns is not None:
             raise ValueError(f"columns are for data sets that have some; {source} is questions and answers")
-        return _mathematics(source, tuple(dict.fromkeys(modules)) or FINE_TUNING_MODULES, sizes, seed)
+        default = TOPIC_MODULES if source == TOPICS else FINE_TUNING_MODULES
+        return _mathematics(source, tuple(dict.fromkeys(modules)) or default, sizes, seed)
     if modules:
         raise ValueError(f"modules are for DeepMind Mathematics; {source} has none")
     if columns is not None:
@@ -85,6 +93,9 @@ def _mathematics(source: str, modules: tuple[str, ...], sizes: Mapping[str, int]
     if source == MATHEMATICS:
         read, origin = generate, "DeepMind Mathematics, generated"
         regular, harder = module_names("interpolate"), module_names("extrapolate")
+    elif source == TOPICS:
+        read, origin = generate_topics, "topics of DeepMind Mathematics, generated"
+        regular, harder = (), ()
     else:
         path = Path(source).expanduser()
         read, origin = functools.partial(read_official, path), f"DeepMind Mathematics, {path.name}"

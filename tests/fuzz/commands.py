@@ -217,7 +217,7 @@ LLM = {
     "--preset": ["tiny"],
     "--model": ["MODEL"],
     "--dtype": ["float32", "bfloat16"],
-    "--data": ["data.jsonl", "data.json", "data.csv", "mathematics"],
+    "--data": ["data.jsonl", "data.json", "data.csv", "mathematics", "mathematics-topics"],
     "--modules": ["numbers__gcd"],
     "--columns": ["question,answer", "{question}?,{answer}"],
     "--examples": ["8,2,2", "6,3,3"],

@@ -8,7 +8,7 @@ from lorakappa.llm.comparison.methods import parse_method
 from lorakappa.llm.comparison.presets import GLUE_RATES, GLUE_TASKS, PRESETS, preset_for
 from lorakappa.llm.comparison.protocol import Plan
 from lorakappa.llm.comparison.settings import TrainingSettings
-from lorakappa.llm.data.sources import MATHEMATICS, load_splits
+from lorakappa.llm.data.sources import MATHEMATICS, TOPICS, load_splits
 from lorakappa.shared.methods import at_strengths
 
 
@@ -25,8 +25,8 @@ def test_every_preset_is_a_plan(name):
         assert at_strengths(method, (3, 4), "llm") == [method]
     assert preset.plan.settings.evaluations <= preset.plan.settings.steps
     assert all(size > 0 for size in preset.sizes)
-    assert (preset.columns is None) == (preset.data == MATHEMATICS)
-    if name != "tiny":
+    assert (preset.columns is None) == (preset.data in (MATHEMATICS, TOPICS))
+    if not name.startswith("tiny"):
         assert preset.known
         assert preset.ours
         assert preset.plan.settings.checkpoint_every > 0
@@ -168,3 +168,11 @@ def test_the_tiny_preset_is_small():
     plan, settings = plan_of("tiny")
     assert settings == TrainingSettings()
     assert len(plan.ranks) * len(plan.learning_rates) * len(plan.seeds) * len(plan.methods) <= 64
+
+
+def test_topics_are_learned_from_questions_seen_once_by_the_same_model():
+    plan, settings = plan_of("tiny-topics")
+    assert settings.model == "tiny"
+    assert settings.steps * settings.batch_size <= PRESETS["tiny-topics"].sizes[0]
+    assert settings.generate == PRESETS["tiny-topics"].sizes[2] >= 256
+    assert plan.ranks == PRESETS["tiny"].plan.ranks

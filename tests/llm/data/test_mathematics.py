@@ -5,13 +5,22 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lorakappa.llm.data import mathematics
-from lorakappa.llm.data.mathematics import LEVELS, TRAINING_LEVELS, extrapolating, generate, module_names
+from lorakappa.llm.data.mathematics import (
+    LEVELS,
+    TOPIC_MODULES,
+    TRAINING_LEVELS,
+    extrapolating,
+    generate,
+    generate_topics,
+    module_names,
+)
 
 SLOW = ("probability__", "comparison__sort_more", "polynomials__expand", "calculus__", "arithmetic__simplify_surd")
 
@@ -119,6 +128,24 @@ def test_generation_says_what_it_cannot_do(monkeypatch):
             module_names("train-easy")
     finally:
         mathematics._all_generators.cache_clear()
+
+
+def test_topics_are_the_modules_of_the_same_questions():
+    modules = ["numbers__place_value", "comparison__pair", "arithmetic__add_or_sub"]
+    pairs = generate(modules, TRAINING_LEVELS, 31, seed=0)
+    topics = generate_topics(modules, TRAINING_LEVELS, 31, seed=0)
+    assert [question for question, _ in topics] == [question for question, _ in pairs]
+    assert sorted(Counter(topic for _, topic in topics).values()) == [9, 10, 12]
+    for question, topic in topics:
+        assert (topic == "place_value") == ("digit of" in question)
+        assert topic in ("place_value", "pair", "add_or_sub")
+    others = generate_topics(modules, TRAINING_LEVELS, 31, seed=0, exclude=[question for question, _ in topics])
+    assert not {question for question, _ in topics} & {question for question, _ in others}
+
+
+def test_topics_by_default_are_there_and_differ():
+    assert set(TOPIC_MODULES) <= set(module_names("train-easy")) & set(module_names("interpolate"))
+    assert len({name.partition("__")[2] for name in TOPIC_MODULES}) == len(set(TOPIC_MODULES)) == len(TOPIC_MODULES)
 
 
 def test_extrapolation_belongs_to_the_longest_name():

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from lorakappa.llm.data.mathematics import FINE_TUNING_MODULES, LEVELS
+from lorakappa.llm.data.mathematics import FINE_TUNING_MODULES, LEVELS, TOPIC_MODULES
 from lorakappa.llm.data.sources import load_splits
 from lorakappa.llm.data.splits import Example
 
@@ -47,6 +47,21 @@ def test_a_small_pool_of_questions_is_not_shared_between_splits():
     train, validation, test, extrapolate = prompts(splits)
     assert len(train | validation | test) == 4200
     assert extrapolate == set()
+
+
+def test_topics_are_a_source_of_their_own():
+    splits = load_splits("mathematics-topics", train=57, validation=57, test=38)
+    train, validation, test, _ = prompts(splits)
+    assert [len(part) for part in prompts(splits)] == [57, 57, 38, 0]
+    assert len(train | validation | test) == 152
+    names = {name.partition("__")[2] for name in TOPIC_MODULES}
+    for part in (splits.train, splits.validation, splits.test):
+        assert {example.completion for example in part} == names
+    assert splits.source.startswith("topics of DeepMind Mathematics, generated: algebra__linear_1d, ")
+    two = load_splits("mathematics-topics", modules=["numbers__gcd", "numbers__lcm"], train=4, validation=2, test=2)
+    assert {example.completion for example in two.train} == {"gcd", "lcm"}
+    with pytest.raises(ValueError, match="columns are for data sets that have some; mathematics-topics is questions"):
+        load_splits("mathematics-topics", columns=("a", "b"), train=1, validation=1, test=1)
 
 
 def test_official_splits(tmp_path):
