@@ -8,6 +8,7 @@ from .adapters.callbacks import FisherBalanceCallback as FisherBalanceCallback
 from .adapters.callbacks import RefactorCallback as RefactorCallback
 from .adapters.callbacks import RegularizeCallback as RegularizeCallback
 from .adapters.callbacks import RescaleCallback as RescaleCallback
+from .adapters.data_balancing import balance_to_data as balance_to_data
 from .adapters.disk import balance_adapter as balance_adapter
 from .adapters.factors import CannotBalanceError as CannotBalanceError
 from .adapters.fisher_balancing import (

@@ -8,6 +8,7 @@ from .callbacks import FisherBalanceCallback as FisherBalanceCallback
 from .callbacks import RefactorCallback as RefactorCallback
 from .callbacks import RegularizeCallback as RegularizeCallback
 from .callbacks import RescaleCallback as RescaleCallback
+from .data_balancing import balance_to_data as balance_to_data
 from .disk import balance_adapter as balance_adapter
 from .factors import CannotBalanceError as CannotBalanceError
 from .fisher_balancing import (
