@@ -1,4 +1,4 @@
-"""P's share of a training step: how many times as long as P the whole step takes, P included.
+"""P's share of a training step, and the Fisher gauge's: how many times as long the whole step takes, P included.
 
 Two models: a tiny one, for which every call counts, and two layers of Qwen2.5-0.5B's shapes with random weights; 24 of
 them would make the step and P longer alike, and more tokens the step alone.
@@ -12,8 +12,11 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
+from lorakappa.conditioning.fisher_gauge import DAMPING
 from lorakappa.llm import balance_after_step
 from lorakappa.llm.adapters.balancing import Balancing
+from lorakappa.llm.adapters.fisher_balancing import FisherBalancing
+from lorakappa.llm.adapters.gradient_moments import GradientMoments
 from lorakappa.llm.adapters.lookup import PairLookup
 
 TINY = Qwen2Config(
@@ -37,6 +40,8 @@ CASES = (  # setting, configuration, rank, (sequences, tokens), the largest shar
     ("Qwen2.5-0.5B's shapes, 2 layers, r = 8, 1×512 tokens", SMALL, 8, (1, 512), 0.01),
 )
 STEP = "whole step"
+FISHER = "Fisher gauge"
+"""Its moments taken in, and the pairs moved."""
 
 
 def rows(quick: bool = False, device: str = "cpu") -> Iterator[Row]:
@@ -44,7 +49,9 @@ def rows(quick: bool = False, device: str = "cpu") -> Iterator[Row]:
     for setting, config, r, tokens, share in CASES[: 1 if quick else None]:
         calls = _calls(config, r, tokens, device)
         timings = measure(calls, rounds=15 if config is TINY and not quick else 5)
+        fisher = timings.pop(FISHER)
         yield Row("P in training", setting, timings, (Goal(1 / share, STEP),))
+        yield Row("Fisher gauge in training", setting, {FISHER: fisher, **timings})
 
 
 def _calls(config: Qwen2Config, r: int, tokens: tuple[int, int], device: str) -> dict[str, Callable[[], object]]:
@@ -68,4 +75,18 @@ def _calls(config: Qwen2Config, r: int, tokens: tuple[int, int], device: str) ->
         lookup()
         ready()
 
-    return {"P": project, STEP: step}
+    gradients = GradientMoments([])
+    moving = FisherBalancing(lookup(), gradients, damping=DAMPING, gauge="symmetric", moments="keep")
+    model(input_ids=batch, labels=batch).loss.backward()
+    kept = {parameter: parameter.grad for parameter in model.parameters() if parameter.grad is not None}
+    optimizer.zero_grad()
+
+    def fisher() -> None:
+        for parameter, gradient in kept.items():
+            parameter.grad = gradient
+        lookup()
+        gradients.observe(optimizer)
+        moving()
+        optimizer.zero_grad()
+
+    return {"P": project, FISHER: fisher, STEP: step}

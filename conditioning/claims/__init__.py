@@ -28,6 +28,7 @@ file of its topic and name it in that file's CLAIMS: `list`, `verify`, `replay` 
 
 from lorakappa.conditioning.claims import (
     adapters,
+    fisher_gauge,
     gauge_independence,
     ilora_entry_variances,
     ilora_freedom,
@@ -75,4 +76,5 @@ CLAIMS = registry(
     preconditioning.CLAIMS,
     optimal_gauge.CLAIMS,
     weighted.CLAIMS,
+    fisher_gauge.CLAIMS,
 )

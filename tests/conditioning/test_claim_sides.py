@@ -9,6 +9,7 @@ import pytest
 
 from lorakappa.conditioning.claims import (
     CLAIMS,
+    fisher_gauge,
     gauge_independence,
     ilora_entry_variances,
     ilora_proportion,
@@ -175,6 +176,7 @@ PLANTED = [
     ("gauge-free-balora-gd", gauge_independence, "rotation", scaled(0)),
     ("gauge-free-balora-adam", gauge_independence, "balance", uneven),
     ("adam-scale", gauge_independence, "_sign_step", uneven_gradients),
+    ("fisher-moments-transport", fisher_gauge, "_transported", scaled(0)),
     ("nearest-gauge-is-nearest", nearest_balanced_pair, "rotation", lambda real: lambda K: polar_of_the_overlap()),
 ]
 
