@@ -28,6 +28,9 @@ from .adapters.optimizers import (
     create_balora_optimizer as create_balora_optimizer,
 )
 from .adapters.optimizers import (
+    create_fisher_balora_optimizer as create_fisher_balora_optimizer,
+)
+from .adapters.optimizers import (
     create_ilora_optimizer as create_ilora_optimizer,
 )
 from .adapters.optimizers import (

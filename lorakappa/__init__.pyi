@@ -33,6 +33,9 @@ from .llm.adapters.optimizers import (
     create_balora_optimizer as create_balora_optimizer,
 )
 from .llm.adapters.optimizers import (
+    create_fisher_balora_optimizer as create_fisher_balora_optimizer,
+)
+from .llm.adapters.optimizers import (
     create_ilora_optimizer as create_ilora_optimizer,
 )
 from .llm.adapters.optimizers import (

@@ -15,6 +15,7 @@ from lorakappa.llm.adapters.moments import (
     Moments,
     check_choice,
     check_moments,
+    check_no_iterates,
     check_state,
     gauge_between,
     reset,
@@ -105,6 +106,7 @@ class Balancing:
         self.pairs = pairs
         self._gauge = gauge
         self._moments = moments
+        self._without_iterates = False
         self._trainable = [pair for pair in pairs if pair.trainable]
         self._batches = stack_batches(self._trainable)
         self._ties = {ties[0].name: ties for batch in self._batches for ties in batch}
@@ -116,6 +118,9 @@ class Balancing:
     def __call__(self, optimizer: AnyOptimizer | None = None) -> BalanceReport:
         """Balances the pairs as they are now; errors as of `balance_model`."""
         check_moments(self._moments, optimizer)
+        if optimizer is not None and not self._without_iterates:
+            check_no_iterates(optimizer, self._trainable)
+            self._without_iterates = True
         if optimizer is not None and self._moments != "keep":
             check_state(optimizer, self._trainable)
         outcomes = self._in_place.gauges(self._choice())

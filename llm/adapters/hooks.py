@@ -10,7 +10,7 @@ from lorakappa.llm.adapters.balancing import Balancing
 from lorakappa.llm.adapters.handles import PairMap, StepHandle
 from lorakappa.llm.adapters.joining import AnyOptimizer, joined, owned_pairs, unwrap_optimizers
 from lorakappa.llm.adapters.lookup import PairLookup
-from lorakappa.llm.adapters.moments import Moments, check_choice, check_no_iterates
+from lorakappa.llm.adapters.moments import Moments, check_choice
 from lorakappa.llm.adapters.pairs import LoraPair, check_any_trains
 
 
@@ -50,7 +50,6 @@ def balance_after_step(
     def balance(pairs: list[LoraPair], optimizer: AnyOptimizer) -> Any:
         nonlocal ready
         if ready is None or ready.pairs is not pairs:  # the handle gives the same list while nothing has changed
-            check_no_iterates(optimizer, pairs)
             ready = Balancing(pairs, gauge=gauge, moments=moments)
         return ready(optimizer)
 

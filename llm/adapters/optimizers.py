@@ -17,8 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from lorakappa.conditioning.fisher_gauge import DAMPING
 from lorakappa.conditioning.projection_gauges import Gauge
 from lorakappa.llm.adapters.arguments import check_count
+from lorakappa.llm.adapters.fisher_balancing import check_fisher_balancing, fisher_balance_after_step
+from lorakappa.llm.adapters.gradient_moments import DECAY
 from lorakappa.llm.adapters.handles import Handle
 from lorakappa.llm.adapters.hooks import balance_after_step, check_balancing
 from lorakappa.llm.adapters.moments import Moments
@@ -63,6 +66,49 @@ def create_balora_optimizer(
     check_balancing(every, gauge, moments)
     optimizer = _plain_optimizer(model, optimizer_cls, lr=lr, **kwargs)
     handle = balance_after_step(optimizer, model, every=every, gauge=gauge, adapter=adapter, moments=moments)
+    return _counted(optimizer, handle)
+
+
+def create_fisher_balora_optimizer(
+    model: nn.Module,
+    optimizer_cls: type[torch.optim.Optimizer],
+    *,
+    lr: float,
+    damping: float = DAMPING,
+    decay: float = DECAY,
+    gauge: Gauge = "symmetric",
+    every: int = 1,
+    moments: Moments = "keep",
+    adapter: str | None = None,
+    **kwargs: Any,
+) -> torch.optim.Optimizer:
+    """An optimizer that puts every pair into the gauge that its gradients ask for (`fisher_balance_after_step`).
+
+    Args:
+        model: a PEFT model, or anything that contains one.
+        optimizer_cls: any torch optimizer class whose step needs no closure.
+        lr: its learning rate.
+        damping: δ > 0: what pulls towards balance (`conditioning.fisher_balance`).
+        decay: weight of the past in the running means of the gradients' second moments.
+        gauge: which of the pairs that have these second moments.
+        every: number of steps between two changes of gauge.
+        moments: what becomes of the optimizer's own moments (`llm.adapters.moments`).
+        adapter: name of one adapter; None means all that train.
+        kwargs: further arguments of the class.
+
+    Returns:
+        An object of the class, hooked.
+
+    Raises:
+        TypeError: if `optimizer_cls` is no optimizer class, `every` no integer or another option no number.
+        CannotBalanceError: for layers that `lora_pairs` refuses.
+        ValueError: on a bad option, or no LoRA layer that trains.
+    """
+    check_fisher_balancing(damping, decay, every, gauge, moments)
+    optimizer = _plain_optimizer(model, optimizer_cls, lr=lr, **kwargs)
+    handle = fisher_balance_after_step(
+        optimizer, model, damping=damping, decay=decay, every=every, gauge=gauge, adapter=adapter, moments=moments
+    )
     return _counted(optimizer, handle)
 
 

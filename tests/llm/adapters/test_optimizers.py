@@ -17,9 +17,11 @@ from lorakappa.llm import (
     CannotBalanceError,
     balance_after_step,
     create_balora_optimizer,
+    create_fisher_balora_optimizer,
     create_ilora_optimizer,
     create_pilora_optimizer,
     create_reflora_optimizer,
+    fisher_balance_after_step,
     lora_pairs,
     refactor_before_step,
     regularize_after_step,
@@ -28,9 +30,16 @@ from lorakappa.llm import (
 from tests.llm.adapters.test_hooks import Sequences, adamw, balanced, step
 from tests.llm.models import PROJECTIONS, Mixed, tokens, unbalance, with_lora
 
-FACTORIES = [create_balora_optimizer, create_ilora_optimizer, create_pilora_optimizer, create_reflora_optimizer]
+FACTORIES = [
+    create_balora_optimizer,
+    create_fisher_balora_optimizer,
+    create_ilora_optimizer,
+    create_pilora_optimizer,
+    create_reflora_optimizer,
+]
 BY_HAND = {
     create_balora_optimizer: (torch.optim.AdamW, balance_after_step),
+    create_fisher_balora_optimizer: (torch.optim.AdamW, fisher_balance_after_step),
     create_ilora_optimizer: (torch.optim.AdamW, regularize_after_step),
     create_reflora_optimizer: (torch.optim.AdamW, refactor_before_step),
 }
@@ -80,6 +89,9 @@ def test_pilora_is_pefts_preconditioning_with_the_penalty():
 OPTIONS = [
     (create_balora_optimizer, balance_after_step, {"gauge": "nearest", "every": 2, "moments": "transport"}),
     (create_balora_optimizer, balance_after_step, {"moments": "reset", "adapter": "default"}),
+    (create_fisher_balora_optimizer, fisher_balance_after_step, {"damping": 0.3, "decay": 0.5, "every": 2}),
+    (create_fisher_balora_optimizer, fisher_balance_after_step, {"gauge": "nearest", "moments": "transport"}),
+    (create_fisher_balora_optimizer, fisher_balance_after_step, {"adapter": "default"}),
     (create_ilora_optimizer, regularize_after_step, {"strength": 0.3, "ratio": 0.7, "every": 2, "adapter": "default"}),
     (create_ilora_optimizer, regularize_after_step, {"factor": 2.0, "power": 0.5, "trained": True}),
     (create_reflora_optimizer, refactor_before_step, {"adapter": "default"}),
@@ -182,10 +194,11 @@ COPYING = [
 ]
 
 
+@pytest.mark.parametrize("factory", [create_balora_optimizer, create_fisher_balora_optimizer])
 @pytest.mark.parametrize(("cls", "settings", "key"), COPYING)
-def test_classes_that_keep_copies_of_the_factors_are_refused(cls, settings, key):
+def test_classes_that_keep_copies_of_the_factors_are_refused(factory, cls, settings, key):
     model = unbalance(with_lora(target_modules=["q_proj"]))
-    optimizer = create_balora_optimizer(model, cls, lr=1e-2, **settings)
+    optimizer = factory(model, cls, lr=1e-2, **settings)
     with pytest.raises(ValueError, match=rf"{cls.__name__} keeps '{key}' beside the factors of .*q_proj"):
         step(model, optimizer)
     assert not any(is_balanced(pair.A.detach(), pair.B.detach()) for pair in lora_pairs(model))
@@ -261,7 +274,7 @@ def test_several_models_at_once():
 # --- their state --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factory", [create_balora_optimizer, create_ilora_optimizer, create_pilora_optimizer])
+@pytest.mark.parametrize("factory", FACTORIES[:-1])
 def test_a_resumed_training_is_the_same_training(factory):
     def fresh():
         model = unbalance(with_lora(target_modules=["q_proj", "v_proj"], bias="lora_only"))
@@ -401,6 +414,9 @@ def test_wrong_models_and_classes(factory):
 
 def test_wrong_options():
     model = with_lora(target_modules=["q_proj"])
+    for options in ({"damping": 0.0}, {"decay": 1.0}, {"gauge": "flat"}, {"moments": "flat"}, {"every": 0}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            create_fisher_balora_optimizer(model, torch.optim.AdamW, lr=1e-2, **options)
     for options, message in (({"gauge": "flat"}, "gauge"), ({"moments": "flat"}, "moments"), ({"every": 0}, "every")):
         with pytest.raises(ValueError, match=message):
             create_balora_optimizer(model, torch.optim.AdamW, lr=1e-2, **options)
