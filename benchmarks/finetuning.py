@@ -76,7 +76,7 @@ def _stock(run: Run, splits: Splits) -> None:
 
     with ExitStack() as patches:
         patches.enter_context(patch.object(trainer, "LeanTrainer", new))
-        patches.enter_context(patch.object(finetuning, "modes_kept", nullcontext))
+        patches.enter_context(patch.object(finetuning, "few_visits", nullcontext))
         finetuning.finetune(run, SETTINGS, splits)
 
 

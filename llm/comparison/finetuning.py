@@ -16,7 +16,7 @@ from lorakappa.llm.comparison.measure import EvaluateEvenly, Stopwatch
 from lorakappa.llm.comparison.methods import parse_method
 from lorakappa.llm.comparison.record import run_record
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
-from lorakappa.llm.comparison.trainer import Foretelling, last_checkpoint, modes_kept, new_trainer
+from lorakappa.llm.comparison.trainer import Foretelling, few_visits, last_checkpoint, new_trainer
 from lorakappa.llm.data.models import load_model, own_device
 from lorakappa.llm.data.quieting import quiet_libraries
 from lorakappa.llm.data.splits import SPLITS, Splits
@@ -90,7 +90,7 @@ def finetune(
         trainer = new_trainer(model, tokenizer, method, run, settings, data, callbacks, work)
         status, error = "success", ""
         try:
-            with modes_kept(model):
+            with few_visits(model):
                 trainer.train(resume_from_checkpoint=last_checkpoint(work, settings))
         except (NonFiniteError, torch.linalg.LinAlgError) as diverged:  # type: ignore[attr-defined]  # PEFT's inverse
             status, error = "diverged", " ".join(str(diverged).split())

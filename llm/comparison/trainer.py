@@ -146,22 +146,26 @@ class Padding:
 
 
 @contextmanager
-def modes_kept(model: nn.Module) -> Iterator[None]:
-    """Within, `model.train(mode)` does nothing where the model is in that mode already.
+def few_visits(model: nn.Module) -> Iterator[None]:
+    """Within, a model is not searched through at every step for what stays as it is.
 
-    The Trainer calls it at every step, and it visits every module. Nobody changes the mode of single modules meanwhile.
+    `model.train(mode)` does nothing where the model is in that mode already, and `model.parameters()` are those that
+    train, found once: the Trainer clips and clears their gradients, and the others have none. Nobody changes the mode
+    of single modules meanwhile, or what trains.
     """
     switch = model.train
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def train(mode: bool = True) -> nn.Module:
         return model if model.training is mode else switch(mode)
 
     model.train(True)
     model.train = train  # type: ignore[method-assign]
+    model.parameters = lambda recurse=True: iter(trained)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        del model.train
+        del model.train, model.parameters
 
 
 class Foretelling(TrainerCallback):

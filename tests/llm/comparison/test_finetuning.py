@@ -110,7 +110,7 @@ def test_the_lean_trainer_makes_the_records_of_the_stock_one(small_model, method
             made.append(self)
 
     monkeypatch.setattr(trainer, "LeanTrainer", Stock)
-    monkeypatch.setattr(finetuning, "modes_kept", nullcontext)
+    monkeypatch.setattr(finetuning, "few_visits", nullcontext)
     stock = tune(small_model, method, settings)
     assert made[0].state.total_flos > 0
     for name in ("step", "train loss", "valid loss", "gap", "kappa bound"):
@@ -140,7 +140,7 @@ def test_modes_switch_once_and_as_before_afterwards():
     model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(1, 1)).eval()
     switched = []
     model[0].train = lambda mode=True: switched.append(mode)
-    with trainer.modes_kept(model):
+    with trainer.few_visits(model):
         assert model.training
         model.train()
         assert model.eval() is model
@@ -150,6 +150,22 @@ def test_modes_switch_once_and_as_before_afterwards():
     assert "train" not in model.__dict__
     model.train()
     assert switched == [True, False, True, True]
+
+
+def test_only_what_trains_is_clipped_and_cleared_and_all_is_there_afterwards():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    model[0].requires_grad_(False)
+    everything = list(model.parameters())
+    with trainer.few_visits(model):
+        for _ in range(2):
+            assert [id(p) for p in model.parameters()] == [id(p) for p in model[1].parameters()]
+        model(torch.ones(1, 2)).sum().backward()
+        model.zero_grad()
+        assert all(p.grad is None for p in everything)
+    assert [id(p) for p in model.parameters()] == [id(p) for p in everything]
+    with pytest.raises(KeyError), trainer.few_visits(model):
+        raise KeyError
+    assert not {"train", "parameters"} & set(vars(model))
 
 
 def test_methods_share_start_and_data_order(small_model):
