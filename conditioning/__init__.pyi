@@ -125,7 +125,13 @@ from .preconditioning import (
     scaled_gradient as scaled_gradient,
 )
 from .product_difference import (
+    ProductChange as ProductChange,
+)
+from .product_difference import (
     ProductDifference as ProductDifference,
+)
+from .product_difference import (
+    product_change as product_change,
 )
 from .product_difference import (
     product_difference as product_difference,

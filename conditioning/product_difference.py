@@ -9,10 +9,12 @@ of G = [A A']ᵀ[A A'] = WDWᵀ the root D^{1/2}Wᵀ is as good as [R R']. It ha
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import device
 from scipy.linalg import subspace_angles
 
 from lorakappa.conditioning.checks import factor_namespace
@@ -49,6 +51,19 @@ class ProductDifference:
     right_angles: tuple[float, ...]
 
 
+class ProductChange(NamedTuple):
+    """How much a product changed.
+
+    Attributes:
+        change: ‖W − W'‖_F/‖W‖_F, infinite where only W is 0, and 0 where both pairs and scales are the same.
+        amplification: the larger Σ_j ‖a_j‖‖b_j‖ of both pairs, scales included, over ‖W‖_F: by which rounding of the
+            factors, relative to them, becomes one of the product.
+    """
+
+    change: float
+    amplification: float
+
+
 def product_difference(
     first: tuple[Any, Any], second: tuple[Any, Any], *, scales: tuple[float, float] = (1.0, 1.0)
 ) -> ProductDifference:
@@ -66,38 +81,26 @@ def product_difference(
         TypeError: as for `balance`.
         ValueError: on mismatched shapes, an empty array, NaN or infinity.
     """
-    xp = factor_namespace(*first)
-    factor_namespace(*second)
-    shapes = [(A.shape[0], B.shape[1]) if A.ndim == 2 else None for A, B in (first, second)]
-    if shapes[0] is None or shapes[0] != shapes[1]:
-        raise ValueError(f"products of factors {_shown(first)} and {_shown(second)} cannot be compared")
-    if not all(math.isfinite(scale) for scale in scales):
-        raise ValueError(f"scales {scales[0]} and {scales[1]} must be finite")
-    A, B, e = _in_one_unit(xp, first, second, scales)
-    r = first[0].shape[-1]
-    same = first[0].shape == second[0].shape and first[0].dtype == second[0].dtype and scales[0] == scales[1]
-    same = same and all(bool(xp.all(F == G)) for F, G in zip(first, second, strict=True))
-    single = all(M.dtype.itemsize <= 4 for M in (first[0], second[0]))
-    parts = slice(None, r), slice(r, None)
-    for root in (_gram_root, _qr_root) if single else (_qr_root,):
-        R, R_tilde = root(A), root(B.mT)
-        C, C_other = (R[:, part] @ R_tilde[:, part].T for part in parts)
+    both = _Both(first, second, scales)
+    for root in (_gram_root, _qr_root) if both.single else (_qr_root,):
+        roots = [[R[:, : both.r], R[:, both.r :]] for R in (root(both.A), root(both.B.mT))]
+        C, C_other = (R @ R_tilde.T for R, R_tilde in zip(*roots, strict=True))
         D = C - C_other
-        if same or _norm(D) > ROOT_DIFFERENCE * max(_size(R[:, part], R_tilde[:, part]) for part in parts):
+        sizes = [_size(R, R_tilde) for R, R_tilde in zip(*roots, strict=True)]
+        if both.same or _norm(D) > ROOT_DIFFERENCE * max(sizes):
             break
-    D = np.zeros_like(D) if same else D
-    eps = [max(EPS, float(xp.finfo(pair[0].dtype).eps)) for pair in (first, second)]
+    D = np.zeros_like(D) if both.same else D
     spans = [
-        _spans(M, rank_rtol(eps[i], len(M)) * _spectral(R[:, part]) * _spectral(R_tilde[:, part]))
-        for i, (M, part) in enumerate(zip((C, C_other), parts, strict=True))
+        _spans(M, rank_rtol(eps, len(M)) * _spectral(R) * _spectral(R_tilde))
+        for M, eps, R, R_tilde in zip((C, C_other), both.eps, *roots, strict=True)
     ]
     norms, distance = (_norm(C), _norm(C_other)), _norm(D)
     return ProductDifference(
-        norms=(_times(norms[0], e), _times(norms[1], e)),
-        distance=_times(distance, e),
-        spectral_distance=_times(_spectral(D), e),
+        norms=(_times(norms[0], both.exponent), _times(norms[1], both.exponent)),
+        distance=_times(distance, both.exponent),
+        spectral_distance=_times(_spectral(D), both.exponent),
         relative=distance / max(norms) if max(norms) else distance,
-        change=distance / norms[0] if norms[0] else math.inf if distance else 0.0,
+        change=_quotient(distance, norms[0]),
         cosine=float(np.clip(np.vdot(C / norms[0], C_other / norms[1]), -1, 1)) if min(norms) else 0.0,
         ranks=(spans[0][0].shape[1], spans[1][0].shape[1]),
         left_angles=_angles(spans[0][0], spans[1][0]),
@@ -105,17 +108,86 @@ def product_difference(
     )
 
 
+def product_change(
+    first: tuple[Any, Any],
+    second: tuple[Any, Any],
+    *,
+    scales: tuple[float | Sequence[float], float | Sequence[float]] = (1.0, 1.0),
+) -> ProductChange:
+    """What of `product_difference` tells a stored product from the one it was to be; the fastest of it.
+
+    Args:
+        first: A (a, r) and B (r, b), NumPy arrays or torch tensors of one real floating dtype.
+        second: A' (a, r') and B' (r', b) of the same library; rank and dtype may be others.
+        scales: finite s and s', or one for each column of A or A'.
+
+    Returns:
+        The relative change, and what rounding of the factors is multiplied by.
+
+    Raises:
+        TypeError: as for `balance`.
+        ValueError: on mismatched shapes, an empty array, NaN or infinity.
+    """
+    both = _Both(first, second, scales)
+    r, sign = both.r, np.ones(both.A.shape[1])
+    sign[r:] = -1
+    if both.single:
+        G, G_tilde = _numpy(both.A.mT @ both.A), _numpy(both.B @ both.B.mT)
+        lengths = np.sqrt(np.diag(G) * np.diag(G_tilde))
+        squares = G * G_tilde
+        norm = math.sqrt(max(0.0, float(squares[:r, :r].sum())))
+        distance = math.sqrt(max(0.0, float(sign @ squares @ sign)))
+    size = max(float(lengths[:r].sum()), float(lengths[r:].sum())) if both.single else 0.0
+    if not both.single or min(distance, norm) <= ROOT_DIFFERENCE * size:
+        R, R_tilde = _qr_root(both.A), _qr_root(both.B.mT)
+        size = max(_size(R[:, part], R_tilde[:, part]) for part in (slice(None, r), slice(r, None)))
+        norm, distance = _norm(R[:, :r] @ R_tilde[:, :r].T), _norm(R * sign @ R_tilde.T)
+    return ProductChange(0.0 if both.same else _quotient(distance, norm), _quotient(size, norm))
+
+
+class _Both:
+    """Two pairs, checked, in one unit.
+
+    Attributes:
+        A: [A A'] in float64.
+        B: [B; B'], scaled so that the blocks have the products W/2^exponent and W'/2^exponent.
+        exponent: a whole number.
+        r: number of columns of the first pair.
+        eps: of the dtypes of both pairs.
+        single: whether both are of at most single precision.
+        same: whether they are the same to the last bit.
+    """
+
+    def __init__(self, first: tuple[Any, Any], second: tuple[Any, Any], scales: tuple[Any, Any]) -> None:
+        xp = factor_namespace(*first)
+        factor_namespace(*second)
+        shapes = [(A.shape[0], B.shape[1]) if A.ndim == 2 else None for A, B in (first, second)]
+        if shapes[0] is None or shapes[0] != shapes[1]:
+            raise ValueError(f"products of factors {_shown(first)} and {_shown(second)} cannot be compared")
+        columns = [[scale] if isinstance(scale, int | float) else list(scale) for scale in scales]
+        if not all(math.isfinite(s) for scale in columns for s in scale):
+            raise ValueError(f"scales {scales[0]} and {scales[1]} must be finite")
+        self.A, self.B, self.exponent = _in_one_unit(xp, first, second, columns)
+        self.r = first[0].shape[-1]
+        self.eps = [max(EPS, float(xp.finfo(pair[0].dtype).eps)) for pair in (first, second)]
+        self.single = all(pair[0].dtype.itemsize <= 4 for pair in (first, second))
+        alike = first[0].shape == second[0].shape and first[0].dtype == second[0].dtype and columns[0] == columns[1]
+        self.same = alike and all(bool(xp.all(F == G)) for F, G in zip(first, second, strict=True))
+
+
 def _in_one_unit(
-    xp: Any, first: tuple[Any, Any], second: tuple[Any, Any], scales: tuple[float, float]
+    xp: Any, first: tuple[Any, Any], second: tuple[Any, Any], scales: list[list[float]]
 ) -> tuple[Any, Any, int]:
-    """[A A'] and [B; B'] in float64, scaled so that the blocks have the products W/2^e and W'/2^e; and e."""
+    """What `_Both` calls A, B and exponent, for scales by column or one for all."""
     lefts, rights, exponents = [], [], []
-    for (A, B), scale in zip((first, second), scales, strict=True):
+    for (A, B), columns in zip((first, second), scales, strict=True):
         left, right, e = equilibrated(xp, xp.astype(A, xp.float64), xp.astype(B, xp.float64))
-        mantissa, p = math.frexp(scale)
-        lefts.append(left * mantissa / 2 ** (p % 2))
+        p = math.frexp(max(map(abs, columns)))[1]
+        p += p % 2
+        weights = xp.asarray([math.ldexp(s, -p) for s in columns], dtype=xp.float64, device=device(left))
+        lefts.append(left * weights)
         rights.append(right)
-        exponents.append(int(e) + p + p % 2)
+        exponents.append(int(e) + p)
     top = max((e for e, left in zip(exponents, lefts, strict=True) if bool(xp.any(left != 0))), default=0)
     halves = [2.0 ** min(0, (e - top) // 2) for e in exponents]
     lefts = [left * half for left, half in zip(lefts, halves, strict=True)]
@@ -149,6 +221,11 @@ def _norm(C: Any) -> float:
 
 def _spectral(C: Any) -> float:
     return float(np.linalg.norm(C, 2))
+
+
+def _quotient(value: float, by: float) -> float:
+    """value/by: infinite for a value over 0, but 0/0 = 0."""
+    return value / by if by else math.inf if value else 0.0
 
 
 def _times(value: float, e: int) -> float:

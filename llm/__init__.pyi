@@ -24,6 +24,11 @@ from .adapters.hooks import (
 from .adapters.hooks import (
     map_after_step as map_after_step,
 )
+from .adapters.operations.comparing import AdapterDifference as AdapterDifference
+from .adapters.operations.comparing import diff_adapters as diff_adapters
+from .adapters.operations.folding import fold_adapter as fold_adapter
+from .adapters.operations.merging import merge_adapters as merge_adapters
+from .adapters.operations.resizing import resize_adapter as resize_adapter
 from .adapters.optimizers import (
     create_balora_optimizer as create_balora_optimizer,
 )

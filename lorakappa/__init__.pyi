@@ -6,6 +6,7 @@ from .conditioning.hessians import hessian as hessian
 from .conditioning.manifold import balancing_gap as balancing_gap
 from .conditioning.manifold import is_balanced as is_balanced
 from .conditioning.projection import balance as balance
+from .conditioning.rank_rules import RankRule as RankRule
 from .conditioning.spectra import (
     balanced_condition_number as balanced_condition_number,
 )
@@ -18,6 +19,7 @@ from .conditioning.spectra import (
 from .conditioning.spectra import (
     spectrum as spectrum,
 )
+from .conditioning.truncation import truncate as truncate
 from .llm.adapters.balancing import balance_model as balance_model
 from .llm.adapters.callbacks import BalanceCallback as BalanceCallback
 from .llm.adapters.callbacks import FisherBalanceCallback as FisherBalanceCallback
@@ -29,6 +31,10 @@ from .llm.adapters.fisher_balancing import (
     fisher_balance_after_step as fisher_balance_after_step,
 )
 from .llm.adapters.hooks import balance_after_step as balance_after_step
+from .llm.adapters.operations.comparing import diff_adapters as diff_adapters
+from .llm.adapters.operations.folding import fold_adapter as fold_adapter
+from .llm.adapters.operations.merging import merge_adapters as merge_adapters
+from .llm.adapters.operations.resizing import resize_adapter as resize_adapter
 from .llm.adapters.optimizers import (
     create_balora_optimizer as create_balora_optimizer,
 )

@@ -24,6 +24,11 @@ from .hooks import (
 from .hooks import (
     map_after_step as map_after_step,
 )
+from .operations.comparing import AdapterDifference as AdapterDifference
+from .operations.comparing import diff_adapters as diff_adapters
+from .operations.folding import fold_adapter as fold_adapter
+from .operations.merging import merge_adapters as merge_adapters
+from .operations.resizing import resize_adapter as resize_adapter
 from .optimizers import (
     create_balora_optimizer as create_balora_optimizer,
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import subspace_angles
 
-from lorakappa.conditioning import product_difference, truncate
+from lorakappa.conditioning import product_change, product_difference, truncate
 from lorakappa.conditioning.tolerances import EPS
 from tests.strategies import orthogonal, pairs
 
@@ -153,3 +153,42 @@ def test_what_cannot_be_compared_is_refused():
         product_difference(first, (second[0] * np.nan, second[1]))
     with pytest.raises(ValueError, match="inner dimension"):
         product_difference(first, (second[0], first[1]))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(st.integers(0, 2**31), st.sampled_from([1.0, 1e-3, 1e-6, 1e-9]))
+def test_the_fast_change_is_the_change(dtype, seed, size):
+    (A, B), (extra, rows) = two_pairs(seed, dtype)
+    second = np.hstack([A, (extra * size).astype(dtype)]), np.vstack([B, rows])
+    found = product_change((A, B), second, scales=(0.5, 0.5))
+    expected = np.linalg.norm(dense((second[0][:, 3:], rows))) / np.linalg.norm(dense((A, B)))
+    np.testing.assert_allclose(found.change, expected, rtol=1e-4, atol=1e-14)
+    lengths = np.linalg.norm(second[0], axis=0) * np.linalg.norm(second[1], axis=1)
+    np.testing.assert_allclose(found.amplification, lengths.sum() / np.linalg.norm(dense((A, B))), rtol=1e-5)
+    np.testing.assert_allclose(product_difference((A, B), second).change, found.change, rtol=1e-4, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_scales_by_column(dtype):
+    (A, B), (C, D) = two_pairs(9, dtype)
+    scales = [2.0, -0.5, 0.0]
+    made = (A * np.array(scales)).astype(dtype), B
+    assert product_change((A, B), made, scales=(scales, 1.0)).change <= 1e-6
+    assert product_change(made, (A, B), scales=([1.0], scales)).change <= 1e-6
+    W, V = dense(made), dense((C, D), 3.0)
+    found = product_change((A, B), (C, D), scales=(scales, [3.0, 3.0]))
+    np.testing.assert_allclose(found.change, np.linalg.norm(W - V) / np.linalg.norm(W), rtol=1e-6)
+
+
+def test_changes_of_the_same_pair_and_of_products_of_0():
+    (A, B), other = two_pairs(10)
+    assert product_change((A, B), (A, B)).change == 0
+    assert product_change((A * 0, B), (A * 0, B), scales=(1.0, 2.0)) == (0, 0)
+    assert product_change((A * 0, B), other) == (math.inf, math.inf)
+    # AB = 0 to rounding by cancellation: what rounding may do is said to be large
+    cancelled = np.hstack([A, A]), np.vstack([B, -B])
+    assert product_change(cancelled, (A, B)).amplification > 1e12
+    single = tuple(M.astype(np.float32) for M in cancelled)
+    assert product_change(single, (single[0] * 0, single[1])).amplification > 1e12
+    with pytest.raises(ValueError, match="must be finite"):
+        product_change((A, B), other, scales=([1.0, math.inf, 1.0], 1.0))

@@ -190,6 +190,22 @@ def adapter(folder, rng, name="adapter"):
         make(File(["fifo", "socket", "dangling", "loop", "folder", "binary"][rng.integers(6)], ""), extra)
 
 
+def two_adapters(folder, rng):
+    """Two of them, of which at most one has something wrong."""
+    fine = np.random.default_rng(0)
+    while True:
+        adapter(folder, fine, "other")
+        try:
+            from lorakappa.llm import read_adapter
+
+            read_adapter(folder / "other")
+        except (ValueError, OSError):
+            shutil.rmtree(folder / "other")
+            continue
+        break
+    adapter(folder, rng)
+
+
 def llm_data(folder, rng):
     rows = [{"question": f"{i} + 1 =", "answer": str(i + 1)} for i in range(40)]
     if rng.integers(3) == 0:
@@ -383,6 +399,35 @@ COMMANDS = [
         weight=2,
         extra=True,
         needs="llm",
+    ),
+    Command(
+        ("llm", "resize", "adapter", "--out", "out", "--rank", "1"),
+        {
+            "--out": OUT, "--rank": ["1", "2", "9"], "--energy": ["0.5", "1"], "--nuclear": ["0.9"],
+            "--error": ["0", "0.1"], "--spectral-error": ["0.5"], "--json": ["a.json"],
+        },
+        {"--json": ".json"},
+        setup=adapter,
+        weight=1.5,
+        extra=True,
+        needs="llm",
+    ),
+    Command(
+        ("llm", "fold", "adapter", "--out", "out"), {"--out": OUT, "--json": ["a.json"]}, {"--json": ".json"},
+        setup=adapter, extra=True, needs="llm",
+    ),
+    Command(
+        ("llm", "merge", "adapter", "other", "--out", "out"),
+        {"--out": OUT, "--weights": ["1,1", "0.5,-2", "0,1e30"], "--rank": ["1", "3"], "--json": ["a.json"]},
+        {"--json": ".json"},
+        setup=two_adapters,
+        weight=1.5,
+        extra=True,
+        needs="llm",
+    ),
+    Command(
+        ("llm", "diff", "adapter", "other"), {"--json": ["a.json"]}, {"--json": ".json"},
+        setup=two_adapters, extra=True, needs="llm",
     ),
     Command(
         ("llm", "compare", *TUNED, "--methods", "lora,balora", "--ranks", "2", "--learning-rates", "1e-3,1e-2",
