@@ -47,6 +47,9 @@ from .gauge_certificate import (
     GaugeCertificate as GaugeCertificate,
 )
 from .gauge_certificate import (
+    lower_bound_from_factor as lower_bound_from_factor,
+)
+from .gauge_certificate import (
     lower_bound_over_gauges as lower_bound_over_gauges,
 )
 from .gauge_certificate import (
@@ -60,6 +63,9 @@ from .gauge_optimization import (
 )
 from .gauge_optimization import (
     optimal_gauge as optimal_gauge,
+)
+from .gauge_optimization import (
+    optimal_gauge_from_factor as optimal_gauge_from_factor,
 )
 from .gauge_optimization import (
     optimal_gauge_from_products as optimal_gauge_from_products,

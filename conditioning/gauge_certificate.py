@@ -25,6 +25,7 @@ and Y_B(V) ⪰ c·Y_B(U), both divided by their τ, then λ_max ≥ c·λ_min⁺
 belong together, so that for r ≥ 2 the best of these bounds may stay below the best κ; for r = 1 nothing is lost.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +96,40 @@ def lower_bound_over_gauges(H: ArrayLike, shape: Shape, certificate: GaugeCertif
         ValueError: on a bad shape, non-finite entries, or H that is not positive semidefinite.
     """
     matrix, e = unit(as_hessian(H, shape))
-    top = _Products.of(matrix, shape, "certificate.top", certificate.top)
+    return _bound(lambda X: (X @ matrix, np.abs(X) @ np.abs(matrix)), len(matrix), shape, certificate, e)
+
+
+def lower_bound_from_factor(F: ArrayLike, shape: Shape, certificate: GaugeCertificate) -> float:
+    """`lower_bound_over_gauges` for H = FFᵀ, which is not formed.
+
+    The bound on λ_max holds for H + R in place of H with any R ⪰ 0, too, since ΦᵀRΦ ⪰ 0: the leading part of a matrix
+    is enough for a bound on all of it.
+
+    Args:
+        F: (d, n) factor of the Hessian in (vec A, vec B), row-major.
+        shape: (a, b, r).
+        certificate: the directions.
+
+    Returns:
+        As `lower_bound_over_gauges`, like the errors.
+    """
+    factor, e = unit(as_factor(F, shape))
+
+    def products(X: Array) -> tuple[Array, Array]:
+        return X @ factor @ factor.T, np.abs(X) @ np.abs(factor) @ np.abs(factor).T
+
+    return _bound(products, len(factor), shape, certificate, 2 * e)
+
+
+Weighing = Callable[[Array], tuple[Array, Array]]
+"""(m, d) rows X to the rows XH, and to the sums of absolute values that bound the rounding in them."""
+
+
+def _bound(products: Weighing, d: int, shape: Shape, certificate: GaugeCertificate, e: int) -> float:
+    top = _Products.of(products, d, shape, "certificate.top", certificate.top)
     if certificate.bottom is None:
         return Wide.of(top.largest, e).fit("the bound on λ_max") if top.largest > 0 else 0.0
-    return _Products.of(matrix, shape, "certificate.bottom", certificate.bottom).ratio_below(top)
+    return _Products.of(products, d, shape, "certificate.bottom", certificate.bottom).ratio_below(top)
 
 
 @dataclass(frozen=True)
@@ -122,13 +153,13 @@ class _Products:
     tau_error: float
 
     @classmethod
-    def of(cls, H: Array, shape: Shape, name: str, directions: ArrayLike) -> "_Products":
-        """The products of the directions with H."""
+    def of(cls, products: Weighing, d: int, shape: Shape, name: str, directions: ArrayLike) -> "_Products":
+        """The products of the directions with a (d, d) H."""
         a, b, r = shape
         X = as_matrix(name, directions)
-        if X.shape[1] != len(H):
-            raise ValueError(f"{name} has {X.shape[1]} columns, but H has {len(H)} rows")
-        Y, sizes = X @ H, np.abs(X) @ np.abs(H)
+        if X.shape[1] != d:
+            raise ValueError(f"{name} has {X.shape[1]} columns, but H has {d} rows")
+        Y, sizes = products(X)
         split, rtol = a * r, summation_rtol(Y.size)
         left = np.linalg.qr(Y[:, :split].reshape(-1, r), mode="r")
         right = np.linalg.qr(Y[:, split:].reshape(-1, r, b).swapaxes(1, 2).reshape(-1, r), mode="r")
@@ -181,6 +212,17 @@ def as_hessian(H: ArrayLike, shape: Shape) -> Array:
         raise ValueError(f"H has shape {matrix.shape}, but (a, b, r) = {(a, b, r)} has d = r(a + b) = {d} parameters")
     matrix = symmetrized("H", matrix)
     check_semidefinite(np.linalg.eigvalsh(matrix))
+    return matrix
+
+
+def as_factor(F: ArrayLike, shape: Shape) -> Array:
+    """F as a finite float64 matrix with as many rows as the shape asks for."""
+    check_shape(shape)
+    a, b, r = shape
+    matrix = as_matrix("F", F)
+    d = r * (a + b)
+    if len(matrix) != d:
+        raise ValueError(f"F has {len(matrix)} rows, but (a, b, r) = {(a, b, r)} has d = r(a + b) = {d} parameters")
     return matrix
 
 

@@ -26,14 +26,16 @@ from lorakappa.conditioning.checks import Array, as_array, as_matrix
 from lorakappa.conditioning.gauge_certificate import (
     GaugeCertificate,
     Shape,
+    as_factor,
     as_hessian,
     check_semidefinite,
     check_shape,
+    lower_bound_from_factor,
     lower_bound_over_gauges,
     symmetrized,
     traced,
 )
-from lorakappa.conditioning.gauge_descent import Bound, Spot, descend, exponential, pulled_back
+from lorakappa.conditioning.gauge_descent import Bound, Objective, Spot, descend, exponential, pulled_back
 from lorakappa.conditioning.scaling import Wide, fit_array, unit
 from lorakappa.conditioning.tolerances import GAUGE_GAP_RTOL, gram_rtol, psd_rtol
 
@@ -95,20 +97,60 @@ def optimal_gauge(H: ArrayLike, shape: Shape, *, criterion: Criterion = "trace")
     check_criterion(criterion)
     matrix, e = unit(as_hessian(H, shape))
     T, inverse, smallest = _smallest_trace(*traced(matrix, shape))
-    start = _start(matrix, T, inverse, shape)
     if criterion == "trace":
         return _of_trace(T, Wide.of(smallest, e), Wide.of(float(np.trace(matrix)), e))
+    there = pulled_back(pulled_back(matrix, inverse, T, shape).T, inverse, T, shape)
+    values, vectors = np.linalg.eigh(there / 2 + there.T / 2)
+    check_semidefinite(values)
+    kept = values > psd_rtol(len(matrix)) * values[-1]
+    # where H is scaled so well its factor loses nothing
+    start = Spot.at(vectors[:, kept] * np.sqrt(values[kept]), inverse, T, shape)
 
     def bound(certificate: GaugeCertificate) -> float:
         return lower_bound_over_gauges(matrix, shape, certificate)
 
+    return _searched(criterion, start, bound, float(np.linalg.eigvalsh(matrix)[-1]), e)
+
+
+def optimal_gauge_from_factor(F: ArrayLike, shape: Shape, *, criterion: Criterion = "trace") -> OptimalGauge:
+    """`optimal_gauge` for H = FFᵀ, which is not formed: a step costs O(dn²), where n is the number of columns.
+
+    Gauss–Newton matrices come as such products, with a column of F for each row of the Jacobian, and Fisher matrices
+    with one for each gradient. Of a matrix whose eigenvalues fall fast the leading eigenvectors will do:
+    `lower_bound` for λ_max and the trace hold for H + R with any R ⪰ 0 as well.
+
+    Args:
+        F: (d, n) matrix, rows in (vec A, vec B), row-major.
+        shape: (a, b, r).
+        criterion: what becomes smallest.
+
+    Returns:
+        As `optimal_gauge`, like the errors; `lower_bound_from_factor` computes `lower_bound` from the certificate.
+    """
+    check_criterion(criterion)
+    factor, e = unit(as_factor(F, shape))
+    T, inverse, smallest = _smallest_trace(*_traced_factor(factor, shape))
+    if criterion == "trace":
+        return _of_trace(T, Wide.of(smallest, 2 * e), Wide.of(float((factor**2).sum()), 2 * e))
+    U, sigma, _ = np.linalg.svd(pulled_back(factor, inverse, T, shape), full_matrices=False)
+    kept = sigma**2 > psd_rtol(len(factor)) * sigma[0] ** 2
+    start = Spot.at(U[:, kept] * sigma[kept], inverse, T, shape)
+
+    def bound(certificate: GaugeCertificate) -> float:
+        return lower_bound_from_factor(factor, shape, certificate)
+
+    return _searched(criterion, start, bound, float(np.linalg.norm(factor, 2)) ** 2, 2 * e)
+
+
+def _searched(criterion: Objective, start: Spot, bound: Bound, largest: float, e: int) -> OptimalGauge:
+    """The best gauge for λ_max, whose given value is `largest`, or κ⁺, from the gauge with the smallest trace."""
     if criterion == "lambda_max":
         best, certificate, lower = descend(start, criterion, bound)
-        sizes = best.value(criterion), float(np.linalg.eigvalsh(matrix)[-1]), lower
-        value, given, lower = (Wide.of(size, e).fit("λ_max") for size in sizes)
+        value, given, lower = (Wide.of(size, e).fit("λ_max") for size in (best.value(criterion), largest, lower))
     else:
         best, certificate, lower = _smallest_kappa(start, bound)
-        value, given = best.value(criterion), start.moved(T, inverse).value(criterion)
+        # `right` and `left` are the moves that led here from the given pair
+        value, given = best.value(criterion), start.moved(start.right, start.left).value(criterion)
     return OptimalGauge(criterion, symmetric(best.right), value, given, lower, certificate)
 
 
@@ -211,13 +253,12 @@ def _cholesky(name: str, M: Array) -> Array:
     return np.asarray(scale[:, None] * np.linalg.cholesky(correlations))
 
 
-def _start(H: Array, T: Array, inverse: Array, shape: Shape) -> Spot:
-    """The gauge T, where H is scaled so well that its factor F loses nothing."""
-    there = pulled_back(pulled_back(H, inverse, T, shape).T, inverse, T, shape)
-    values, vectors = np.linalg.eigh(there / 2 + there.T / 2)
-    check_semidefinite(values)
-    kept = values > psd_rtol(len(H)) * values[-1]
-    return Spot.at(vectors[:, kept] * np.sqrt(values[kept]), inverse, T, shape)
+def _traced_factor(F: Array, shape: Shape) -> tuple[Array, Array]:
+    """The partial traces of FFᵀ."""
+    a, _, r = shape
+    of_A = F[: a * r].reshape(a, r, -1).swapaxes(0, 1).reshape(r, -1)
+    of_B = F[a * r :].reshape(r, -1)
+    return of_A @ of_A.T, of_B @ of_B.T
 
 
 def _smallest_kappa(start: Spot, bound: Bound) -> tuple[Spot, GaugeCertificate, float]:

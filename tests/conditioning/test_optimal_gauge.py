@@ -14,9 +14,11 @@ from lorakappa.conditioning import (
     change_gauge,
     hessian,
     jacobian,
+    lower_bound_from_factor,
     lower_bound_over_gauges,
     minimizer,
     optimal_gauge,
+    optimal_gauge_from_factor,
     optimal_gauge_from_products,
     optimal_gauge_from_traces,
     partial_traces,
@@ -330,3 +332,52 @@ def test_more_bad_input_is_refused():
         optimal_gauge_from_traces(np.eye(2), np.diag([1.0, -1.0]))
     with pytest.raises(OutOfRangeError, match="the trace"):
         optimal_gauge_from_traces(np.eye(2) * 1.5e308, np.eye(2) * 1.5e308)
+
+
+@pytest.mark.parametrize("criterion", ["trace", "lambda_max", "kappa"])
+def test_a_factor_gives_what_its_hessian_gives(criterion):
+    for seed in range(6):
+        problem = Problem(seed, largest=4, rank=1 if criterion == "kappa" else None)
+        F, H = problem.factor().T, problem.hessian()
+        of_H = optimal_gauge(H, problem.shape, criterion=criterion)
+        of_F = optimal_gauge_from_factor(F, problem.shape, criterion=criterion)
+        assert of_F.value == pytest.approx(of_H.value, rel=1e-6)
+        assert of_F.given == pytest.approx(of_H.given, rel=1e-9)
+        assert of_F.value == pytest.approx(problem.value(criterion, of_F.T), rel=1e-7)
+        assert 0 <= of_F.value - of_F.lower_bound <= 1e-4 * of_F.value
+        if criterion != "trace":
+            assert of_F.lower_bound == lower_bound_from_factor(F, problem.shape, of_F.certificate)
+            assert of_F.lower_bound == pytest.approx(
+                lower_bound_over_gauges(H, problem.shape, of_F.certificate), rel=1e-6
+            )
+
+
+def test_the_bound_of_a_leading_part_holds_for_the_whole_and_stays_below_that_of_its_products():
+    for seed in range(20):
+        problem = Problem(seed, spread=1.5)
+        U, sigma, _ = np.linalg.svd(problem.factor().T, full_matrices=False)
+        kept = max(problem.r, len(sigma) // 3)
+        F = U[:, :kept] * sigma[:kept]
+        part = optimal_gauge_from_factor(F, problem.shape, criterion="lambda_max")
+        whole = optimal_gauge(problem.hessian(), problem.shape, criterion="lambda_max")
+        anew = lower_bound_over_gauges(problem.hessian(), problem.shape, part.certificate)
+        assert 0 < part.lower_bound <= whole.value
+        assert 0 < anew <= whole.value
+        assert problem.value("lambda_max", part.T) >= whole.lower_bound
+
+
+def test_factors_of_extreme_size_and_of_wrong_shape():
+    problem = Problem(3)
+    F = problem.factor().T
+    for criterion in ("trace", "lambda_max"):
+        near = optimal_gauge_from_factor(F, problem.shape, criterion=criterion)
+        far = optimal_gauge_from_factor(np.ldexp(F, 400), problem.shape, criterion=criterion)
+        for field in ("value", "given", "lower_bound"):
+            assert getattr(far, field) == pytest.approx(np.ldexp(getattr(near, field), 800), rel=1e-9)
+        np.testing.assert_allclose(far.T, near.T, rtol=1e-6)
+    with pytest.raises(OutOfRangeError, match="λ_max"):
+        optimal_gauge_from_factor(np.ldexp(F, 520), problem.shape, criterion="lambda_max")
+    with pytest.raises(ValueError, match=r"F has .* rows, but \(a, b, r\)"):
+        optimal_gauge_from_factor(F[1:], problem.shape)
+    with pytest.raises(NoOptimalGaugeError, match="H_A is singular"):
+        optimal_gauge_from_factor(np.where(np.arange(len(F))[:, None] < problem.a * problem.r, 0, F), problem.shape)
