@@ -1,3 +1,4 @@
+from .gauss_newton import gauss_newton_matrices as gauss_newton_matrices
 from .layer_loss import LayerLoss as LayerLoss
 from .loading import load_adapted as load_adapted
 from .loading import validation_batch as validation_batch
@@ -6,5 +7,7 @@ from .results import GaugePoint as GaugePoint
 from .results import LayerCurvature as LayerCurvature
 from .results import Spectrum as Spectrum
 from .spectra import curvature as curvature
+from .summary import balancing as balancing
+from .summary import excesses as excesses
 from .tables import curvature_notes as curvature_notes
 from .tables import curvature_tables as curvature_tables

@@ -17,16 +17,17 @@ def curvature(
     data: Data = None,
     modules: Modules = "",
     columns: Columns = None,
-    layers: Annotated[str | None, typer.Option(help="Parts of names or indices, comma-separated.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Parts of names or indices, comma-separated, or all.")] = None,
     examples: Annotated[int, typer.Option(min=1, help="Examples in the fixed batch; the time grows with them.")] = 4,
     solver: Annotated[
         str, typer.Option(help="Of the eigenvalues: dense, lanczos, or auto (dense where d permits).")
     ] = "auto",
+    hessian: Annotated[bool, typer.Option(help="Whether to measure the Hessian beside the GGN.")] = True,
     seed: Seed = 0,
     out: Out = RESULTS,
     quiet: Quiet = False,
 ) -> None:
-    """Hessian and GGN of the loss in single layers' (A, B): trained, balanced, and on the gauge path through both."""
+    """GGN and Hessian of the loss in single layers' (A, B): trained, balanced, iLoRA's ratio, and the best gauges."""
     from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.adapters.formats.reading import read_adapter
     from lorakappa.llm.curvature import spectra
@@ -50,6 +51,7 @@ def curvature(
         validation_batch(splits, tokenizer, adapted.device),
         layers=None if layers is None else names(layers),
         solver=solver,
+        hessian=hessian,
         seed=seed,
         progress=not quiet,
     )

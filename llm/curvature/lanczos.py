@@ -67,6 +67,7 @@ def extremes(
     noise: float,
     seed: int,
     memory: int = MEMORY_BYTES,
+    start: Array | None = None,
 ) -> Extremes:
     """The largest eigenvalues of a symmetric matrix, and its smallest one if wanted.
 
@@ -81,6 +82,7 @@ def extremes(
             a few times this.
         seed: of the start.
         memory: bytes that the basis may take.
+        start: (BLOCK, d) rows to begin with; random ones by default.
 
     Returns:
         The eigenvalues.
@@ -92,7 +94,7 @@ def extremes(
     kept = count + max(SPARE, count // SPARE)
     limit = min(d, max(memory // (8 * d), 2 * kept + 2 * BLOCK))
     Q, T = np.empty((0, d)), np.empty((0, 0))
-    V = _orthonormal(rng.standard_normal((BLOCK, d)), Q, rng, 0.0)
+    V = _orthonormal(rng.standard_normal((BLOCK, d)) if start is None else start, Q, rng, 0.0)
     restarts = 0
     while True:
         HV = products(V)

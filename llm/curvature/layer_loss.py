@@ -44,15 +44,13 @@ class LayerLoss:
         batch: Mapping[str, Tensor],
         chunk: int = 32,
     ) -> None:
-        if pair.experts > 1:
-            raise ValueError(f"{pair.name}: the curvature of stacked experts is not supported; choose another layer")
         self.model, self.weights, self.pair, self.chunk = model, weights, pair, chunk
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.left, self.right = names[id(pair.left)], names[id(pair.right)]
         (self.a, self.r), self.b = pair.A.shape, pair.B.shape[1]
         factors = weights[self.left], weights[self.right]
         self.point = torch.cat([factor.reshape(-1) for factor in factors])
-        self.inputs, self.rows, self.targets = _prepared(batch, self.point.device)
+        self.inputs, self.rows, self.targets = prepared(batch, self.point.device)
         self.tokens = len(self.rows)
         self.suffix = Suffix(model, self.left)
         with torch.no_grad():
@@ -202,7 +200,7 @@ def _wider(value: Any) -> Any:
     return torch.float64 if value is torch.float32 else value
 
 
-def _prepared(batch: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def prepared(batch: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """The model's inputs, the flat positions whose logits predict a label, and those labels."""
     missing = [key for key in ("input_ids", "labels") if key not in batch]
     if missing:

@@ -12,7 +12,9 @@ DEFAULT_LAYERS = 4
 
 
 def chosen_layers(pairs: list[LoraPair], layers: Sequence[str | int] | None) -> list[LoraPair]:
-    """The named pairs, or by default the worst and the best conditioned, in the order of the model."""
+    """The named pairs, all, or by default the worst and the best conditioned, in the order of the model."""
+    if layers in ("all", ["all"], ("all",)):
+        return pairs
     if layers is None:
         audits = {i: _audited(pair) for i, pair in enumerate(pairs) if pair.experts == 1}
         full = [i for i in audits if isfinite(audits[i].kappa_bound_balanced)]
@@ -40,12 +42,14 @@ def chosen_layers(pairs: list[LoraPair], layers: Sequence[str | int] | None) -> 
 
 def check_layer(pair: LoraPair, solver: Solver, dense_limit: int) -> None:
     """Raises ValueError for a pair that cannot be measured so, before any long work."""
+    if pair.experts > 1:
+        raise ValueError(f"{pair.name}: the curvature of stacked experts is not supported; choose another layer")
     audit = _audited(pair)
     d = audit.r * sum(audit.shape)
     if solver == "dense" and d > dense_limit:
         raise ValueError(
             f"{pair.name} has d = {d} parameters, above dense_limit = {dense_limit}: raise it (two matrices of "
-            f'{8 * d * d / 2**30:.2g} GiB and {2 * d} products) or use solver="lanczos"'
+            f'{8 * d * d / 2**30:.2g} GiB and {d} products) or use solver="lanczos"'
         )
     if not isfinite(audit.kappa_bound_balanced):
         raise ValueError(

@@ -24,14 +24,19 @@ class Products:
         self._said = False
 
     @contextmanager
-    def of(self, layer: str, expected: int) -> Iterator[None]:
-        """Within, `advance` counts products of a layer, of which so many are expected."""
+    def of(self, layer: str, expected: int, *, layers: int = 1) -> Iterator[None]:
+        """Within, `advance` counts products of a layer, of which so many are expected; 0 layers for preparing."""
         self._task = self._bar.add_task(layer, total=expected)
-        self._expected, self._done = expected, 0
+        self._expected, self._done, self._own = expected, 0, layers
         self._began = time.perf_counter()
         yield
         self._bar.remove_task(self._task)
-        self._layers -= 1
+        self._layers -= layers
+
+    def reached(self, n: int, expected: int) -> None:
+        """Counts n products where by now so many are expected in all."""
+        self._expected = expected
+        self.advance(n)
 
     def advance(self, n: int) -> None:
         """Counts n products.
@@ -45,8 +50,9 @@ class Products:
         passed = time.perf_counter() - self._began
         if not self._said and passed > PATIENCE_SECONDS:
             self._said = True
-            seconds = passed * self._expected / self._done * self._layers
-            what = f"the curvature of {self._layers} layer{'s' if self._layers > 1 else ''}"
+            seconds = passed * self._expected / self._done * max(1, self._own * self._layers)
+            layers = f"{self._layers} layer{'s' if self._layers > 1 else ''}"
+            what = f"the curvature of {layers}" if self._own else f"preparing {layers}"
             check_duration(seconds, what, "choose fewer --examples or --layers")
             announce(seconds, what, quiet=self._quiet)
 

@@ -15,7 +15,8 @@ class Spectrum:
         leading: largest ones, descending, at most `llm.curvature.solvers.LEADING`; empty but for the trained
             and the balanced pair.
         lambda_max: largest one.
-        lambda_min: smallest one; 0 for a GGN by Lanczos, which has r² zero modes.
+        lambda_min: smallest one; 0 for a GGN by Lanczos, which has r² zero modes; an upper bound where Lanczos was not
+            asked for it, as in the gauges beside the path.
         trace: their sum; Hutchinson's estimate by Lanczos.
         trace_error: standard error of that estimate; 0 where the sum is exact.
         tolerance: size up to which an eigenvalue counts as 0 (`tolerances.psd_rtol`, times the largest one).
@@ -37,25 +38,25 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class GaugePoint:
-    """The same adapted matrix AB, factored as (AT^t, T^{-t}B).
+    """The same adapted matrix AB, factored as (AT, T⁻¹B).
 
     Attributes:
-        t: place on the path; 0 is trained, 1 balanced.
+        t: place on the path of the T^t; 0 is trained, 1 balanced. None beside the path.
         loss: mean cross-entropy, computed afresh from these factors.
         gradient_norm: norm of its gradient in these factors.
         smoothness: σ₁(A)² + σ₁(B)², the gauge's part of the paper's bound on λ_max.
         kappa_bound: smoothness/min(σ_r(A), σ_r(B))², the gauge's part of the paper's bound on κ.
         ggn: spectrum of the GGN.
-        hessian: spectrum of the Hessian.
+        hessian: spectrum of the Hessian; None where it was not computed.
     """
 
-    t: float
+    t: float | None
     loss: float
     gradient_norm: float
     smoothness: float
     kappa_bound: float
     ggn: Spectrum
-    hessian: Spectrum
+    hessian: Spectrum | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class LayerCurvature:
             congruence of the trained one's, of both matrices.
         loss_change: largest |loss − trained loss| on the path.
         path: by ascending t; 0 and 1 are among them.
+        gauges: beside the path: "ilora" (BBᵀ = (r/a)AᵀA), "trace" (the GGN's smallest trace) and "lambda_max" (its
+            smallest λ_max); the last two are missing where some direction costs nothing.
+        lambda_max_bound: no gauge has a smaller λ_max of the GGN; 0 where there is no best one. By Lanczos it is right
+            to rounding of the products.
     """
 
     name: str
@@ -87,6 +92,13 @@ class LayerCurvature:
     covariance_error: float
     loss_change: float
     path: tuple[GaugePoint, ...]
+    gauges: dict[str, GaugePoint]
+    lambda_max_bound: float
+
+    @property
+    def all_gauges(self) -> dict[str, GaugePoint]:
+        """The trained and the balanced pair, and what lies beside the path, by name."""
+        return {"trained": self.trained, "balanced": self.balanced, **self.gauges}
 
     @property
     def trained(self) -> GaugePoint:
@@ -111,7 +123,8 @@ class LayerCurvature:
 
     def lowest(self, measure: str) -> float:
         """The t of the path where a measure of the GGN ("lambda_max" or "trace") is smallest, nearest 1 if tied."""
-        return min(self.path, key=lambda point: (getattr(point.ggn, measure), abs(point.t - 1))).t
+        places = ((getattr(point.ggn, measure), abs(t - 1), t) for point in self.path if (t := point.t) is not None)
+        return min(places)[2]
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,15 @@ class Suffix:
     Args:
         model: causal language model, with or without PEFT.
         name: of one of the module's parameters, dotted. PEFT's layer that owns the parameter counts as the module.
+
+    Attributes:
+        head: the module whose outputs are the logits; None where the model does not tell.
     """
 
     def __init__(self, model: nn.Module, name: str) -> None:
         self._module = _layer(model, name)
         self._blocks = _blocks(model, name)
-        self._head = _head(model)
+        self.head = _head(model)
         self._outputs: dict[nn.Module, Any] = {}
 
     @property
@@ -73,13 +76,13 @@ class Suffix:
         """
         handles = []
         own = {block: block.__dict__.get("forward") for block in self._outputs}
-        if self._head is not None:
+        if self.head is not None:
 
             def select(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
                 hidden, *others = inputs
                 return (hidden.flatten(0, 1).index_select(0, rows)[None], *others)
 
-            handles.append(self._head.register_forward_pre_hook(select))
+            handles.append(self.head.register_forward_pre_hook(select))
         try:
             for block, output in self._outputs.items():
                 block.forward = _constant(output)
@@ -96,7 +99,7 @@ class Suffix:
     def logits(self, output: Tensor, rows: Tensor) -> Tensor:
         """(N, V) logits of the positions, from what the model returns within `running`."""
         flat = output.flatten(0, 1)
-        return flat if self._head is not None else flat.index_select(0, rows)
+        return flat if self.head is not None else flat.index_select(0, rows)
 
 
 def _constant(output: Any) -> Any:
