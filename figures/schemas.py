@@ -184,28 +184,26 @@ class Audit(Checked):
 class Matrix(Checked):
     """The spectrum of a GGN or Hessian."""
 
-    leading: list[Number]
     lambda_max: Number
     trace: Number
     kappa: dict[str, Number]
 
 
 class Point(Checked):
-    """A place on a gauge path."""
+    """A pair, on a gauge path or beside it."""
 
-    t: Known
-    kappa_bound: Number
-    smoothness: Number
+    t: Known | None
     ggn: Matrix
-    hessian: Matrix
+    hessian: Matrix | None
 
 
 class CurvedLayer(Checked):
     """A layer whose curvature was measured."""
 
     name: str
-    p: dict[str, int]
     path: Annotated[list[Point], Field(min_length=1)]
+    gauges: dict[str, Point]
+    lambda_max_bound: Number
 
 
 class Curvature(Checked):

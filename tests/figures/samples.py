@@ -294,27 +294,20 @@ def llm_compare(
 
 
 def curvature() -> Saved:
-    """Two layers of rank 2, each at three places of its gauge path; balancing halves the largest eigenvalue."""
+    """Two layers of rank 2, each at three places of its gauge path and beside it; balancing halves λ_max."""
 
-    def matrix(t: float, size: float) -> dict[str, object]:
-        leading = size * 2 ** (1 - t) * 0.5 ** np.arange(6)
-        kappa = {"r": 2.0, "2r": 8.0, "r²": 8.0, "rank": "inf"}
-        return {"leading": leading, "lambda_max": leading[0], "trace": leading.sum(), "kappa": kappa}
+    def matrix(largest: float) -> dict[str, object]:
+        return {"lambda_max": largest, "trace": 3 * largest, "kappa": {"r": 2.0, "2r": 8.0, "rank": "inf"}}
+
+    def point(t: float | None, largest: float) -> dict[str, object]:
+        return {"t": t, "ggn": matrix(largest), "hessian": matrix(1.5 * largest)}
 
     layers = [
         {
             "name": f"model.layers.{i}.self_attn.q_proj (adapter default)",
-            "p": {"r": 2, "2r": 4, "r²": 4},
-            "path": [
-                {
-                    "t": t,
-                    "kappa_bound": 60.0 - 40 * t + i,
-                    "smoothness": 3.0 - t,
-                    "ggn": matrix(t, 1.0 + i),
-                    "hessian": matrix(t, 1.5 + i),
-                }
-                for t in (0, 0.5, 1)
-            ],
+            "path": [point(t, (1.0 + i) * 2 ** (1 - t)) for t in (0, 0.5, 1)],
+            "gauges": {"ilora": point(None, 1.5), "trace": point(None, 0.6), "lambda_max": point(None, 0.5)},
+            "lambda_max_bound": 0.5,
         }
         for i in range(2)
     ]

@@ -467,7 +467,7 @@ COMMANDS = [
     Command(
         ("llm", "curvature", "trained", "--model", "MODEL", "--data", "data.jsonl", "--examples", "2", "--out", "out"),
         {
-            "--data": ["data.jsonl"], "--layers": ["q_proj", "0"], "--solver": ["dense", "lanczos", "auto"],
+            "--data": ["data.jsonl"], "--layers": ["q_proj", "0", "all"], "--solver": ["dense", "lanczos", "auto"],
             "--columns": ["question,answer"], "--seed": ["1"], "--dtype": ["float32"], "--out": OUT,
         },
         {"--data": ".jsonl"},

@@ -96,13 +96,14 @@ def untrained(monkeypatch):
         def train(self):
             pass
 
-    def curvature(model, batch, *, layers, solver, seed, progress):
+    def curvature(model, batch, *, layers, solver, hessian, seed, progress):
         from lorakappa.llm.adapters.pairs import lora_pairs
         from lorakappa.llm.curvature.layers import check_layer, chosen_layers
 
         assert len(batch["input_ids"])
         if solver not in spectra.SOLVERS:
             raise ValueError(f"solver must not be {solver!r}")
+        assert isinstance(hessian, bool)
         np.random.default_rng(seed)
         for pair in chosen_layers(lora_pairs(model, "default"), layers):
             check_layer(pair, solver, 10**4)
