@@ -85,11 +85,11 @@ def _rows(axes: Axes, rows: list[dict[str, float]], *, one: bool) -> None:
     for gauge, look in GAUGES.items():
         places = [(row[gauge], y) for y, row in enumerate(rows) if len(_positive([row.get(gauge, np.nan)]))]
         if places:
-            x, y = zip(*places, strict=True)
+            values_shown, places_shown = zip(*places, strict=True)
             hollow = gauge in ("trained", "lambda_max")
             axes.plot(
-                x,
-                y,
+                values_shown,
+                places_shown,
                 linestyle="none",
                 marker=look.marker,
                 color=look.color,

@@ -54,11 +54,11 @@ class DenseMatrix:
         """The spectrum in a gauge; κ_p for the named numbers of eigenvalues."""
         if self._F is None:
             H = gauge.congruence(self.H)
-            values = np.linalg.eigvalsh((H + H.T) / 2)
+            values = np.asarray(np.linalg.eigvalsh((H + H.T) / 2), dtype=np.float64)
         else:
             F = gauge.adjoint(self._F)
-            values = np.append(np.zeros(F.shape[1] - len(F)), np.linalg.eigvalsh(F @ F.T))
-        return dense_spectrum(values[::-1], p, rtol=self.rtol, leading=leading)
+            values = np.append(np.zeros(F.shape[1] - len(F)), np.asarray(np.linalg.eigvalsh(F @ F.T)))
+        return dense_spectrum(np.asarray(values[::-1]), p, rtol=self.rtol, leading=leading)
 
     def products(self, gauge: Gauge, V: Array) -> Array:
         """(n, d) products with rows V in a gauge."""
