@@ -108,7 +108,13 @@ Bound = Callable[[GaugeCertificate], float]
 
 
 def descend(
-    start: Spot, objective: Objective, bound: Bound | None, *, free: bool = False, power: float = 2.0
+    start: Spot,
+    objective: Objective,
+    bound: Bound | None,
+    *,
+    free: bool = False,
+    power: float = 2.0,
+    gap: float = GAUGE_GAP_RTOL,
 ) -> tuple[Spot, GaugeCertificate, float]:
     """Follows the best spot for S_p, or S_p − S_{−p}, while p doubles.
 
@@ -118,6 +124,7 @@ def descend(
         bound: the bound that a certificate gives; None where none is wanted, and then the one returned is −∞.
         power: the first p; from a larger one a descent ends in another local minimum, if there are several.
         free: whether A's and B's directions may move independently, rather than by T⁻¹ and T.
+        gap: relative, between value and bound, at which the descent ends.
 
     Returns:
         The best spot found, the best certificate and its bound.
@@ -126,7 +133,7 @@ def descend(
     spot = best = start
     certificate, found = GaugeCertificate(np.zeros((1, len(start.F)))), -np.inf
     p = power / 2
-    while p < LARGEST_POWER[objective] and found < (1 - GAUGE_GAP_RTOL) * best.value(objective):
+    while p < LARGEST_POWER[objective] and found < (1 - gap) * best.value(objective):
         p *= 2
         for _ in range(NEWTON_STEPS):
             following = _newton_step(spot, p, objective, basis, DECREMENT[bound is not None])

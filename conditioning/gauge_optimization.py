@@ -112,8 +112,10 @@ def optimal_gauge(H: ArrayLike, shape: Shape, *, criterion: Criterion = "trace")
     return _searched(criterion, start, bound, float(np.linalg.eigvalsh(matrix)[-1]), e)
 
 
-def optimal_gauge_from_factor(F: ArrayLike, shape: Shape, *, criterion: Criterion = "trace") -> OptimalGauge:
-    """`optimal_gauge` for H = FFᵀ, which is not formed: a step costs O(dn²), where n is the number of columns.
+def optimal_gauge_from_factor(
+    F: ArrayLike, shape: Shape, *, criterion: Criterion = "trace", gap: float = GAUGE_GAP_RTOL
+) -> OptimalGauge:
+    """`optimal_gauge` for H = FFᵀ, which is not formed: a step costs O(r²dn²), where n is the number of columns.
 
     Gauss–Newton matrices come as such products, with a column of F for each row of the Jacobian, and Fisher matrices
     with one for each gradient. Of a matrix whose eigenvalues fall fast the leading eigenvectors will do:
@@ -123,6 +125,7 @@ def optimal_gauge_from_factor(F: ArrayLike, shape: Shape, *, criterion: Criterio
         F: (d, n) matrix, rows in (vec A, vec B), row-major.
         shape: (a, b, r).
         criterion: what becomes smallest.
+        gap: relative, between λ_max and its bound, at which the search ends.
 
     Returns:
         As `optimal_gauge`, like the errors; `lower_bound_from_factor` computes `lower_bound` from the certificate.
@@ -139,13 +142,15 @@ def optimal_gauge_from_factor(F: ArrayLike, shape: Shape, *, criterion: Criterio
     def bound(certificate: GaugeCertificate) -> float:
         return lower_bound_from_factor(factor, shape, certificate)
 
-    return _searched(criterion, start, bound, float(np.linalg.norm(factor, 2)) ** 2, 2 * e)
+    return _searched(criterion, start, bound, float(np.linalg.norm(factor, 2)) ** 2, 2 * e, gap)
 
 
-def _searched(criterion: Objective, start: Spot, bound: Bound, largest: float, e: int) -> OptimalGauge:
+def _searched(
+    criterion: Objective, start: Spot, bound: Bound, largest: float, e: int, gap: float = GAUGE_GAP_RTOL
+) -> OptimalGauge:
     """The best gauge for λ_max, whose given value is `largest`, or κ⁺, from the gauge with the smallest trace."""
     if criterion == "lambda_max":
-        best, certificate, lower = descend(start, criterion, bound)
+        best, certificate, lower = descend(start, criterion, bound, gap=gap)
         value, given, lower = (Wide.of(size, e).fit("λ_max") for size in (best.value(criterion), largest, lower))
     else:
         best, certificate, lower = _smallest_kappa(start, bound)

@@ -21,7 +21,7 @@ CLOSE = 1e-3
 """Relative gap between λ_max and its lower bound at which no more columns are tried."""
 
 COLUMNS = 32
-"""Of the first F from a whole matrix; each further one has twice as many."""
+"""Of the first F; each further one has twice as many."""
 
 ROUNDS = 6
 """Most F that are tried."""
@@ -71,7 +71,7 @@ def best_gauges(ggn: DenseMatrix | ImplicitMatrix, largest: Callable[[Gauge], fl
         best, value, bound = of_trace, largest(of_trace), 0.0
         for n in range(ROUNDS):
             F = ggn.factor(of_trace, COLUMNS * 2**n)
-            found = optimal_gauge_from_factor(F, ggn.shape, criterion="lambda_max")
+            found = optimal_gauge_from_factor(F, ggn.shape, criterion="lambda_max", gap=CLOSE / 4)
             if found.certificate is not None:
                 bound = max(bound, ggn.bound(F, found.certificate))
             there = _gauge(found.T, a)

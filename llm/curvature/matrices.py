@@ -110,8 +110,11 @@ class ImplicitMatrix:
         self._outside: list[tuple[Array, Array]] = []
 
     def spectrum(self, gauge: Gauge, p: dict[str, int], *, leading: bool = False) -> Spectrum:
-        """The extreme eigenvalues in a gauge, κ_p for the named numbers of them, and the trace with its error."""
-        smallest = not self.semidefinite and bool(p)
+        """The extreme eigenvalues in a gauge, κ_p for the named numbers of them, and the trace with its error.
+
+        The smallest one is looked for only together with the leading ones.
+        """
+        smallest = leading and not self.semidefinite
         found = extremes(
             lambda V: self.products(gauge, V),
             self.d,
@@ -150,12 +153,16 @@ class ImplicitMatrix:
         return inside + float(np.mean(rest)), float(np.std(rest, ddof=1)) / PROBES**0.5 + rounding
 
     def factor(self, gauge: Gauge, count: int) -> Array:
-        """(d, n) F with FFᵀ ⪯ H, to rounding, of all that the products know: Nyström's approximation."""
+        """(d, n) F with FFᵀ ⪯ H, to rounding, n ≤ count: of what the products know, the largest part in a gauge."""
         Q, Y = self._basis()
         C = Q @ Y.T
         values, vectors = np.linalg.eigh((C + C.T) / 2)
         kept = values > 8 * len(Q) * self.noise * values[-1]
-        return np.asarray(Y.T @ vectors[:, kept] / np.sqrt(values[kept]))
+        # Nyström's approximation
+        F = (vectors[:, kept] / np.sqrt(values[kept])).T @ Y
+        there = gauge.adjoint(F)
+        _, vectors = np.linalg.eigh(there @ there.T)
+        return np.asarray(F.T @ vectors[:, -count:])
 
     def bound(self, F: Array, certificate: GaugeCertificate) -> float:
         """The lower bound on λ_max in every gauge, by products with F."""

@@ -91,7 +91,7 @@ def expected_products(d: int, p: dict[str, int], gauges: int, *, semidefinite: b
     In the first one about three for each eigenvalue that is wanted, and five where there are as many at the other end;
     in each further one, which begins with what is known, about half as many.
     """
-    wanted = max(p.values(), default=1) * (3 if semidefinite else 5) + 8
+    wanted = max(p.values(), default=1) * (3 if semidefinite else 5) + 16
     return min(wanted, d) + PROBES + (gauges - 1) * min(wanted // 2, d)
 
 

@@ -46,14 +46,14 @@ from lorakappa.llm.curvature.gauges import Gauge, GaugePath
 from lorakappa.llm.curvature.gauss_newton import as_groups, gauss_newton_matrices
 from lorakappa.llm.curvature.lanczos import NoConvergenceError
 from lorakappa.llm.curvature.layer_loss import LayerLoss, check_attention, differentiable
-from lorakappa.llm.curvature.layers import check_layer, chosen_layers
+from lorakappa.llm.curvature.layers import DEFAULT_LAYERS, check_layer, chosen_layers
 from lorakappa.llm.curvature.matrices import DenseMatrix, ImplicitMatrix
 from lorakappa.llm.curvature.progress import Products, counted
 from lorakappa.llm.curvature.results import CurvatureReport, GaugePoint, LayerCurvature, Spectrum, short_name
 from lorakappa.llm.curvature.solvers import SOLVERS, Solver, expected_products
 
 PATH = tuple(step / 4 for step in range(-4, 9))
-"""Default values of t, −1 to 2, where matrices are dense; with Lanczos only 0 and 1."""
+"""Default values of t, −1 to 2, where matrices are dense and few; otherwise only 0 and 1."""
 
 DENSE_LIMIT = 2500
 """Default number d of parameters up to which a GGN is computed whole, in 8d² bytes."""
@@ -95,7 +95,8 @@ def curvature(
             extreme eigenvalues from products; "auto" the GGN as the former up to `dense_limit`, the Hessian as the
             latter.
         dense_limit: largest d for dense matrices.
-        path: values of t; 0 and 1 are added. None: `PATH` if dense, else only those two.
+        path: values of t; 0 and 1 are added. None: `PATH` if dense and for at most `layers.DEFAULT_LAYERS` layers, else
+            only those two.
         double: whether to differentiate in float64; None: up to `DOUBLE_LIMIT` parameters. Otherwise in the model's
             own dtype, which limits what can be told from 0.
         chunk: number of products computed at once, which bounds memory.
@@ -118,6 +119,8 @@ def curvature(
     pairs = chosen_layers(lora_pairs(model, adapter), layers)
     for pair in pairs:
         check_layer(pair, solver, dense_limit)
+    if path is None and len(pairs) > DEFAULT_LAYERS:
+        path = ()
     if double is None:
         double = sum(parameter.numel() for parameter in model.parameters()) <= DOUBLE_LIMIT
     reports: list[LayerCurvature] = []
@@ -185,7 +188,8 @@ class _Layer:
         ggn = 0 if self.G is not None else expected_products(self.loss.d, p, gauges, semidefinite=True)
         if not hessian:
             return max(1, ggn)
-        return ggn + (self.loss.d if solver == "dense" else expected_products(self.loss.d, p, 5, semidefinite=False))
+        few = p if solver == "lanczos" else {}
+        return ggn + (self.loss.d if solver == "dense" else expected_products(self.loss.d, few, 5, semidefinite=False))
 
     def report(self, path: Sequence[float] | None, solver: Solver, hessian: bool, products: Products) -> LayerCurvature:
         """Measures every point of the path, and what lies beside it."""
@@ -197,8 +201,10 @@ class _Layer:
         if isinstance(ggn, DenseMatrix):
             ranks = [ggn.spectrum(self._at(t), {}).rank or 0 for t in (0.0, 1.0)]
             p = {"r": r, "2r": 2 * r, "r²": r * r, "rank": min(ranks), "d − r²": d - r * r}
-        points = tuple(self._point(t, self._at(t), ggn, H, p) for t in _places(path, isinstance(ggn, DenseMatrix)))
-        beside, bound = self._beside(ggn, H, p)
+        points = tuple(
+            self._point(t, self._at(t), ggn, H, p, solver) for t in _places(path, isinstance(ggn, DenseMatrix))
+        )
+        beside, bound = self._beside(ggn, H, p, solver)
         trained = next(point for point in points if point.t == 0)
         return LayerCurvature(
             name=self.name,
@@ -216,14 +222,18 @@ class _Layer:
         )
 
     def _beside(
-        self, ggn: DenseMatrix | ImplicitMatrix, H: DenseMatrix | ImplicitMatrix | None, p: dict[str, int]
+        self,
+        ggn: DenseMatrix | ImplicitMatrix,
+        H: DenseMatrix | ImplicitMatrix | None,
+        p: dict[str, int],
+        solver: Solver,
     ) -> tuple[dict[str, GaugePoint], float]:
         """What lies beside the path, and the bound on λ_max."""
         gauges = {"ilora": ilora_gauge(self._at(1.0), self.loss.r)}
         best = best_gauges(ggn, lambda gauge: self._spectrum(ggn, gauge, {}).lambda_max)
         if best is not None:
             gauges |= {"trace": best.smallest_trace, "lambda_max": best.smallest_lambda_max}
-        points = {name: self._point(None, gauge, ggn, H, p) for name, gauge in gauges.items()}
+        points = {name: self._point(None, gauge, ggn, H, p, solver) for name, gauge in gauges.items()}
         return points, 0.0 if best is None else best.lower_bound
 
     def _at(self, t: float) -> Gauge:
@@ -238,6 +248,7 @@ class _Layer:
         ggn: DenseMatrix | ImplicitMatrix,
         H: DenseMatrix | ImplicitMatrix | None,
         p: dict[str, int],
+        solver: Solver,
     ) -> GaugePoint:
         x = self.x if t == 0 else gauge.inverse(self.x[None])[0]
         A, B = self._pair(x)
@@ -247,9 +258,10 @@ class _Layer:
         pairs, spectrum = t in (0, 1), None
         if isinstance(H, DenseMatrix):
             spectrum = self._spectrum(H, gauge, p, leading=pairs)
-        elif H is not None and (pairs or t is None):  # λ_min and κ_p of two pairs, λ_max of all gauges
-            few = _counts(self.loss.r, self.loss.d, solver="auto")
-            spectrum = self._spectrum(H, gauge, few if pairs else {}, leading=pairs)
+        elif H is not None and (pairs or t is None):
+            # both ends for the two pairs, λ_max beside the path: an indefinite matrix has no use for κ
+            few = _counts(self.loss.r, self.loss.d, solver) if pairs and solver == "lanczos" else {}
+            spectrum = self._spectrum(H, gauge, few, leading=pairs)
         return GaugePoint(
             t=t,
             loss=value,

@@ -134,8 +134,8 @@ def test_a_start_near_the_eigenvectors_saves_products():
 
 
 def test_the_forecast_counts_both_ends_and_less_in_further_gauges():
-    assert expected_products(6144, {"r": 8, "2r": 16}, 1, semidefinite=True) == 3 * 16 + 8 + PROBES
-    assert expected_products(6144, {"r": 8, "2r": 16}, 3, semidefinite=False) == 88 + PROBES + 2 * 44
+    assert expected_products(6144, {"r": 8, "2r": 16}, 1, semidefinite=True) == 3 * 16 + 16 + PROBES
+    assert expected_products(6144, {"r": 8, "2r": 16}, 3, semidefinite=False) == 96 + PROBES + 2 * 48
     assert expected_products(32, {"r": 8}, 1, semidefinite=False) == 32 + PROBES
 
 
