@@ -4,7 +4,6 @@ Each row is measured by turns within one run (`compare`). A ratio above 1 says h
 """
 
 import os
-import platform
 import time
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +15,7 @@ from compare import Goal, Row  # a sibling script
 from rich.table import Table
 
 from lorakappa.shared.command_line import console, new_app, note, run
+from lorakappa.shared.machine import processor
 from lorakappa.shared.options import RESULTS, Out, names
 from lorakappa.shared.records import provenance, write_json
 
@@ -91,16 +91,6 @@ def _seconds(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value * 1e9:.3g} ns"
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -151,6 +151,20 @@ def summation_rtol(n: int) -> float:
     return 2 * n * EPS
 
 
+CONCLUSION_TOL: Final = summation_rtol(10_000)
+"""By how much an effect of recorded losses of about 1 may differ when it is computed again, with another NumPy.
+
+Mean, deviation and interval of up to a thousand differences take fewer sums and products than that."""
+
+
+def rerun_rtol(storage_eps: float) -> float:
+    """Relative difference of a loss when the same run is made again by the same type of machine and versions.
+
+    The same arguments give the same steps; the mean of a few evaluated batches may be rounded in another order.
+    """
+    return 16 * storage_eps
+
+
 GAUGE_GAP_RTOL: Final = EPS**0.5
 """Relative gap between the value in a gauge and the bound for all gauges at which the search for the best one ends.
 

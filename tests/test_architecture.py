@@ -131,6 +131,7 @@ LIGHT = (
     "comparison.protocol",
     "comparison.settings",
     "comparison.studies.findings",
+    "comparison.studies.outcomes",
     "comparison.studies.stages",
     "comparison.summary",
     "comparison.workers",

@@ -72,15 +72,28 @@ def check_adapter(model: Any, rank: int, targets: Sequence[str]) -> None:
         raise ValueError(
             f"--targets: the model has no module called {', '.join(missing)}; its linear ones are {', '.join(there)}"
         )
-    wanted = targets or default_target_modules(model)
-    chosen = [
-        module
-        for name, module in linear.items()
-        if isinstance(wanted, str) or any(name == t or name.endswith(f".{t}") for t in wanted)
-    ]
-    parameters = rank * sum(module.in_features + module.out_features for module in chosen)
+    parameters = adapter_parameters(model, rank, targets)
     if model.device.type == "cpu":  # parameter, gradient and Adam's two moments, in float32
         check_memory(16 * parameters, f"an adapter of rank {rank}", "choose a smaller --rank")
+
+
+def adapter_parameters(model: Any, rank: int, targets: Sequence[str]) -> int:
+    """The parameters of an adapter.
+
+    Args:
+        model: causal language model.
+        rank: r.
+        targets: names of modules, as for `check_adapter`.
+    """
+    from torch import nn
+
+    wanted = targets or default_target_modules(model)
+    return rank * sum(
+        module.in_features + module.out_features
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and (isinstance(wanted, str) or any(name == t or name.endswith(f".{t}") for t in wanted))
+    )
 
 
 def _estimate_gradient(model: Any, config: Any, examples: list[dict[str, Any]], tokenizer: Any) -> None:

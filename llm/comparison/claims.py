@@ -1,9 +1,8 @@
-"""Claims about fine-tuning, judged on a comparison: the short one of `verify` or the one that `compare` has just made.
+"""Claims about fine-tuning, judged on the evidence of the study "tiny", or on what `compare` has just made.
 
-Each claim's docstring states its rule. Effects are means over paired seeds with 95 % Student t intervals, pooled over
-the ranks seed by seed; a claim holds if the interval lies on its side, is not seen if it lies on the other side,
-equivalent if it lies within a margin that the rule states, and inconclusive otherwise. The verdicts on record are those
-of the tiny model: they say nothing of larger ones.
+Where the evidence is not there, or a number of seeds is asked for, `verify` makes a short comparison instead. Each
+claim's rule is its judge's docstring (`llm.comparison.judges`). The verdicts on record are those of the tiny model:
+they say nothing of larger ones.
 """
 
 import atexit
@@ -12,48 +11,45 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, Unpack
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Unpack, cast
 
 from lorakappa.conditioning.sources import ABSTRACT, FIRST_VERSION, ILORA, POSTER
-from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, registry
-from lorakappa.conditioning.verification.measured import MeasuredClaim, MeasuredName, Measurement, all_of, decide
-from lorakappa.llm.comparison.best import Best, best_cells
-from lorakappa.llm.comparison.effects import (
-    Effect,
-    effect,
-    loss_gain,
-    memory_overhead,
-    paired,
-    speedup,
-    time_overhead,
-    window,
-    window_gain,
+from lorakappa.conditioning.verification.claim import Claim, ClaimOptions, Verdict, VerdictName, registry
+from lorakappa.conditioning.verification.measured import MeasuredClaim, Measurement, measured_claim
+from lorakappa.llm.comparison.judges import (
+    Judge,
+    cheap_memory,
+    cheap_step,
+    larger_gain_at_the_largest_rank,
+    lower_loss,
+    lower_loss_at_every_rank,
+    model_of,
+    sooner,
+    wider_window,
 )
 from lorakappa.llm.comparison.protocol import Outcome, Plan, compare, parse_grid
-from lorakappa.llm.comparison.settings import TrainingSettings
+from lorakappa.llm.comparison.runs import Record
+from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.comparison.studies.about import STUDY as STUDY_FILE
+from lorakappa.llm.comparison.studies.files import parse_study
+from lorakappa.llm.comparison.studies.outcomes import (
+    Stage,
+    kept,
+    outcome_of_study,
+    recorded_verdict,
+    sound_evidence,
+    table_with,
+)
+from lorakappa.llm.comparison.studies.progress import Progress
+from lorakappa.llm.comparison.studies.replay import Replay, compared, make_again, sample, spread_of
 from lorakappa.llm.comparison.workers import Workers
-from lorakappa.llm.data.models import TINY
 from lorakappa.llm.data.sources import MATHEMATICS, load_splits
+from lorakappa.llm.data.splits import Splits
 
-TIME_ALLOWED = 0.2
-"""Share of the rest of a step that an added map may cost and still be called lightweight."""
-
-MEMORY_ALLOWED = 0.05
-"""Share of the peak memory that it may cost."""
-
-SAME_LOSS = 0.01
-"""Nats per answer token below which a difference of test losses counts as none."""
-
-SAME_WINDOW = 0.05
-"""Decades below which a difference of windows of learning rates counts as none: a factor of 1.12."""
-
-SAME_SPEED = 0.07
-"""log₂ of a ratio of times below which it counts as 1: a factor of 1.05."""
+STUDY = "tiny"
+"""The study whose evidence decides."""
 
 _SETTINGS = TrainingSettings(
     steps=30, batch_size=8, evaluations=2, generate=0, targets=("q_proj", "v_proj", "down_proj")
@@ -73,9 +69,6 @@ RIVALS = Plan(
 )
 """Everybody against everybody; at λ = 10, the best of 1, 3 and 10 for πLoRA (iLoRA hardly feels it)."""
 
-Judge = Callable[[Outcome, str, str], Measurement]
-"""Judges an outcome with (baseline, method)."""
-
 
 @cache
 def _workplace() -> tuple[Path, Workers]:
@@ -90,10 +83,15 @@ def _workplace() -> tuple[Path, Workers]:
 @cache
 def short_comparison(plan: Plan, seeds: int, first: int) -> Outcome:
     """A comparison on the tiny model with those seeds; made once per process, sharing runs with others."""
-    splits = load_splits(MATHEMATICS, train=1000, validation=64, test=128, seed=0)
     folder, workers = _workplace()
     plan = replace(plan, seeds=tuple(range(first, first + seeds)))
-    return compare(plan, replace(splits, extrapolate=()), folder, execute=workers, quiet=True)
+    return compare(plan, _short_splits(), folder, execute=workers, quiet=True)
+
+
+@cache
+def _short_splits() -> Splits:
+    splits = load_splits(MATHEMATICS, train=1000, validation=64, test=128, seed=0)
+    return replace(splits, extrapolate=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +102,28 @@ class ComparisonClaim(MeasuredClaim):
         baseline: name of one method.
         method: name of the other.
         judge: maps (outcome, baseline, method) to the measurement.
+        stage: whose runs of a study it is put to.
     """
 
     baseline: str
     method: str
     judge: Judge
+    stage: Stage
+
+    def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
+        """Judges the evidence, or measures where there is none or a number of seeds is asked for."""
+        folder = kept(STUDY)
+        if trials is None and folder is not None:
+            evidence = sound_evidence(folder)
+            found = self.judged(evidence.progress, evidence.manifest.about.source)
+            if found is not None:
+                return self.verdict_on(found, setting=self.setting, seed=seed)
+        return super().examine(trials=trials, seed=seed)
+
+    def judged(self, progress: Progress, source: str) -> Measurement | None:
+        """What a study says on it; None if no table of it has both methods."""
+        outcome = outcome_of_study(progress, source, self.baseline, self.method, self.stage)
+        return None if outcome is None else self.judge(outcome, self.baseline, self.method)
 
     def about(self, outcome: Outcome) -> Verdict | None:
         """The verdict on another comparison; None if that lacks one of the methods."""
@@ -117,7 +132,7 @@ class ComparisonClaim(MeasuredClaim):
         found = self.judge(outcome, self.baseline, self.method)
         plan = outcome.plan
         ranks = ", ".join(map(str, plan.ranks))
-        setting = f"{self.baseline} and {self.method} on {_model(outcome)}, r = {ranks}, {plan.settings.steps} steps"
+        setting = f"{self.baseline} and {self.method} on {model_of(outcome)}, r = {ranks}, {plan.settings.steps} steps"
         return self.verdict_on(found, setting=setting, seed=plan.seeds[0])
 
 
@@ -128,16 +143,22 @@ def comparison_claim(
     method: str,
     baseline: str = "lora",
     plan: Plan = RIVALS,
+    stage: Stage = "fresh",
     **options: Unpack[ClaimOptions],
 ) -> Callable[[Judge], ComparisonClaim]:
-    """Decorator: makes a judge, whose docstring states the rule, into a claim about two methods."""
+    """Decorator: makes a judge, whose docstring states the rule, into a claim about two methods.
+
+    Where there is evidence, the verdict on record and the domain are those of the evidence.
+    """
     options.setdefault("experiment", "llm-compare")
+    options["recorded"] = cast(VerdictName, recorded_verdict(STUDY, id) or options["recorded"])
 
     def decorate(judge: Judge) -> ComparisonClaim:
         return ComparisonClaim(
             id=id,
             statement=statement,
-            domain=(
+            domain=_study_domain(baseline, method)
+            or (
                 f"{baseline} and {method} on the tiny model, r = {', '.join(map(str, plan.ranks))}, 30 steps of 8; "
                 "adapters on q_proj, v_proj and down_proj, generated DeepMind Mathematics; anything else by `compare`"
             ),
@@ -147,181 +168,85 @@ def comparison_claim(
             baseline=baseline,
             method=method,
             judge=judge,
+            stage=stage,
             **options,
         )
 
     return decorate
 
 
-def _pooled(values: dict[int, NDArray[np.float64]]) -> Effect:
-    """The mean over ranks, seed by seed, and its interval over seeds."""
-    return effect(np.mean(list(values.values()), axis=0))
-
-
-def _model(outcome: Outcome) -> str:
-    return "the tiny model" if outcome.plan.settings.model == TINY else outcome.plan.settings.model
-
-
-def _measurement(outcome: Outcome, verdict: MeasuredName, pooled: Effect, text: str, **evidence: Any) -> Measurement:
-    name = _model(outcome).removeprefix("the ")
-    return Measurement(
-        verdict=verdict,
-        trials=pooled.n,
-        worst_margin=pooled.low if np.isfinite(pooled.low) else None,
-        note=f"{name}, {pooled.n} seeds, {outcome.plan.settings.steps} steps: {text}",
-        evidence={"effect": asdict(pooled), **evidence},
+@cache
+def _study_domain(baseline: str, method: str) -> str:
+    """The domain of a claim as the evidence has it; empty if there is none."""
+    folder = kept(STUDY)
+    if folder is None:
+        return ""
+    study = parse_study((folder / STUDY_FILE).read_text(encoding="utf-8"), f"{STUDY}.toml")
+    table = table_with(study, {baseline, method})
+    if table is None:
+        return ""
+    ranks, settings = ", ".join(map(str, table.ranks)), table.settings
+    return (
+        f"{baseline} and {method} on the tiny model, r = {ranks}, {table.steps[0]} steps of {settings.batch_size}; "
+        f"study {STUDY}, cells chosen on {len(study.selection_seeds)} seeds and measured on others; anything else by "
+        "`compare`"
     )
 
 
-def _compared(
-    outcome: Outcome,
-    baseline: str,
-    method: str,
-    measure: Callable[[Best, Best], NDArray[np.float64]],
-) -> dict[int, NDArray[np.float64]] | None:
-    values = paired(best_cells(outcome), method, baseline, measure)
-    return values or None
+REPLAY_SECONDS = 20.0
+"""Computing that a sample of runs may take."""
 
 
-def _nothing(outcome: Outcome, method: str) -> Measurement:
-    note = f"{method} or its baseline trained at no learning rate with every seed"
-    return Measurement(verdict="inconclusive", trials=len(outcome.plan.seeds), worst_margin=None, note=note)
+def runs_repeat(trials: int, seed: int) -> Measurement:
+    """Holds if a random sample of runs on record, made again, has the losses on record; not seen if one has not.
 
-
-def lower_loss(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if the interval of the pooled difference of test losses, each method at its own best cell, is above 0.
-
-    Equivalent if it lies within ±0.01 nats per answer token.
+    On the type of machine and with the versions of the record, they may differ by rounding of the losses; elsewhere by
+    no more than the losses of the arm's seeds lie apart. Without evidence the runs of the short comparison are taken.
     """
-    values = _compared(outcome, baseline, method, loss_gain)
-    if values is None:
-        return _nothing(outcome, method)
-    pooled = _pooled(values)
-    return _measurement(
-        outcome,
-        decide((pooled.low, pooled.high), margin=SAME_LOSS),
-        pooled,
-        f"test loss lower by {pooled} nats per answer token",
-        by_rank={str(rank): asdict(effect(found)) for rank, found in values.items()},
-    )
-
-
-def lower_loss_at_every_rank(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if that interval is above 0 at every rank, not seen if it is below 0 at one.
-
-    Equivalent if it lies within ±0.01 nats at every rank, inconclusive otherwise.
-    """
-    values = _compared(outcome, baseline, method, loss_gain)
-    if values is None:
-        return _nothing(outcome, method)
-    effects = {rank: effect(found) for rank, found in values.items()}
-    verdict = all_of(decide((found.low, found.high), margin=SAME_LOSS) for found in effects.values())
-    worst = min(effects.values(), key=lambda found: found.low)
-    text = "; ".join(f"r = {rank} {found}" for rank, found in sorted(effects.items()))
-    return _measurement(
-        outcome, verdict, worst, f"test loss lower by {text}", by_rank={str(r): asdict(e) for r, e in effects.items()}
-    )
-
-
-def larger_gain_at_the_largest_rank(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if that difference is larger at the largest rank than at the smallest one, beyond the interval over seeds.
-
-    Equivalent if both agree to within 0.01 nats; inconclusive if there is one rank only.
-    """
-    values = _compared(outcome, baseline, method, loss_gain)
-    if values is None:
-        return _nothing(outcome, method)
-    ranks = sorted(values)
-    if len(ranks) == 1:
-        return _measurement(outcome, "inconclusive", effect(values[ranks[0]]), f"one rank only, r = {ranks[0]}")
-    grown = effect(values[ranks[-1]] - values[ranks[0]])
-    return _measurement(
-        outcome,
-        decide((grown.low, grown.high), margin=SAME_LOSS),
-        grown,
-        f"gain at r = {ranks[-1]} above that at r = {ranks[0]} by {grown} nats per answer token",
-    )
-
-
-def wider_window(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if the window of learning rates within 1 % of the best validation loss is wider beyond the interval.
-
-    Equivalent if the interval lies within ±0.05. Widths are decades. A window that reaches the edge of the grid counts
-    as ending there; the note says how many do.
-    """
-    values = _compared(outcome, baseline, method, window_gain)
-    if values is None:
-        return _nothing(outcome, method)
-    best = best_cells(outcome)
-    cut = sum(int(window(best[name, rank])[1].sum()) for name in (baseline, method) for rank in values)
-    pooled = _pooled(values)
-    return _measurement(
-        outcome,
-        decide((pooled.low, pooled.high), margin=SAME_WINDOW),
-        pooled,
-        f"window wider by {pooled} decades; {cut} of {2 * len(values) * pooled.n} windows reach the edge of the grid",
-    )
-
-
-def cheap_step(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if the map after the step takes less than a fifth of the rest of the step, beyond the interval.
-
-    Both are clocked within one run, so that what else the machine does hits both.
-    """
-    values = _compared(outcome, baseline, method, lambda _, best: time_overhead(best))
-    if values is None:
-        return _nothing(outcome, method)
-    pooled = _pooled(values)
-    best = [entry for (name, _), entry in best_cells(outcome).items() if name == method]
-    step = float(np.mean([entry.seconds_per_step.mean() for entry in best]))
-    return _measurement(
-        outcome,
-        decide((-pooled.high, -pooled.low), threshold=-TIME_ALLOWED),
-        pooled,
-        f"{100 * pooled.estimate:.0f} % [{100 * pooled.low:.0f}, {100 * pooled.high:.0f}] of a step of "
-        f"{1000 * step:.0f} ms",
-        seconds_per_step=step,
-    )
-
-
-def cheap_memory(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if the peak memory during the steps is less than 5 % above the baseline's, beyond the interval."""
-    values = _compared(outcome, baseline, method, memory_overhead)
-    if values is None or not all(np.isfinite(found).all() for found in values.values()):
-        return _nothing(outcome, method)
-    pooled = _pooled(values)
-    return _measurement(
-        outcome,
-        decide((-pooled.high, -pooled.low), threshold=-MEMORY_ALLOWED),
-        pooled,
-        f"peak memory {100 * pooled.estimate:+.1f} % [{100 * pooled.low:+.1f}, {100 * pooled.high:+.1f}]",
-    )
-
-
-def sooner(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if the baseline's final validation loss is reached sooner both in steps and in seconds.
-
-    Beyond the intervals of log₂ of the ratio. Not seen if later in both, equivalent if within a factor of 1.05 in both;
-    a run that never gets there counts as twice as slow.
-    """
-    by_step = _compared(outcome, baseline, method, partial(speedup, by="step"))
-    by_second = _compared(outcome, baseline, method, partial(speedup, by="train time"))
-    if by_step is None or by_second is None:
-        return _nothing(outcome, method)
-    steps, seconds = _pooled(by_step), _pooled(by_second)
-    never = sum(int((found == -1).sum()) for found in by_step.values())
-    verdicts = {decide((found.low, found.high), margin=SAME_SPEED) for found in (steps, seconds)}
-    factors = [
-        f"{2**found.estimate:.2f} [{2**found.low:.2f}, {2**found.high:.2f}] times as fast in {unit}"
-        for found, unit in ((steps, "steps"), (seconds, "seconds"))
+    folder = kept(STUDY)
+    if folder is None:
+        records, splits, progress = _short_records(seed), _short_splits(), None
+    else:
+        evidence = sound_evidence(folder)
+        records = evidence.records
+        splits = load_splits(evidence.study.data.source, **evidence.study.data.options())
+        if splits.digest != evidence.manifest.about.digest:
+            return Measurement("not seen", 0, None, "the data of the runs cannot be made again: its digest differs")
+        progress = evidence.progress
+    keys = sample(records, count=trials, seed=seed, seconds=REPLAY_SECONDS)
+    again = make_again(keys, splits, _workplace()[1])
+    replays = [
+        compared(key, records[key], again[key], 0.0 if progress is None else spread_of(progress, key))
+        for key in keys
+        if key in again
     ]
-    return _measurement(
-        outcome,
-        verdicts.pop() if len(verdicts) == 1 else "inconclusive",
-        steps,
-        f"{', '.join(factors)}; {never} of {len(by_step) * steps.n} runs never get there",
-        seconds=asdict(seconds),
+    return _repeated(replays, len(keys) - len(replays))
+
+
+def _repeated(replays: Sequence[Replay], lost: int) -> Measurement:
+    """The verdict on runs that were made again."""
+    wrong = [replay for replay in replays if not replay.agrees]
+    largest = max((replay.difference for replay in replays), default=0.0)
+    here = sum(replay.same_machine for replay in replays)
+    note = f"{len(replays)} runs made again, {here} by the type of machine on record: losses differ by {largest:.2g}"
+    if lost:
+        note += f"; {lost} failed"
+    if wrong:
+        run = wrong[0].run
+        note += f"; {run.method} at r = {run.rank}, seed {run.seed}: more than the {wrong[0].allowed:.2g} allowed"
+    return Measurement(
+        verdict="not seen" if wrong or lost else "holds",
+        trials=len(replays) + lost,
+        worst_margin=min((replay.allowed - replay.difference for replay in replays), default=None),
+        note=note,
+        evidence={"replays": [asdict(replay) for replay in replays]},
     )
+
+
+def _short_records(seed: int) -> dict[tuple[Run, TrainingSettings], Record]:
+    """The runs of the short comparison."""
+    outcome = short_comparison(BY_RANK, 3, seed)
+    return {(Run(**r["run"]), BY_RANK.settings): r for group in outcome.records.values() for r in group}
 
 
 CLAIMS_IN_ORDER: Sequence[Claim] = [
@@ -353,6 +278,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         "BaLoRA is more robust to the learning rate: the window within 1 % of its best loss is wider than LoRA's.",
         method="balora",
         recorded="holds",
+        stage="selection",
         source=FIRST_VERSION.at("more robust to hyperparameters"),
     )(wider_window),
     comparison_claim(
@@ -413,6 +339,15 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         kind="question",
         recorded="inconclusive",
     )(lower_loss),
+    measured_claim(
+        "llm-runs-repeat",
+        "A fine-tune on record comes out the same when it is made again.",
+        domain="a random sample of the runs that the claims on fine-tunes rest on; the tiny model",
+        trials=4,
+        kind="question",
+        experiment="llm-compare",
+        seconds=REPLAY_SECONDS,
+    )(runs_repeat),
 ]
 
 CLAIMS = registry(CLAIMS_IN_ORDER)
@@ -422,3 +357,9 @@ def verdicts(outcome: Outcome) -> list[Verdict]:
     """What a comparison says on the claims whose methods it has."""
     judged = (claim.about(outcome) for claim in CLAIMS.values() if isinstance(claim, ComparisonClaim))
     return [verdict for verdict in judged if verdict is not None]
+
+
+def verdicts_of_study(progress: Progress, source: str) -> dict[str, str]:
+    """What a study says on the claims whose methods one of its tables has, by id."""
+    found = {id: claim.judged(progress, source) for id, claim in CLAIMS.items() if isinstance(claim, ComparisonClaim)}
+    return {id: measurement.verdict for id, measurement in found.items() if measurement is not None}

@@ -74,6 +74,10 @@ def compare(
         str, typer.Option(help="KEY=VALUE,… for submitit: slurm_partition, timeout_min, gpus_per_node, …")
     ] = "",
     save_adapters: Annotated[bool, typer.Option("--save-adapters", help="Keep the adapter of every run.")] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Of a study: folder to keep its records in as evidence.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of a study: say what it will take, no more.")] = False,
     out: Out = RESULTS,
     quiet: Quiet = False,
 ) -> int:
@@ -99,8 +103,12 @@ def compare(
             jobs=jobs or default_jobs(),
             execute=lambda: executor_for(cluster, cluster_options, jobs),
             out=out,
+            evidence=evidence,
+            dry_run=dry_run,
             quiet=quiet,
         )
+    if evidence is not None or dry_run:
+        raise ValueError("--evidence and --dry-run go with --study")
     ensure_folder(out)
     chosen = preset_for(model, preset)
     settings = _changed(
@@ -283,7 +291,7 @@ def presets() -> None:
         console.print(f"\n{some}\n  known: {known}\n  ours: {ours}")
 
 
-WITH_STUDIES = ("study", "model", "data", "jobs", "cluster", "cluster_options", "out", "quiet", "context")
+WITH_STUDIES = ("study", "model", "data", "jobs", "cluster", "cluster_options", "out", "evidence", "dry_run", "quiet")
 """Parameters of `compare` that go with --study; a study's file says the rest."""
 
 

@@ -39,13 +39,25 @@ class Effect:
         return f"{self.estimate:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
 
 
-def effect(values: Sequence[float] | NDArray[np.float64]) -> Effect:
-    """Mean and 95 % Student t interval of independent values."""
+def effect(
+    values: Sequence[float] | NDArray[np.float64], *, first: int | None = None, alpha: float = 1 - CONFIDENCE
+) -> Effect:
+    """Mean and Student t interval of independent values.
+
+    Args:
+        values: (n,) in the order in which they were measured.
+        first: number of them that give the variance, where n was chosen by it (`studies.fixed_width`); None for all.
+        alpha: probability with which the interval may miss.
+
+    Returns:
+        The effect; its interval is infinite for fewer values than `first` or 2, or if one is not finite.
+    """
     x = np.asarray(values, dtype=np.float64)
-    if len(x) < 2 or not np.isfinite(x).all():
-        return Effect(float(x.mean()), -math.inf, math.inf, len(x))
-    half = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2)) * float(x.std(ddof=1)) / math.sqrt(len(x))
-    return Effect(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+    mean, start = float(x.mean()) if len(x) else math.nan, len(x) if first is None else first
+    if len(x) < max(2, start) or not np.isfinite(x).all():
+        return Effect(mean, -math.inf, math.inf, len(x))
+    half = float(stdtrit(start - 1, 1 - alpha / 2)) * float(x[:start].std(ddof=1)) / math.sqrt(len(x))
+    return Effect(mean, mean - half, mean + half, len(x))
 
 
 def paired(

@@ -16,6 +16,7 @@ from transformers import TrainerState
 from lorakappa.llm.comparison.measure import Stopwatch
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.data.splits import Splits
+from lorakappa.shared.machine import processor
 from lorakappa.shared.methods import VOCABULARY, needed_packages, parse_method_name
 from lorakappa.shared.records import provenance
 
@@ -79,6 +80,8 @@ def run_record(
             "package_info": {
                 f"{name}-version": importlib.metadata.version(name) for name in ("transformers", "peft", *packages)
             },
+            "processor": processor(),
+            "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         },
     }

@@ -65,7 +65,7 @@ class Task:
             ValueError: if the file is not a record.
         """
         try:
-            record: Record = json.loads(self.file.read_text(encoding="utf-8"), object_hook=_restore_floats)
+            record: Record = json.loads(self.file.read_text(encoding="utf-8"), object_hook=restore_floats)
             problem = None if _failed_before(record) else record_problem(record)
         except FileNotFoundError:
             return None
@@ -133,7 +133,7 @@ def _failed(task: Task, error: Exception) -> Record:
     }
 
 
-def _restore_floats(entry: dict[str, Any]) -> dict[str, Any]:
+def restore_floats(entry: dict[str, Any]) -> dict[str, Any]:
     """Numbers that JSON does not have and `write_json` spells out."""
     spelled = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
     return {key: spelled.get(value, value) if isinstance(value, str) else value for key, value in entry.items()}

@@ -77,6 +77,34 @@ def load_model(
     return (model if device is None else model.to(device)), tokenizer
 
 
+def empty_model(name: str) -> "tuple[Any, Any]":
+    """A model without weights, for its shapes, and its tokenizer; nothing of its size is read or allocated.
+
+    Args:
+        name: as for `load_model`.
+
+    Raises:
+        OSError: for a folder that does not exist or is none of a model, or a hub id that cannot be loaded.
+        ValueError: for a model that is no causal language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    place = _place(name)
+    options: dict[str, Any] = {"local_files_only": True} if Path(place).is_dir() else {}
+    try:
+        config = AutoConfig.from_pretrained(place, **options)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config), tokenizer
+    except OSError as error:
+        raise OSError(f"cannot load the model in {place}: {first_line(error)}") from None
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{name} is no causal language model that transformers can load: {first_line(error)}"
+        ) from None
+
+
 def own_device() -> "torch.device | None":
     """The GPU of this process, so that initializations from the weights run there; None without one or under FSDP."""
     import torch

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorakappa.shared.command_line import console, say
-from lorakappa.shared.options import JsonFile, Quiet
+from lorakappa.shared.options import MOST_SEEDS, Jobs, JsonFile, Quiet, Seed
 
 if TYPE_CHECKING:
+    from lorakappa.llm.comparison.studies.about import Described
+    from lorakappa.llm.comparison.studies.evidence import Evidence
+    from lorakappa.llm.comparison.studies.progress import Progress
     from lorakappa.llm.comparison.workers import Execute
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study, also while it runs.")]
@@ -23,7 +26,9 @@ def compare_study(
     jobs: int,
     execute: "Callable[[], Execute | None]",
     out: Path,
-    quiet: bool,
+    evidence: Path | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Runs a study, or goes on with it.
 
@@ -34,13 +39,16 @@ def compare_study(
         jobs: number of processes.
         execute: makes what makes the runs.
         out: folder in which the study gets its own.
+        evidence: folder for the evidence, once nothing is left to run; None for none.
+        dry_run: whether to say only what it will take.
         quiet: neither bar nor table.
 
     Returns:
         The exit status: 1 if runs failed.
     """
-    from lorakappa.llm.comparison.studies.about import About, describe
+    from lorakappa.llm.comparison.studies.about import About, Described, describe
     from lorakappa.llm.comparison.studies.files import find_study, read_study
+    from lorakappa.llm.comparison.studies.forecast import forecast_lines
     from lorakappa.llm.comparison.studies.stages import run_study
     from lorakappa.llm.data.sources import load_splits
     from lorakappa.shared.records import ensure_folder
@@ -48,27 +56,99 @@ def compare_study(
     file = find_study(name)
     study = read_study(file, model=model, data=data)
     folder = out / f"study-{study.name}"
-    ensure_folder(folder)
     executor = execute()
     splits = load_splits(study.data.source, **study.data.options())
     about = About(name=study.name, model=model, data=data, source=splits.source, digest=splits.digest)
-    describe(folder, file.read_text(encoding="utf-8"), about)
+    if dry_run:
+        for line in forecast_lines(Described(study, "", about), splits, folder, jobs):
+            console.print(line, soft_wrap=True)
+        return 0
+    ensure_folder(folder)
+    found = describe(folder, file.read_text(encoding="utf-8"), about)
     progress, failures = run_study(study, splits, folder, jobs=jobs, execute=executor, quiet=quiet)
     for failure in failures:
         say("failed:", failure)
     _tell(progress, splits.source, folder, None, quiet)
+    if evidence is not None:
+        _keep(found, progress, evidence, quiet)
     return int(bool(failures))
 
 
-def report(folder: StudyFolder, json_file: JsonFile = None, quiet: Quiet = False) -> None:
-    """Show how far a study is and what it says so far; looking changes nothing, at any moment."""
+def report(
+    folder: StudyFolder,
+    replay: Annotated[int, typer.Option(min=0, max=MOST_SEEDS, help="Of evidence: runs to make again.")] = 0,
+    seed: Seed = 0,
+    jobs: Jobs = None,
+    json_file: JsonFile = None,
+    quiet: Quiet = False,
+) -> int:
+    """Show how far a study is and what it says so far; of evidence, check that it agrees with itself."""
     from lorakappa.llm.comparison.studies.about import described, progress_in
+    from lorakappa.llm.comparison.studies.evidence import is_evidence, read_evidence
 
-    found = described(folder)
-    _tell(progress_in(folder, found), found.about.source, folder, json_file, quiet)
+    if not is_evidence(folder):
+        if replay:
+            raise ValueError(f"--replay is for evidence, which {folder} is not")
+        found = described(folder)
+        _tell(progress_in(folder, found), found.about.source, folder, json_file, quiet)
+        return 0
+    evidence = read_evidence(folder)
+    _tell(evidence.progress, evidence.manifest.about.source, None, json_file, quiet)
+    faults = evidence.faults()
+    if replay and not faults:
+        faults = _replayed(evidence, replay, seed, jobs)
+    for fault in faults:
+        say("fault:", fault)
+    if not faults and not quiet:
+        say("manifest, records and conclusions agree")
+    return int(bool(faults))
 
 
-def _tell(progress: Any, source: str, folder: Path, json_file: Path | None, quiet: bool) -> None:
+def _replayed(evidence: "Evidence", count: int, seed: int, jobs: int | None) -> list[str]:
+    """Makes some runs of evidence again; a line for each that differs by more than is explained."""
+    import math
+
+    from lorakappa.llm.comparison.studies.replay import compared, make_again, sample, spread_of
+    from lorakappa.llm.comparison.workers import Workers, default_jobs
+    from lorakappa.llm.data.sources import load_splits
+
+    splits = load_splits(evidence.study.data.source, **evidence.study.data.options())
+    if splits.digest != evidence.manifest.about.digest:
+        return ["the data of the runs cannot be made again: its digest differs"]
+    keys = sample(evidence.records, count=count, seed=seed, seconds=math.inf)
+    with Workers(jobs or default_jobs()) as workers:
+        again = make_again(keys, splits, workers)
+    faults = []
+    for key in keys:
+        run = key[0]
+        name = f"{run.method}, r = {run.rank}, learning rate {run.learning_rate:g}, seed {run.seed}"
+        if key not in again:
+            faults.append(f"{name}: it failed")
+            continue
+        found = compared(key, evidence.records[key], again[key], spread_of(evidence.progress, key))
+        say(f"{name}: losses differ by {found.difference:.2g}, {found.allowed:.2g} allowed")
+        if not found.agrees:
+            faults.append(f"{name}: losses differ by {found.difference:.2g}, more than {found.allowed:.2g}")
+    return faults
+
+
+def _keep(found: "Described", progress: "Progress", folder: Path, quiet: bool) -> None:
+    """Keeps the evidence of a study that is done, with what it says on the claims.
+
+    Raises:
+        ValueError: if runs are left.
+    """
+    from lorakappa.llm.comparison.claims import verdicts_of_study
+    from lorakappa.llm.comparison.studies.evidence import keep
+
+    if left := len(progress.pending()):
+        raise ValueError(f"{left} runs are left, so that no evidence was kept: the same command goes on")
+    keep(found, progress, folder, verdicts_of_study(progress, found.about.source))
+    if not quiet:
+        say("evidence in", folder)
+
+
+def _tell(progress: "Progress", source: str, folder: Path | None, json_file: Path | None, quiet: bool) -> None:
     """Saves what a study says, draws it, and prints the table."""
     from lorakappa.llm.comparison.studies.findings import study_json
     from lorakappa.llm.comparison.studies.tables import closing, study_table
@@ -76,10 +156,10 @@ def _tell(progress: Any, source: str, folder: Path, json_file: Path | None, quie
 
     found = study_json(progress, source)
     contents = {"experiment": "study", **found, "provenance": provenance(seed=progress.study.selection_seeds[0])}
-    files = [write_json(folder / "study.json", contents)]
-    if json_file is not None:
-        files.append(write_json(json_file, contents))
+    places = [None if folder is None else folder / "study.json", json_file]
+    files = [write_json(place, contents) for place in places if place is not None]
     if not quiet:
         console.print(study_table(found))
         console.print(closing(found))
-        say("saved", *files)
+        if files:
+            say("saved", *files)

@@ -14,7 +14,7 @@ import numpy as np
 
 from lorakappa.conditioning.verification.measured import decide
 from lorakappa.llm.comparison.effects import Effect
-from lorakappa.llm.comparison.studies.fixed_width import fixed_width_effect
+from lorakappa.llm.comparison.effects import effect as effect_of
 from lorakappa.llm.comparison.studies.progress import Progress, Selection
 from lorakappa.llm.comparison.studies.study import Arm, Contrast, Study
 
@@ -146,7 +146,7 @@ def _finding(progress: Progress, contrast: Contrast, over: bool) -> Finding:
     study, number = progress.study, progress.seeds(contrast)
     alpha, minimum = study.alpha(contrast.table), study.fresh.minimum
     values = progress.gains(contrast)[:number]
-    effect = fixed_width_effect(values, minimum, alpha)
+    effect = effect_of(values, first=minimum, alpha=alpha)
     word = WORDS[decide((effect.low, effect.high), margin=study.delta)]
     matches = -progress.gains(contrast, "test_exact_match")[:number]
     needed = progress.needed(contrast)
@@ -154,7 +154,7 @@ def _finding(progress: Progress, contrast: Contrast, over: bool) -> Finding:
         contrast=contrast,
         verdict=word,
         effect=effect,
-        exact_match=fixed_width_effect(matches, minimum, alpha) if np.isfinite(matches).any() else None,
+        exact_match=effect_of(matches, first=minimum, alpha=alpha) if np.isfinite(matches).any() else None,
         method=_arm(progress, contrast.method, number),
         baseline=_arm(progress, contrast.baseline, number),
         needed=needed,

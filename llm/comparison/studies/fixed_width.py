@@ -18,38 +18,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from lorakappa.llm.comparison.effects import Effect
-
-
-def quantile(minimum: int, alpha: float) -> float:
-    """Student's t, two-sided, of n₀ − 1 degrees of freedom.
-
-    Args:
-        minimum: n₀.
-        alpha: probability of both tails together.
-    """
-    return float(stdtrit(minimum - 1, 1 - alpha / 2))
-
-
-def fixed_width_effect(values: NDArray[np.float64], minimum: int, alpha: float) -> Effect:
-    """Mean of all values, with the interval whose variance is that of the first n₀.
-
-    Args:
-        values: (N,) in the order of the seeds.
-        minimum: n₀.
-        alpha: probability with which the interval may miss.
-
-    Returns:
-        The effect; its interval is infinite if there are fewer than n₀ values or one is not finite.
-    """
-    if len(values) < minimum or not np.isfinite(values).all():
-        estimate = float(np.mean(values)) if len(values) else math.nan
-        return Effect(estimate, -math.inf, math.inf, len(values))
-    half = quantile(minimum, alpha) * _deviation(values, minimum) / math.sqrt(len(values))
-    mean = float(values.mean())
-    return Effect(mean, mean - half, mean + half, len(values))
+from lorakappa.llm.comparison.effects import effect
 
 
 def seeds_needed(values: NDArray[np.float64], minimum: int, alpha: float, half_width: float) -> int | None:
@@ -58,7 +28,7 @@ def seeds_needed(values: NDArray[np.float64], minimum: int, alpha: float, half_w
     Args:
         values: (n,) of which the first n₀ count.
         minimum: n₀; N is never less.
-        alpha: as for `fixed_width_effect`.
+        alpha: as for `llm.comparison.effects.effect`, which gives the interval, like n₀ there.
         half_width: wanted.
 
     Returns:
@@ -66,10 +36,6 @@ def seeds_needed(values: NDArray[np.float64], minimum: int, alpha: float, half_w
     """
     if len(values) < minimum or not np.isfinite(values[:minimum]).all():
         return None
-    ratio = quantile(minimum, alpha) * _deviation(values, minimum) / half_width
-    return max(minimum, math.ceil(ratio**2))
-
-
-def _deviation(values: NDArray[np.float64], minimum: int) -> float:
-    """S of the first n₀ values."""
-    return float(np.std(values[:minimum], ddof=1))
+    found = effect(values[:minimum], alpha=alpha)
+    ratio = (found.high - found.low) / 2 / half_width
+    return max(minimum, math.ceil(minimum * ratio**2))

@@ -7,18 +7,14 @@ from typing import get_args
 import pytest
 
 from lorakappa.conditioning.verification import MeasuredName
-from lorakappa.llm.comparison.claims import (
-    BY_RANK,
-    CLAIMS,
-    RIVALS,
-    ComparisonClaim,
+from lorakappa.llm.comparison.claims import BY_RANK, CLAIMS, RIVALS, ComparisonClaim, verdicts
+from lorakappa.llm.comparison.judges import (
     cheap_memory,
     cheap_step,
     larger_gain_at_the_largest_rank,
     lower_loss,
     lower_loss_at_every_rank,
     sooner,
-    verdicts,
     wider_window,
 )
 from lorakappa.llm.comparison.settings import TrainingSettings
@@ -309,6 +305,8 @@ def test_the_short_comparisons_are_those_on_record():
     assert (BY_RANK.ranks, RIVALS.ranks, RIVALS.strengths) == ((2, 8), (8,), (10.0,))
     by_rank = {"llm-balora-rank", "llm-balora-larger-ranks"}
     for id, claim in CLAIMS.items():
+        if not isinstance(claim, ComparisonClaim):
+            continue
         assert claim.default_trials == (3 if id in by_rank else 4)
         assert f"r = {'2, 8' if id in by_rank else '8'}, 30 steps of 8" in claim.domain
 

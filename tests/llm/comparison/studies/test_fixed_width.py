@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, t
 
 from lorakappa.llm.comparison.effects import effect
-from lorakappa.llm.comparison.studies.fixed_width import fixed_width_effect, quantile, seeds_needed
+from lorakappa.llm.comparison.studies.fixed_width import seeds_needed
 
 ALPHA, MINIMUM = 0.1, 5
 
@@ -21,7 +21,7 @@ def test_coverage(half_width, maximum):
         first = rng.normal(3.0, 1.0, MINIMUM)
         needed = min(seeds_needed(first, MINIMUM, ALPHA, half_width), maximum)
         values = np.concatenate([first, rng.normal(3.0, 1.0, needed - MINIMUM)])
-        found = fixed_width_effect(values, MINIMUM, ALPHA)
+        found = effect(values, first=MINIMUM, alpha=ALPHA)
         covered += found.low < 3.0 < found.high
         widths.append((found.high - found.low) / 2)
         numbers.append(len(values))
@@ -52,10 +52,9 @@ def test_the_variance_of_all_values_covers_less_often():
 def test_what_the_first_values_say():
     values = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
     s = np.std([1, 2, 3, 4], ddof=1)
-    assert quantile(4, 0.05) == pytest.approx(t.ppf(0.975, 3))
     assert seeds_needed(values, 4, 0.05, 0.5) == math.ceil((t.ppf(0.975, 3) * s / 0.5) ** 2)
     assert seeds_needed(values, 4, 0.05, 1e9) == 4
-    found = fixed_width_effect(values, 4, 0.05)
+    found = effect(values, first=4, alpha=0.05)
     assert (found.estimate, found.n) == (22.0, 5)
     assert found.high - found.estimate == pytest.approx(t.ppf(0.975, 3) * s / math.sqrt(5))
     assert found.estimate - found.low == pytest.approx(found.high - found.estimate)
@@ -63,14 +62,14 @@ def test_what_the_first_values_say():
 
 def test_with_the_least_number_it_is_students_interval():
     values = np.array([1.0, 2.0, 4.0, 3.5])
-    found, student = fixed_width_effect(values, 4, 0.05), effect(values)
+    found, student = effect(values, first=4, alpha=0.05), effect(values)
     assert (found.low, found.high) == pytest.approx((student.low, student.high))
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0, math.nan], [1.0, math.inf, 2.0, 3.0]])
 def test_too_little_is_known(values):
     values = np.array(values)
-    found = fixed_width_effect(values, 3, 0.05)
+    found = effect(values, first=3, alpha=0.05)
     assert (found.low, found.high, found.n) == (-math.inf, math.inf, len(values))
     assert seeds_needed(values, 3, 0.05, 1.0) is None
 
@@ -78,4 +77,4 @@ def test_too_little_is_known(values):
 def test_a_later_value_that_diverged_leaves_the_number_and_takes_the_interval():
     values = np.array([1.0, 2.0, 3.0, math.nan])
     assert seeds_needed(values, 3, 0.05, 1.0) is not None
-    assert fixed_width_effect(values, 3, 0.05).high == math.inf
+    assert effect(values, first=3, alpha=0.05).high == math.inf

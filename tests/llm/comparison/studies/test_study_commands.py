@@ -50,6 +50,12 @@ def place(tmp_path_factory):
 
 def test_a_study_from_its_file_to_its_report(place, tmp_path, monkeypatch, capsys):
     options = ["--study", place / "mine.toml", "--model", place / "model", "--data", place / "sums.jsonl"]
+    code, out, _ = call(monkeypatch, capsys, "compare", *options, "--jobs", "1", "--out", tmp_path, "--dry-run")
+    assert code == 0
+    assert "mine: 2 contrasts in 2 tables, 4 arms\nruns: 0 made, 14 to 18 in all\ntime: " in out
+    assert "memory of a run: about" in out
+    assert not (tmp_path / "study-mine").exists()
+    options += ["--evidence", tmp_path / "kept"]
     code, out, err = call(monkeypatch, capsys, "compare", *options, "--jobs", "1", "--out", tmp_path)
     assert (code, "error" in err) == (0, False)
     folder = tmp_path / "study-mine"
@@ -64,6 +70,17 @@ def test_a_study_from_its_file_to_its_report(place, tmp_path, monkeypatch, capsy
     assert {key: saved[key] for key in saved if key != "provenance"} == {
         key: again[key] for key in again if key != "provenance"
     }
+    code, out, _ = call(monkeypatch, capsys, "report", tmp_path / "kept", "--replay", "2", "--jobs", "1")
+    assert code == 0
+    assert out.count("losses differ by 0, ") == 2
+    assert out.endswith("manifest, records and conclusions agree\n")
+    manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
+    assert set(manifest["claims"]) >= {"llm-balora-loss"}
+    manifest["findings"][0]["verdict"] = "worse"
+    (tmp_path / "kept" / "manifest.json").write_text(json.dumps(manifest))
+    code, out, _ = call(monkeypatch, capsys, "report", tmp_path / "kept", "--replay", "1")
+    assert code == 1
+    assert "fault: methods, balora against lora, r = 2, 3 steps: verdict is" in out
 
 
 @pytest.mark.parametrize(
@@ -75,6 +92,8 @@ def test_a_study_from_its_file_to_its_report(place, tmp_path, monkeypatch, capsy
         (["compare", "--study", "smoke", "--cluster-options", "x"], "--cluster-options has no effect without"),
         (["compare", "--study", "balora-dm-math", "--data", "/nowhere"], "/nowhere"),
         (["report", "nowhere"], "nowhere is no folder of a study"),
+        (["report", "nowhere", "--replay", "2"], "--replay is for evidence, which nowhere is not"),
+        (["compare", "--model", "tiny", "--dry-run"], "--evidence and --dry-run go with --study"),
     ],
 )
 def test_errors_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,100 @@
+"""Evidence as the outcome of a comparison, so that the claims' rules can be put to it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from lorakappa.llm.comparison.protocol import Outcome, Plan
+from lorakappa.llm.comparison.runs import Record
+from lorakappa.llm.comparison.studies.evidence import Evidence, is_evidence, read_evidence, read_manifest
+from lorakappa.llm.comparison.studies.progress import Progress
+from lorakappa.llm.comparison.studies.study import Arm, Study, StudyTable
+
+FOLDER = Path(__file__).parents[2] / "evidence"
+"""Where the evidence lies that comes with the project, a folder a study."""
+
+Stage = Literal["fresh", "selection"]
+
+
+def kept(study: str) -> Path | None:
+    """The folder of the evidence that comes with the project; None if a study has none."""
+    folder = FOLDER / study
+    return folder if is_evidence(folder) else None
+
+
+@cache
+def sound_evidence(folder: Path) -> Evidence:
+    """Reads evidence, once, that must agree with itself.
+
+    Raises:
+        ValueError: with the first fault.
+    """
+    found = read_evidence(folder)
+    if faults := found.faults():
+        raise ValueError(f"{folder}: {faults[0]}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
+    return found
+
+
+def recorded_verdict(study: str, claim: str) -> str | None:
+    """The verdict on a claim that the evidence of a study has on record; None without evidence or verdict."""
+    folder = kept(study)
+    return None if folder is None else read_manifest(folder).claims.get(claim)
+
+
+def table_with(study: Study, methods: set[str]) -> StudyTable | None:
+    """The first table of a study that has all those methods."""
+    return next((table for table in study.tables if methods <= set(table.methods)), None)
+
+
+def outcome_of_study(progress: Progress, source: str, baseline: str, method: str, stage: Stage) -> Outcome | None:
+    """Two methods of a study as a comparison at all ranks of their table, at its first horizon.
+
+    Args:
+        progress: of the study.
+        source: description of the data.
+        baseline: one of the methods.
+        method: the other.
+        stage: "fresh" for the chosen cells on the seeds that measure effects, as many as both have at every rank;
+            "selection" for the whole grids on the seeds that choose.
+
+    Returns:
+        The outcome, whose intervals take the variance from the least number of seeds in the fresh stage; None if no
+        table has both methods.
+    """
+    table = table_with(progress.study, {baseline, method})
+    if table is None:
+        return None
+    steps = table.steps[0]
+    arms = {
+        (name, rank): _arm(progress, name, rank, table, steps) for name in (baseline, method) for rank in table.ranks
+    }
+    records: dict[tuple[str, int], list[Record]]
+    if stage == "selection":
+        seeds = progress.study.selection_seeds
+        records = {key: list(progress.selections[arm].records) for key, arm in arms.items()}
+    else:
+        known = {key: progress.fresh(arm) for key, arm in arms.items()}
+        number = min(map(len, known.values()))
+        seeds = tuple(progress.study.fresh_seeds(number)) or (progress.study.fresh.first,)
+        records = {key: found[:number] for key, found in known.items()}
+    plan = Plan(
+        methods=(baseline, method),
+        ranks=table.ranks,
+        learning_rates=table.learning_rates,
+        scalings=table.scalings,
+        strengths=table.strengths,
+        seeds=seeds,
+        settings=next(iter(arms.values())).settings,
+        extensions=progress.study.extensions,
+    )
+    first = progress.study.fresh.minimum if stage == "fresh" else None
+    return Outcome(plan, source, records, [], variance_seeds=first)
+
+
+def _arm(progress: Progress, method: str, rank: int, table: StudyTable, steps: int) -> Arm:
+    """The arm of a method, as the table's contrasts have it."""
+    for contrast in table.contrasts():
+        for arm in (contrast.baseline, contrast.method):
+            if (arm.method, arm.rank, arm.settings.steps) == (method, rank, steps):
+                return arm
+    raise ValueError(f"{progress.study.name} has no {method} at r = {rank}")  # table_with has looked

@@ -1,0 +1,243 @@
+"""Evidence: what is kept says what was found, and whatever is changed in it is noticed."""
+
+import json
+import lzma
+import math
+from dataclasses import replace
+
+import pytest
+
+from lorakappa.llm.comparison.claims import CLAIMS, ComparisonClaim, verdicts_of_study
+from lorakappa.llm.comparison.studies import outcomes
+from lorakappa.llm.comparison.studies.about import About, describe
+from lorakappa.llm.comparison.studies.evidence import MANIFEST, RECORDS, STUDY, keep, read_evidence, read_manifest
+from lorakappa.llm.comparison.studies.files import parse_study
+from lorakappa.llm.comparison.studies.findings import findings
+from lorakappa.llm.comparison.studies.outcomes import outcome_of_study, recorded_verdict, sound_evidence
+from tests.llm.comparison.studies.made_up import SPLITS, Machine, noise
+
+TEXT = """
+half_width = 0.05
+delta = 0.1
+[settings]
+steps = 20
+evaluations = 2
+[selection]
+seeds = 2
+extensions = 1
+[fresh]
+minimum = 4
+step = 2
+maximum = 12
+[[tables]]
+name = "methods"
+methods = ["lora", "balora", "ilora"]
+ranks = [2, 8]
+learning_rates = "1e-4:1e-2:3"
+lambdas = [1, 10]
+"""
+
+
+def loss(run):
+    gain = {"lora": 0.0, "balora": 0.4}.get(run.method, 0.0)
+    return 2 + noise(run, 0.02) + 0.5 * abs(math.log10(run.learning_rate) + 3) - gain
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A study's folder, its progress, and evidence of it."""
+    folder = tmp_path_factory.mktemp("study")
+    about = About(name="tiny", model=None, data=None, source="sums", digest=SPLITS.digest)
+    found = describe(folder / "study", TEXT, about)
+    progress, failures = Machine(loss).run(found.study, folder / "study")
+    assert failures == []
+    keep(found, progress, folder / "evidence", verdicts_of_study(progress, "sums"))
+    return folder, progress
+
+
+@pytest.fixture
+def evidence(kept, tmp_path):
+    """A copy of the evidence that may be spoilt."""
+    for file in (kept[0] / "evidence").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def lines(folder):
+    return lzma.decompress((folder / RECORDS).read_bytes()).decode().splitlines()
+
+
+def rewrite(folder, changed, *, forged=False):
+    """Other records; the manifest's digest is forged with them, or not."""
+    import hashlib
+
+    packed = lzma.compress("".join(line + "\n" for line in changed).encode())
+    (folder / RECORDS).write_bytes(packed)
+    if forged:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest["parts"][RECORDS] = hashlib.sha256(packed).hexdigest()
+        manifest["runs"] = len(changed)
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def edit_manifest(folder, change):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_evidence_says_what_the_study_said(kept):
+    folder, progress = kept
+    found = read_evidence(folder / "evidence")
+    assert found.faults() == []
+    assert [finding.as_json() for finding in findings(found.progress)] == [
+        finding.as_json() for finding in findings(progress)
+    ]
+    assert found.manifest.runs == len(progress.records()) == len(found.records)
+    assert found.manifest.pending == 0
+    verdicts = [finding.verdict for finding in findings(progress)]
+    assert verdicts == ["better", "equivalent"] * 2
+    assert found.study == parse_study(TEXT, "tiny.toml")
+
+
+def test_losses_are_kept_to_the_last_digit_and_times_to_four(kept):
+    folder, progress = kept
+    before = {json.dumps(record["run"], sort_keys=True): record["train_info"] for record in progress.records()}
+    for record in read_evidence(folder / "evidence").records.values():
+        old = before[json.dumps(record["run"], sort_keys=True)]
+        assert record["train_info"]["test_loss"] == old["test_loss"]
+        for new_metric, old_metric in zip(record["train_info"]["metrics"], old["metrics"], strict=True):
+            assert new_metric["valid loss"] == old_metric["valid loss"]
+            assert new_metric["train time"] == pytest.approx(old_metric["train time"], rel=1e-3)
+            assert new_metric["kappa bound"] == old_metric["kappa bound"]  # infinity, too
+
+
+def fresh_line(folder, method="balora", seed=3):
+    return next(i for i, line in enumerate(lines(folder)) if f'"{method}"' in line and f'"seed": {seed}}}' in line)
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_flipped_sign_in_one_record_is_caught(evidence, forged):
+    changed = lines(evidence)
+    i = fresh_line(evidence)
+    entry = json.loads(changed[i])
+    entry["train_info"]["test_loss"] *= -1
+    changed[i] = json.dumps(entry)
+    rewrite(evidence, changed, forged=forged)
+    faults = read_evidence(evidence).faults()
+    assert any(fault.startswith("methods, balora against lora, r = ") for fault in faults)
+    assert (f"{RECORDS} is not the file that the manifest is of" in faults) == (not forged)
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_dropped_seed_is_caught(evidence, forged):
+    changed = lines(evidence)
+    del changed[fresh_line(evidence)]
+    rewrite(evidence, changed, forged=forged)
+    faults = read_evidence(evidence).faults()
+    assert any("runs are missing, not 0" in fault for fault in faults)
+    assert any("records belong to no run that the study asks for" in fault for fault in faults)
+
+
+def test_the_last_seed_dropped_is_caught_too(evidence):
+    last = max(json.loads(line)["run"]["seed"] for line in lines(evidence))
+    rewrite(evidence, [line for line in lines(evidence) if f'"seed": {last}}}' not in line], forged=True)
+    assert any("runs are missing, not 0" in fault for fault in read_evidence(evidence).faults())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["findings"][1].__setitem__("verdict", "better"), "verdict is 'equivalent', not 'better'"),
+        (lambda m: m["findings"][0]["effect"].__setitem__("low", 0.3), "effect.low is 0.3"),
+        (lambda m: m["findings"].pop(), "the study has 4 contrasts, not 3"),
+        (lambda m: m.__setitem__("pending", 1), "0 runs are missing, not 1"),
+        (lambda m: m.__setitem__("runs", 3), "records, not 3"),
+        (lambda m: m.__setitem__("study", "0" * 64), "the study is not the one that was run"),
+        (lambda m: m["parts"].pop(STUDY), f"the manifest is not of {STUDY} and {RECORDS}"),
+    ],
+)
+def test_an_edited_manifest_is_caught(change, message, evidence):
+    edit_manifest(evidence, change)
+    assert any(message in fault for fault in read_evidence(evidence).faults())
+
+
+def test_another_rule_is_caught(evidence):
+    """A wider δ in the study's file, with all digests forged, does not agree with the digest of what was asked for."""
+    (evidence / STUDY).write_text(TEXT.replace("delta = 0.1", "delta = 0.5"))
+    faults = read_evidence(evidence).faults()
+    assert "the study is not the one that was run" in faults
+    assert f"{STUDY} is not the file that the manifest is of" in faults
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / RECORDS).write_bytes(b"no"), "is damaged"),
+        (lambda f: (f / RECORDS).write_bytes((f / RECORDS).read_bytes()[:200]), "is damaged"),
+        (lambda f: rewrite(f, [*lines(f), lines(f)[0]]), "the run is there twice"),
+        (lambda f: rewrite(f, ["{}"]), f"{RECORDS}, line 1 is no record: run: Field required"),
+        (lambda f: rewrite(f, [lines(f)[0].replace('"settings": 0', '"settings": 9')]), "is no record"),
+        (lambda f: (f / MANIFEST).write_text("{}"), "is not the manifest of evidence"),
+        (lambda f: edit_manifest(f, lambda m: m["settings"][0].__setitem__("steps", 0)), "no settings of a run"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(spoil, message, evidence):
+    spoil(evidence)
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")) as raised:
+        read_evidence(evidence)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def shipped(evidence, monkeypatch):
+    """The evidence in the place of the project's."""
+    (evidence / "tiny").mkdir()
+    for name in (STUDY, RECORDS, MANIFEST):
+        (evidence / name).rename(evidence / "tiny" / name)
+    monkeypatch.setattr(outcomes, "FOLDER", evidence)
+    sound_evidence.cache_clear()
+    yield evidence / "tiny"
+    sound_evidence.cache_clear()
+
+
+def test_claims_are_judged_on_evidence(shipped):
+    """Without training anything: every seed that both methods have, at every rank."""
+    claim = CLAIMS["llm-balora-loss"]
+    found = claim.examine()
+    assert found.verdict == recorded_verdict("tiny", "llm-balora-loss") == "holds"
+    assert found.evidence["effect"]["estimate"] == pytest.approx(0.4, abs=0.02)
+    assert set(found.evidence["by_rank"]) == {"2", "8"}
+    assert CLAIMS["llm-balora-ilora"].examine().verdict == "holds"
+    assert CLAIMS["llm-balora-robust-lr"].examine().trials == 2  # on the selection seeds, with their grid
+
+
+def test_claims_whose_methods_no_table_has_are_not_on_record(shipped):
+    recorded = read_manifest(shipped).claims
+    assert "llm-pilora-loss" not in recorded
+    assert set(recorded) == {
+        id
+        for id, claim in CLAIMS.items()
+        if isinstance(claim, ComparisonClaim) and {claim.baseline, claim.method} <= {"lora", "balora", "ilora"}
+    }
+
+
+def test_evidence_that_disagrees_stops_every_claim(shipped):
+    edit_manifest(shipped, lambda m: m["findings"][0].__setitem__("verdict", "worse"))
+    with pytest.raises(ValueError, match="verdict is 'better', not 'worse'"):
+        CLAIMS["llm-balora-loss"].examine()
+
+
+def test_intervals_of_claims_take_the_variance_from_the_first_seeds(kept):
+    _, progress = kept
+    outcome = outcome_of_study(progress, "sums", "lora", "balora", "fresh")
+    assert outcome.variance_seeds == 4
+    assert outcome.plan.ranks == (2, 8)
+    judged = CLAIMS["llm-balora-loss"].judge(outcome, "lora", "balora")
+    student = CLAIMS["llm-balora-loss"].judge(replace(outcome, variance_seeds=None), "lora", "balora")
+    assert judged.evidence["effect"]["n"] == len(outcome.plan.seeds) >= 4
+    assert (judged.worst_margin == student.worst_margin) == (len(outcome.plan.seeds) == 4)
+
+
+def test_a_study_without_the_methods_has_no_outcome(kept):
+    assert outcome_of_study(kept[1], "sums", "lora", "dora", "fresh") is None
