@@ -54,6 +54,8 @@ class Kind:
 
 COMPARE = ("llm-compare", "llm", "compare --out {folder}")
 
+STUDY = ("study", "llm", "report DIR --json {folder}/study.json")
+
 FIGURES: dict[str, Kind] = {
     "manifold": Kind("minimizers of a 2×2 problem coloured by κ, and where P sends pairs", "manifold", "manifold"),
     "kappa-histogram": Kind(
@@ -99,6 +101,19 @@ FIGURES: dict[str, Kind] = {
     ),
     "robustness": Kind("validation loss over the learning rate, width of the good window", "robustness", *COMPARE),
     "overhead": Kind("seconds per step, peak memory, share of the method's own map", "overhead", *COMPARE),
+    "study-effects": Kind(
+        "the effects of a study with their intervals, beside 0 and ±δ", "study_effects", *STUDY, arrays=False
+    ),
+    "study-growth": Kind(
+        "a study's gains over rank and horizon", "study_axes:plot_growth", *STUDY, arrays=False, optional=True
+    ),
+    "study-starts": Kind(
+        "a study's losses and gains over the size of the start at a fixed effective learning rate",
+        "study_axes:plot_starts",
+        *STUDY,
+        arrays=False,
+        optional=True,
+    ),
     "benchmarks": Kind(
         "what is wanted of each benchmark and what was reached, growth of times",
         "benchmarks",

@@ -5,38 +5,17 @@ Descriptions and arrays are checked when they are read, so that what is wrong wi
 
 from typing import Annotated, Any
 
-import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from lorakappa.shared.schemas import Part
-
-NON_FINITE = {"inf": np.inf, "-inf": -np.inf, "nan": np.nan}
-"""How `shared.records.write_json` writes what JSON has no numbers for."""
-
-
-def _number(value: Any) -> Any:
-    return NON_FINITE.get(value, value) if isinstance(value, str) else value
+from lorakappa.figures.schema_parts import Checked, Count, Known, Names, Number, Pair, Size
+from lorakappa.figures.study_schemas import StudyResult
 
 
 def _different(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError(f"{names[0]} is compared with itself")
     return names
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Known = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-Size = Annotated[int, Field(ge=1)]
-Names = Annotated[list[str], Field(min_length=1)]
-Pair = Annotated[list[Known], Field(min_length=2, max_length=2)]
-
-
-class Checked(Part):
-    """Base of the schemas: a text is no number, and a number is no text."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class Settings(Checked):
@@ -332,6 +311,7 @@ DESCRIPTIONS: dict[str, type[Checked]] = {
     "curvature": Curvature,
     "llm-compare": Comparison,
     "benchmarks": Benchmarks,
+    "study": StudyResult,
 }
 """Schema of NAME.json."""
 

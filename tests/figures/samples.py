@@ -382,6 +382,65 @@ def benchmarks() -> Saved:
     return Saved("benchmarks", {}, {"rows": rows, "processor": "a processor", "cores": 2, "device": "cpu"})
 
 
+METHODS_OF_A_STUDY = ("lora", "balora", "reflora", "ilora", "dora")
+
+
+def study(methods: tuple[str, ...] = METHODS_OF_A_STUDY, ranks: tuple[int, ...] = (2, 8, 32)) -> Saved:
+    """Three tables: methods by rank, two horizons, three starts; one effect has no interval, one is unknown."""
+    rng = np.random.default_rng(7)
+    tables = [("methods", methods, ranks, (60,), ()), ("horizons", methods[:2], (8,), (60, 200), ())]
+    tables += [("starts", methods[:2], (8,), (60,), (0.01, 1.0, 100.0))]
+    findings = []
+    for name, names, at, steps, starts in tables:
+        places = [(r, s, start) for r in at for s in steps for start in starts or (None,)]
+        for rank, horizon, start in places:
+            for i, method in enumerate(names[1:]):
+                estimate, half = 0.02 * (1 - i) + 0.005 * rng.standard_normal(), 0.004 + 0.006 * i
+                low, high = estimate - half, estimate + half
+                verdict = "better" if low > 0 else "worse" if high < 0 else "equivalent"
+                verdict = verdict if verdict != "equivalent" or max(-low, high) < 0.01 else "inconclusive"
+                effect = {"estimate": estimate, "low": low, "high": high, "n": 12}
+                if i == 3 and rank == 2:
+                    effect, verdict = effect | {"low": None, "high": None}, "inconclusive"
+                if i == 3 and rank == 8:
+                    effect, verdict = dict.fromkeys(("estimate", "low", "high")) | {"n": 0}, "inconclusive"
+                arm = {"scaling": start or 1.0, "test_loss": 1.0}
+                findings.append(
+                    {
+                        "table": name,
+                        "method": method,
+                        "baseline": names[0],
+                        "rank": rank,
+                        "steps": horizon,
+                        "start": start,
+                        "verdict": verdict,
+                        "effect": effect,
+                        "method_arm": arm | {"test_loss": 1.0 - estimate},
+                        "baseline_arm": arm,
+                    }
+                )
+    meta = {
+        "study": "tiny",
+        "model": "tiny",
+        "delta": 0.01,
+        "confidence": 0.95,
+        "tables": [
+            {
+                "name": name,
+                "baseline": names[0],
+                "methods": list(names),
+                "ranks": list(at),
+                "steps": list(steps),
+                "starts": list(starts),
+                "comparisons": (len(names) - 1) * len(at) * len(steps) * max(1, len(starts)),
+            }
+            for name, names, at, steps, starts in tables
+        ],
+        "findings": findings,
+    }
+    return Saved("study", {}, meta)
+
+
 SAMPLES = {
     "manifold": manifold,
     "kappa-histogram": kappa_histogram,
@@ -395,6 +454,7 @@ SAMPLES = {
     "curvature": curvature,
     "llm-compare": partial(llm_compare, ranks=(4,)),
     "benchmarks": benchmarks,
+    "study": study,
 }
 """Name of a result → function that makes a small one."""
 

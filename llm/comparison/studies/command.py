@@ -150,6 +150,7 @@ def _keep(found: "Described", progress: "Progress", folder: Path, quiet: bool) -
 
 def _tell(progress: "Progress", source: str, folder: Path | None, json_file: Path | None, quiet: bool) -> None:
     """Saves what a study says, draws it, and prints the table."""
+    from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.comparison.studies.findings import study_json
     from lorakappa.llm.comparison.studies.tables import closing, study_table
     from lorakappa.shared.records import provenance, write_json
@@ -158,6 +159,8 @@ def _tell(progress: "Progress", source: str, folder: Path | None, json_file: Pat
     contents = {"experiment": "study", **found, "provenance": provenance(seed=progress.study.selection_seeds[0])}
     places = [None if folder is None else folder / "study.json", json_file]
     files = [write_json(place, contents) for place in places if place is not None]
+    if folder is not None:
+        files += draw_saved("study", folder)
     if not quiet:
         console.print(study_table(found))
         console.print(closing(found))
