@@ -85,6 +85,7 @@ def compare(
     from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.comparison import protocol
     from lorakappa.llm.comparison.presets import preset_for
+    from lorakappa.llm.comparison.studies.forecast import note_memory
     from lorakappa.llm.comparison.summary import save
     from lorakappa.llm.comparison.workers import default_jobs, executor_for
     from lorakappa.llm.data.sources import load_splits
@@ -146,6 +147,8 @@ def compare(
         raise ValueError("--extensions has no effect on a single learning rate, which is no grid")
     execute = executor_for(cluster, cluster_options, jobs)
     splits = load_splits(data or chosen.data, **_data_options(chosen, data, modules, columns, examples), seed=0)
+    if cluster is None and not quiet:
+        note_memory(settings, max(plan.ranks), splits, jobs=jobs or default_jobs())
     outcome = protocol.compare(
         plan,
         splits,

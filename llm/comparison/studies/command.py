@@ -48,7 +48,7 @@ def compare_study(
     """
     from lorakappa.llm.comparison.studies.about import About, Described, describe
     from lorakappa.llm.comparison.studies.files import find_study, read_study
-    from lorakappa.llm.comparison.studies.forecast import forecast_lines
+    from lorakappa.llm.comparison.studies.forecast import forecast_lines, note_memory
     from lorakappa.llm.comparison.studies.stages import run_study
     from lorakappa.llm.data.sources import load_splits
     from lorakappa.shared.records import ensure_folder
@@ -63,6 +63,9 @@ def compare_study(
         for line in forecast_lines(Described(study, "", about), splits, folder, jobs):
             console.print(line, soft_wrap=True)
         return 0
+    if executor is None and not quiet:
+        largest = max(study.arms(), key=lambda arm: arm.rank)
+        note_memory(largest.settings, largest.rank, splits, jobs=jobs)
     ensure_folder(folder)
     found = describe(folder, file.read_text(encoding="utf-8"), about)
     progress, failures = run_study(study, splits, folder, jobs=jobs, execute=executor, quiet=quiet)

@@ -13,6 +13,7 @@ from lorakappa.llm.comparison.studies.progress import Progress, run_seconds
 from lorakappa.llm.comparison.studies.stages import StudyFolder
 from lorakappa.llm.comparison.studies.study import Arm, Study
 from lorakappa.llm.data.splits import Example, Splits
+from lorakappa.shared.command_line import note
 from lorakappa.shared.memory import available, in_words
 
 TRIAL_STEPS = 6
@@ -157,6 +158,31 @@ def hours(progress: Progress, time: TimeForecast) -> tuple[float, float]:
         most += seconds * (len(selection.missing) + further + study.fresh.maximum - fresh)
     left = max(0.0, study.hours - progress.spent()[0] / 3600) if math.isfinite(study.hours) else math.inf
     return min(least / 3600, left), min(most / 3600, left)
+
+
+def note_memory(settings: TrainingSettings, rank: int, splits: Splits, *, jobs: int) -> None:
+    """Says on stderr what runs of a local model on the CPU will need, if it is much of what is free.
+
+    Args:
+        settings: of the runs.
+        rank: the largest.
+        splits: their data.
+        jobs: processes at a time.
+
+    Raises:
+        OSError: as `memory_forecast`, like what follows.
+        ValueError: as there.
+    """
+    import torch
+
+    if torch.cuda.is_available() or not Path(settings.model).expanduser().is_dir():
+        return
+    found, free = memory_forecast(settings, rank, splits.train), available()
+    if jobs * found.total > free / 2:
+        note(
+            f"a run needs about {in_words(found.total)} ({found.parameters:.3g} parameters in {found.dtype}, batches "
+            f"of {settings.batch_size}), {jobs} at a time; {in_words(free)} are free"
+        )
 
 
 def forecast_lines(found: Described, splits: Splits, folder: Path, jobs: int) -> list[str]:

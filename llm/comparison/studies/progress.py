@@ -4,7 +4,7 @@ So a study can be stopped at any moment, looked at while it runs, and recomputed
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,11 +71,13 @@ class Progress:
     Attributes:
         study: what is to be done.
         lookup: gives records.
+        given_up: runs that failed and are not tried again now; an arm's fresh seeds end before the first of them.
         selections: by arm.
     """
 
     study: Study
     lookup: Lookup
+    given_up: Set[tuple[Run, TrainingSettings]] = frozenset()
     selections: dict[Arm, Selection] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +137,12 @@ class Progress:
         The least numbers of seeds come first. Beyond them all contrasts share what is left: each gets what it needs up
         to one common number of seeds, the largest that the budget allows.
         """
-        found = [Pending(run, arm, False) for arm, selection in self.selections.items() for run in selection.missing]
+        found = [
+            Pending(run, arm, False)
+            for arm, selection in self.selections.items()
+            for run in selection.missing
+            if (run, arm.settings) not in self.given_up
+        ]
         found += self._fresh_runs(self.study.fresh.minimum)
         if not found:
             found = self._affordable_extra()
@@ -173,6 +180,14 @@ class Progress:
             found = more
         return found
 
+    def _reach(self, arm: Arm) -> int:
+        """The fresh seeds of an arm before the first that was given up."""
+        chosen, seeds = self.selections[arm].chosen, self.study.fresh_seeds(self.study.fresh.maximum)
+        if chosen is None or not self.given_up:
+            return len(seeds)
+        lost = (i for i, seed in enumerate(seeds) if (arm.run(chosen, seed), arm.settings) in self.given_up)
+        return next(lost, len(seeds))
+
     def _fresh_runs(self, cap: int) -> list[Pending]:
         """Fresh runs without a record that bring every contrast to its target, but to no more than `cap` seeds."""
         wanted: dict[Arm, int] = {}
@@ -180,7 +195,7 @@ class Progress:
             arms = (contrast.baseline, contrast.method)
             if any(self.selections[arm].chosen is None for arm in arms):
                 continue
-            number = min(self.target(contrast), cap)
+            number = min(self.target(contrast), cap, *(self._reach(arm) for arm in arms))
             for arm in arms:
                 wanted[arm] = max(wanted.get(arm, 0), number)
         found = []

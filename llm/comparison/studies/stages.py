@@ -95,7 +95,8 @@ def run_study(
         ValueError: on a method whose package is not installed, or if another process works in the folder.
     """
     check_installed([arm.method for arm in study.arms()])
-    failures: dict[str, str] = {}
+    _check(study, splits)
+    failures: dict[tuple[Run, TrainingSettings], str] = {}
     with ExitStack() as stack:
         stack.enter_context(exclusive(folder))
         execute = execute or stack.enter_context(Workers(jobs, FATAL))
@@ -103,8 +104,8 @@ def run_study(
         place = StudyFolder(folder, *stored(splits, folder))
         lookup = place.lookup()
         while True:
-            progress = Progress(study, lookup)
-            tasks = _tasks(place, progress.pending(), failures)
+            progress = Progress(study, lookup, frozenset(failures))
+            tasks = _tasks(place, progress.pending())
             if not tasks:
                 return progress, list(failures.values())
             made = progress.spent()[1]
@@ -112,10 +113,22 @@ def run_study(
             for task in tasks[:BATCH]:
                 if lookup(task.run, task.settings) is None:
                     told = (line for line in lines if line.startswith(f"{task.key}: "))
-                    failures[task.key] = next(told, f"{task.key}: it left no record")
+                    failures[task.run, task.settings] = next(told, f"{task.key}: it left no record")
 
 
-def _tasks(place: StudyFolder, pending: Sequence[Pending], failures: dict[str, str]) -> list[Task]:
-    """The runs to be made, each once, without those that failed before."""
+def _tasks(place: StudyFolder, pending: Sequence[Pending]) -> list[Task]:
+    """The runs to be made, each once."""
     tasks = [place.task(each.run, each.arm.settings) for each in pending]
-    return list({task.key: task for task in tasks if task.key not in failures}.values())
+    return list({task.key: task for task in tasks}.values())
+
+
+def _check(study: Study, splits: Splits) -> None:
+    """Refuses settings that a method cannot have before anything is run.
+
+    Raises:
+        ValueError: naming the method.
+    """
+    from lorakappa.llm.comparison.finetuning import check_run
+
+    for arm in study.arms():
+        check_run(arm.run(arm.places(arm.learning_rates)[0], study.selection_seeds[0]), arm.settings, splits)

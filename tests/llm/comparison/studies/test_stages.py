@@ -1,6 +1,7 @@
 """How a study goes: cells on some seeds, effects on others, as many as the rule says, stopped and gone on with."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from lorakappa.llm.comparison.studies.findings import findings, study_json
 from lorakappa.llm.comparison.studies.progress import Progress
 from lorakappa.llm.comparison.studies.stages import StudyFolder
 from lorakappa.llm.data.splits import read_splits
-from tests.llm.comparison.studies.made_up import Machine, noise, study, table
+from tests.llm.comparison.studies.made_up import SETTINGS, Machine, noise, study, table
 
 GRID = (1e-4, 1e-3, 1e-2)
 
@@ -168,6 +169,31 @@ def test_a_run_that_fails_stops_nobody_else(tmp_path):
     assert all("dora" in line and line.endswith("ValueError: no") for line in failures)
     assert (lost.verdict, lost.method, lost.effect.n) == ("inconclusive", None, 0)
     assert kept.effect.n >= 4
+
+
+def test_a_fresh_run_that_fails_ends_its_own_arm_only(tmp_path):
+    def loss(run):
+        return None if run.method == "pissa" and run.seed == 105 else noise(run, 0.3)
+
+    machine = Machine(loss)
+    chosen = study(table(methods=("lora", "pissa", "balora")), half_width=0.05, maximum=12)
+    progress, failures = machine.run(chosen, tmp_path)
+    lost, kept = findings(progress)
+    assert len(failures) == 1
+    assert (lost.effect.n, kept.effect.n) == (5, 12)
+    assert max(run.seed for run in machine.made if run.method == "pissa") == 105
+    again = Machine(lambda run: noise(run, 0.3))
+    progress, failures = again.run(chosen, tmp_path)
+    assert failures == []
+    assert [found.effect.n for found in findings(progress)] == [12, 12]
+    assert {run.method for run in again.made} == {"pissa"}
+
+
+def test_a_method_with_an_optimizer_of_its_own_is_refused_with_another(tmp_path):
+    settings = replace(SETTINGS, optimizer="sgd")
+    chosen = study(replace(table(methods=("lora", "lora-plus")), settings=settings))
+    with pytest.raises(ValueError, match="lora-plus brings an optimizer of its own, so that sgd means nothing"):
+        Machine(noise).run(chosen, tmp_path)
 
 
 def test_a_run_that_diverges_on_a_fresh_seed_is_no_number(tmp_path):
