@@ -5,7 +5,14 @@ with the pairs. T comes from the Gram matrices of all pairs at once where that i
 
 The default gauge is "symmetric": it mixes the coordinates least that an optimizer has moments for. In the gauge
 "hyperbalanced" the second moments of the gradients are diagonal but for damping, which is what an optimizer assumes
-that treats the entries of a row apart.
+that treats the entries of a row apart; for plain gradient steps the gauges are one.
+
+A short comparison on the tiny model (r = 8, 60 steps of AdamW, 2 seeds, no more): the test loss at learning rates
+0.0058, 0.017 and 0.05 was 1.38, 1.32, 2.15 for LoRA, 1.39, 1.29, 1.49 for BaLoRA, 1.40, 1.31, 2.16 for BaLoRA in the
+symmetric gauge, 1.39, 1.33, 2.52 for this one and 1.38, 1.29, 1.91 (the last two of one seed) for this one in the gauge
+"hyperbalanced". Seeds differ by 0.03 at the first two rates and by up to 0.3 at the last. δ of 0.01 or 1 and a decay of
+0.9 made no difference that one seed could tell. So under Adam the rotation seems to count, rather than which moments
+are made equal; try gauge="hyperbalanced" first.
 """
 
 from typing import Any
@@ -76,9 +83,11 @@ def fisher_balance_after_step(
     lookup = PairLookup(model, adapter)
     pairs = lookup()
     check_any_trains(pairs)
-    owned_pairs(pairs, joined(optimizers))  # refuses split pairs now rather than at the first step
+    owned = owned_pairs(pairs, joined(optimizers))  # refuses split pairs now rather than at the first step
+    gradients = GradientMoments(optimizers, decay)
+    gradients.follow(owned)  # a state that is saved before the first step keeps what was loaded
     options: dict[str, Any] = {"damping": damping, "gauge": gauge, "moments": moments}
-    return FisherHandle(optimizers, lookup, every, GradientMoments(optimizers, decay), options)
+    return FisherHandle(optimizers, lookup, every, gradients, options)
 
 
 def check_fisher_balancing(damping: float, decay: float, every: int, gauge: str, moments: str) -> None:

@@ -87,8 +87,9 @@ class GradientMoments:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
+                    dense = parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
                     for pair, side in self._pairs.get(id(parameter), ()):
-                        gradient = matrix(parameter.grad, side, pair.expert, pair.experts)
+                        gradient = matrix(dense, side, pair.expert, pair.experts)
                         key = side, gradient.shape, gradient.dtype, gradient.device
                         found[key].append((pair, side, gradient))
         scale = getattr(optimizer, "grad_scale", None)  # of a fused optimizer, which has yet to divide by it

@@ -90,6 +90,19 @@ def test_means_are_those_of_the_steps_and_fade():
         assert not found[1].any()  # B had no gradient
 
 
+def test_sparse_gradients_are_those_that_they_stand_for():
+    model = with_lora(target_modules=["q_proj"])
+    pair = lora_pairs(model)[0]
+    optimizer = torch.optim.SGD([pair.left, pair.right], lr=0.0)
+    means = GradientMoments([optimizer])
+    means.follow([pair])
+    dense = torch.zeros_like(pair.left)
+    dense[3] = 2.0
+    pair.left.grad = dense.to_sparse()
+    means.observe(optimizer)
+    torch.testing.assert_close(means.stacked([pair])[0, 0], (dense.mT @ dense).double())
+
+
 def test_accumulation_and_clipping_count_once_per_step():
     model = with_lora(target_modules=SMALL)
     accelerator = Accelerator(gradient_accumulation_steps=3, cpu=True)
