@@ -148,6 +148,18 @@ def test_topics_by_default_are_there_and_differ():
     assert len({name.partition("__")[2] for name in TOPIC_MODULES}) == len(set(TOPIC_MODULES)) == len(TOPIC_MODULES)
 
 
+def test_levels_share_a_range_of_entropies():
+    assert [mathematics._third(index, (3.0, 9.0)) for index in range(3)] == [(3.0, 5.0), (5.0, 7.0), (7.0, 9.0)]
+
+
+def test_what_is_longer_than_the_longest_of_the_official_files_is_dropped(monkeypatch):
+    lengths = [(160, 30), (160, 31), (161, 30), (159, 29)]
+    drawn = itertools.cycle([SimpleNamespace(question="q" * q, answer="a" * a) for q, a in lengths])
+    monkeypatch.setitem(mathematics._all_generators()["train-easy"], "numbers__gcd", lambda: next(drawn))
+    found = generate(["numbers__gcd"], ["train-easy"], 2, seed=0)
+    assert sorted((len(q), len(a)) for q, a in found) == [(159, 29), (160, 30)]
+
+
 def test_extrapolation_belongs_to_the_longest_name():
     regular, harder = module_names("interpolate"), module_names("extrapolate")
     found = extrapolating(["arithmetic__mul", "numbers__gcd", "measurement__conversion"], regular, harder)
