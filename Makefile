@@ -89,7 +89,7 @@ figures: $(READY)
 		$(BIN)/lorakappa synthetic $$experiment --out results || exit 1; done
 	$(BIN)/lorakappa llm compare --model tiny --out results
 	$(BIN)/lorakappa llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --out results/adapter
-	$(BIN)/lorakappa llm curvature results/adapter --layers 2.self_attn.k_proj,2.self_attn.v_proj --out results
+	$(BIN)/lorakappa llm curvature results/adapter --layers all --no-hessian --out results
 	$(BIN)/lorakappa llm audit results/adapter --json results/audit.json
 	test ! -d llm/evidence/tiny || $(BIN)/lorakappa llm report llm/evidence/tiny --json results/study.json
 	$(BIN)/lorakappa figures all --from results --out figures/gallery --format png

@@ -28,11 +28,14 @@ def curvature(
     quiet: Quiet = False,
 ) -> None:
     """GGN and Hessian of the loss in single layers' (A, B): trained, balanced, iLoRA's ratio, and the best gauges."""
+    from dataclasses import asdict
+
     from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.adapters.formats.reading import read_adapter
     from lorakappa.llm.curvature import spectra
     from lorakappa.llm.curvature.loading import load_adapted, validation_batch
     from lorakappa.llm.curvature.solvers import SOLVERS
+    from lorakappa.llm.curvature.summary import balancing, excesses
     from lorakappa.llm.curvature.tables import curvature_notes, curvature_tables
     from lorakappa.llm.data.sources import MATHEMATICS, load_splits
     from lorakappa.shared.records import ensure_folder, provenance, write_json
@@ -59,6 +62,10 @@ def curvature(
         "experiment": "curvature",
         "adapter": str(adapter),
         **report.as_dict(),
+        "balancing": {name: asdict(found) for name, found in balancing(report).items()},
+        "excesses": {
+            gauge: {name: asdict(found) for name, found in over.items()} for gauge, over in excesses(report).items()
+        },
         "provenance": provenance(seed=seed),
     }
     file = write_json(out / "curvature.json", content)

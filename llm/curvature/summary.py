@@ -1,7 +1,7 @@
 """What balancing does over all layers of a report, in a few numbers: on how many it lowers what, and how far it is off.
 
-A layer counts as lower if its value falls by more than rounding can make it fall, and higher in the same way; values by
-Lanczos count as equal within its accuracy.
+A layer counts as lower if its value falls by more than twice the accuracy of Lanczos, and higher in the same way. That
+is also above what rounding factors to float32 does to them: an adapter that was balanced in training is neither.
 """
 
 from collections.abc import Callable
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import median
 
-from lorakappa.conditioning.tolerances import EPS
 from lorakappa.llm.curvature.results import CurvatureReport, GaugePoint, LayerCurvature
 from lorakappa.llm.curvature.solvers import ACCURACY
+
+SAME = 2 * ACCURACY
+"""Relative difference up to which two values count as the same."""
 
 Measure = Callable[[GaugePoint], float | None]
 
@@ -72,16 +74,15 @@ def balancing(report: CurvatureReport) -> dict[str, Balancing]:
     """What balancing does to each of `MEASURES`; without those that are known of no layer."""
     found = {}
     for name, measure in MEASURES.items():
-        ratios = [(ratio, layer) for layer in report.layers if (ratio := _ratio(layer, measure)) is not None]
+        ratios = [ratio for layer in report.layers if (ratio := _ratio(layer, measure)) is not None]
         if ratios:
-            values = [ratio for ratio, _ in ratios]
             found[name] = Balancing(
-                lower=sum(ratio < 1 - _rounding(layer) for ratio, layer in ratios),
-                higher=sum(ratio > 1 + _rounding(layer) for ratio, layer in ratios),
-                layers=len(values),
-                smallest=min(values),
-                median=median(values),
-                largest=max(values),
+                lower=sum(ratio < 1 - SAME for ratio in ratios),
+                higher=sum(ratio > 1 + SAME for ratio in ratios),
+                layers=len(ratios),
+                smallest=min(ratios),
+                median=median(ratios),
+                largest=max(ratios),
             )
     return found
 
@@ -108,8 +109,3 @@ def _ratio(layer: LayerCurvature, measure: Measure) -> float | None:
     if before is None or after is None or not (isfinite(before) and isfinite(after) and before > 0):
         return None
     return after / before
-
-
-def _rounding(layer: LayerCurvature) -> float:
-    """Relative difference that says nothing: of the eigenvalues of a whole matrix, or by Lanczos."""
-    return 64 * layer.d * EPS if layer.solver == "dense" else 2 * ACCURACY
