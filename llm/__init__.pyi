@@ -14,6 +14,7 @@ from .adapters.factors import CannotBalanceError as CannotBalanceError
 from .adapters.fisher_balancing import (
     fisher_balance_after_step as fisher_balance_after_step,
 )
+from .adapters.formats.converting import convert_adapter as convert_adapter
 from .adapters.formats.reading import read_adapter as read_adapter
 from .adapters.handles import GradientHandle as GradientHandle
 from .adapters.handles import StepHandle as StepHandle

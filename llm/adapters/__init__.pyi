@@ -14,6 +14,7 @@ from .factors import CannotBalanceError as CannotBalanceError
 from .fisher_balancing import (
     fisher_balance_after_step as fisher_balance_after_step,
 )
+from .formats.converting import convert_adapter as convert_adapter
 from .formats.reading import read_adapter as read_adapter
 from .handles import GradientHandle as GradientHandle
 from .handles import StepHandle as StepHandle

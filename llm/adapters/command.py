@@ -1,4 +1,4 @@
-"""The commands `audit` and `balance` for adapters on disk."""
+"""The commands `audit`, `balance` and `convert` for adapters on disk."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,21 @@ from typing import Annotated
 import typer
 
 from lorakappa.conditioning.projection_gauges import GAUGES
+from lorakappa.llm.adapters.formats import FORMATS
 from lorakappa.shared.command_line import console, say
 from lorakappa.shared.options import JsonFile, Quiet
 
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder written by PEFT's save_pretrained.")]
+AdapterPath = Annotated[
+    Path, typer.Argument(help="Folder of PEFT, folder or file of diffusers, or file of kohya's scripts.")
+]
+Target = Annotated[
+    Path,
+    typer.Option("--out", help="New folder, or new .safetensors file for adapters of diffusers and kohya's scripts."),
+]
 
 
-def audit(adapter: AdapterFolder, json_file: JsonFile = None, quiet: Quiet = False) -> None:
+def audit(adapter: AdapterPath, json_file: JsonFile = None, quiet: Quiet = False) -> None:
     """Singular values, balancing gap and κ bound of every layer, now and after balancing, worst first."""
     from dataclasses import asdict
 
@@ -47,8 +55,8 @@ def audit(adapter: AdapterFolder, json_file: JsonFile = None, quiet: Quiet = Fal
 
 
 def balance(
-    adapter: AdapterFolder,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist or be empty.")],
+    adapter: AdapterPath,
+    out: Target,
     gauge: Annotated[str, typer.Option(help=f"Which balanced pair: {', '.join(GAUGES)}.")] = "hyperbalanced",
     quiet: Quiet = False,
 ) -> None:
@@ -66,4 +74,32 @@ def balance(
             f"{len(changes.left)} pairs left as they were, since AB = 0 or no balanced factors can be stored in their "
             "type: " + ", ".join(changes.left)
         )
+    say("saved", out)
+
+
+def convert(
+    adapters: Annotated[
+        list[Path],
+        typer.Argument(help="An adapter, or PEFT's folders for several parts of one pipeline."),
+    ],
+    to: Annotated[str, typer.Option("--to", help=f"Format to write: {', '.join(FORMATS)}.")],
+    out: Target,
+    component: Annotated[
+        str | None,
+        typer.Option(help="Part of a pipeline that a PEFT folder is for: unet, text_encoder, …."),
+    ] = None,
+    names_from: Annotated[
+        Path | None,
+        typer.Option(help="Model or pipeline that a kohya file is for, whose headers tell its modules' names."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write an adapter in another format: the same factors under other names, with the same products."""
+    from lorakappa.llm.adapters.formats.converting import convert_adapter
+
+    changes = convert_adapter(adapters, out, to, component=component, names_from=names_from)  # type: ignore[arg-type]
+    if quiet:
+        return
+    name, largest = max(changes.items(), key=lambda entry: entry[1])
+    say(f"{len(changes)} pairs converted to {to}; largest relative change of a product {largest:.2g} ({name})")
     say("saved", out)

@@ -31,7 +31,7 @@ def curvature(
     from dataclasses import asdict
 
     from lorakappa.figures.drawing import draw_saved
-    from lorakappa.llm.adapters.formats.reading import read_adapter
+    from lorakappa.llm.adapters.formats.peft_folder import read_peft_folder
     from lorakappa.llm.curvature import spectra
     from lorakappa.llm.curvature.loading import load_adapted, validation_batch
     from lorakappa.llm.curvature.solvers import SOLVERS
@@ -46,7 +46,7 @@ def curvature(
     if layers is not None and not names(layers):
         raise ValueError("--layers names no layer")
     chosen = chosen_data(modules, columns)
-    read_adapter(adapter)  # before data is generated for one that is not there
+    read_peft_folder(adapter)  # before data is generated for one that is not there
     splits = load_splits(data or MATHEMATICS, **chosen, train=1, validation=examples, test=1, seed=seed)
     adapted, tokenizer = load_adapted(adapter, model, dtype or "auto")
     report = spectra.curvature(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import DataCollatorForSeq2Seq
 
-from lorakappa.llm.adapters.formats.reading import read_adapter
+from lorakappa.llm.adapters.formats.peft_folder import read_peft_folder
 from lorakappa.llm.data.models import load_model, own_device
 from lorakappa.llm.data.quieting import quiet_libraries
 from lorakappa.llm.data.splits import Splits
@@ -30,7 +30,7 @@ def load_adapted(adapter: Path, model: str | None = None, dtype: str = "auto") -
     """
     from peft import PeftModel
 
-    base = model or read_adapter(adapter).config.get("base_model_name_or_path")
+    base = model or read_peft_folder(adapter).config.get("base_model_name_or_path")
     if not base:
         raise ValueError(f"{adapter} does not name its base model; give --model")
     with quiet_libraries():

@@ -75,18 +75,35 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], objec
     Raises:
         OSError: naming the file, if it cannot be written or is no regular one; whatever was there is untouched.
     """
+    with whole_file(path) as (_, stream):
+        write(stream)
+    return Path(path)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
+    """As `write_whole`, for what has to be read again before it takes its place.
+
+    Args:
+        path: file to write; its folder is created.
+
+    Yields:
+        A temporary file beside it, by name and as a stream; it becomes the file where the block succeeds.
+
+    Raises:
+        OSError: naming the file, if it cannot be written or is no regular one; whatever was there is untouched.
+    """
     target = _target(path)
     with _named(target.parent, "cannot write into {path}: {why}"):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _named(path, "cannot write {path}: {why}"):
         _remove_leftovers(target)
         with _temporary(target) as (temporary, stream):
-            write(stream)
+            yield temporary, stream
             stream.flush()
             _to_disk(stream)
             _keep_owner_and_mode(stream, target)
             os.replace(temporary, target)
-    return Path(path)
 
 
 def _target(path: str | os.PathLike[str]) -> Path:

@@ -206,6 +206,32 @@ def two_adapters(folder, rng):
     adapter(folder, rng)
 
 
+def any_adapter(folder, rng):
+    """An adapter in one of the formats, under one name; half of the files are damaged."""
+    from safetensors.numpy import save_file
+
+    kind = rng.integers(4)
+    if kind == 0:
+        adapter(folder, rng)
+        return
+    A, B = rng.standard_normal((4, 2)).astype(np.float32), rng.standard_normal((2, 5)).astype(np.float32)
+    names = {
+        1: ("lora_unet_mid_block_conv.lora_up.weight", "lora_unet_mid_block_conv.lora_down.weight"),
+        2: ("unet.mid_block.conv.lora_B.weight", "unet.mid_block.conv.lora_A.weight"),
+        3: ("unet.mid_block.processor.to_q_lora.up.weight", "unet.mid_block.processor.to_q_lora.down.weight"),
+    }[int(kind)]
+    tensors = dict(zip(names, (A, B), strict=True))
+    if rng.integers(2):
+        stem = names[0].rpartition(".lora")[0] if kind < 3 else "unet.mid_block.to_q"
+        alphas = [np.float32(4), np.float32(0), np.float32("nan"), np.ones(2, np.float32), np.int64(3)]
+        tensors[f"{stem}.alpha"] = np.asarray(alphas[rng.integers(5)])
+    metadata = [None, {"lora_adapter_metadata": '{"unet.r": 2, "unet.lora_alpha": 3}'}, {"lorakappa_modules": "[1]"},
+                {"lora_adapter_metadata": '{"unet.alpha_pattern": {"[": 1}, "vae.r": 1}'}][rng.integers(4)]  # fmt: skip
+    save_file(tensors, folder / "adapter", metadata=metadata)
+    if rng.integers(2):
+        mutated_file(folder / "adapter", rng)
+
+
 def llm_data(folder, rng):
     rows = [{"question": f"{i} + 1 =", "answer": str(i + 1)} for i in range(40)]
     if rng.integers(3) == 0:
@@ -389,13 +415,24 @@ COMMANDS = [
     Command(("llm", "methods"), weight=0.1),
     Command(("llm", "presets"), weight=0.1),
     Command(
-        ("llm", "audit", "adapter"), {"--json": ["a.json", "a.txt"]}, {"--json": ".json"}, setup=adapter, weight=2,
+        ("llm", "audit", "adapter"), {"--json": ["a.json", "a.txt"]}, {"--json": ".json"}, setup=any_adapter, weight=2,
         extra=True, needs="llm",
     ),
     Command(
         ("llm", "balance", "adapter", "--out", "out"),
-        {"--out": OUT, "--gauge": ["hyperbalanced", "nearest", "symmetric"]},
-        setup=adapter,
+        {"--out": [*OUT, "out.safetensors"], "--gauge": ["hyperbalanced", "nearest", "symmetric"]},
+        setup=any_adapter,
+        weight=2,
+        extra=True,
+        needs="llm",
+    ),
+    Command(
+        ("llm", "convert", "adapter", "--to", "diffusers", "--out", "out"),
+        {
+            "--out": [*OUT, "out.safetensors"], "--to": ["peft", "diffusers", "kohya"],
+            "--component": ["unet", "text_encoder_2"], "--names-from": ["adapter", "."],
+        },
+        setup=any_adapter,
         weight=2,
         extra=True,
         needs="llm",

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -94,10 +95,15 @@ def names_module(pattern: str, module: str) -> bool:
     Raises:
         ValueError: for a pattern that is no regular expression, or one that may take for ever.
     """
+    return _compiled(pattern).match(module) is not None
+
+
+@lru_cache(maxsize=2**14)
+def _compiled(pattern: str) -> re.Pattern[str]:
     if _QUANTIFIED_GROUP.search(pattern):
         raise ValueError(f"{CONFIG} has a pattern that may take for ever to match: {shown(pattern)}")
     try:
-        return re.match(rf"(.*\.)?({pattern})$", module) is not None
+        return re.compile(rf"(.*\.)?({pattern})$")
     except (re.error, RecursionError, OverflowError):
         raise ValueError(f"{CONFIG} has a pattern that is no regular expression: {shown(pattern)}") from None
 
@@ -128,10 +134,25 @@ def read_config(folder: Path) -> tuple[dict[str, Any], AdapterConfig]:
     if kind != "LORA":
         described = shown(kind) if kind else "no adapter"
         raise ValueError(f"{path} describes {described}, not LORA: it has no pairs (A, B) to look at")
-    config = validated(content, AdapterConfig, str(path))
+    return content, checked_config(content, folder, str(path))
+
+
+def checked_config(content: Any, source: Path, where: str) -> AdapterConfig:
+    """What is understood of a configuration, refused where it says that the update is not a free product AB.
+
+    Args:
+        content: as parsed.
+        source: the adapter.
+        where: the configuration is, for messages.
+
+    Raises:
+        CannotBalanceError: for variants of LoRA that are not a free product AB.
+        ValueError: if a field has the wrong type.
+    """
+    config = validated(content, AdapterConfig, where)
     for field, variant in VARIANT_FIELDS.items():
         if getattr(config, field):
-            raise CannotBalanceError(str(folder), REFUSED_VARIANTS[variant])
+            raise CannotBalanceError(str(source), REFUSED_VARIANTS[variant])
     if config.init_lora_weights == "mica":
-        raise CannotBalanceError(str(folder), REFUSED_VARIANTS["mica"])
-    return content, config
+        raise CannotBalanceError(str(source), REFUSED_VARIANTS["mica"])
+    return config

@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from lorakappa.llm.adapters.factors import PEFT_NAMES, CannotBalanceError, check_dtypes, check_shapes
+from lorakappa.llm.adapters.factors import PEFT_NAMES, CannotBalanceError
 from lorakappa.llm.adapters.formats.peft_config import CONFIG, AdapterConfig, read_config
-from lorakappa.llm.adapters.formats.peft_ranks import with_ranks
-from lorakappa.llm.adapters.formats.stored import Adapter, Kind, NewFactors, StoredPair, by_tensors, joined
+from lorakappa.llm.adapters.formats.peft_ranks import with_modules, with_ranks
+from lorakappa.llm.adapters.formats.plan import Plan, write_tensors
+from lorakappa.llm.adapters.formats.stored import (
+    Adapter,
+    Kind,
+    NewFactors,
+    StoredPair,
+    found_adapter,
+    stored_pairs,
+)
 from lorakappa.llm.adapters.formats.weights import Weights, WeightsWriter, open_weights
 
 WEIGHTS: Final = "adapter_model.safetensors"
@@ -30,46 +38,35 @@ def read_peft_folder(folder: Path) -> Adapter:
     pairs = list(_find_pairs(folder, config, weights))
     if not pairs:
         raise ValueError(f"{weights.path} holds no LoRA factors")
-    if len({pair.name for pair in pairs}) < len(pairs):
-        raise ValueError(f"{weights.path} names the factors of a module twice")
-    factors = {key for pair in pairs for key in (pair.left, pair.right)}
-    return Adapter(folder, "peft", weights, pairs, [key for key in weights.entries if key not in factors], {}, content)
+    return found_adapter(folder, "peft", weights, pairs, config=content)
 
 
-def write_peft_folder(adapter: Adapter, pairs: list[StoredPair], factors: NewFactors, folder: Path) -> None:
-    """Writes both files of an adapter into a folder (`writing.write_adapter`)."""
-    layers = []
+def write_peft_folder(plan: Plan, factors: NewFactors, folder: Path) -> None:
+    """Writes both files of an adapter into a folder (errors as of `plan.write_tensors`)."""
     with WeightsWriter(folder) as writer:
-        for layer in by_tensors(pairs):
-            first, new = layer[0], joined(layer, factors)
-            r = new.B.shape[0] // first.experts
-            layers.append((first, r, new.scale))
-            left, right = _keys(adapter, first)
-            writer.add(left, new.A)
-            writer.add(right, new.B)
-        for key in adapter.others:
-            writer.copy(key, adapter.weights)
-        writer.finish(folder / WEIGHTS, adapter.weights.metadata or {"format": "pt"})
-    if any(first.experts > 1 for first, _, _ in layers) and len({(r, scale) for _, r, scale in layers}) > 1:
+        written = write_tensors(plan, factors, writer)
+        writer.finish(folder / WEIGHTS, plan.metadata or {"format": "pt"})
+    if any(layer.pair.experts > 1 for layer in written) and len({layer[1:] for layer in written}) > 1:
         raise ValueError(
             f"stacked experts need one rank and one scale in all layers of a PEFT adapter: {CONFIG} names neither for "
             "single parameters"
         )
-    config = with_ranks(adapter.config, [(first.module or first.name, r, scale) for first, r, scale in layers])
-    known = {pair.module for pair in adapter.pairs}
-    if any(pair.module not in known for pair in pairs):
-        modules = sorted({pair.module or pair.name for pair in pairs})
-        config = {**config, "target_modules": modules, "layers_to_transform": None, "layers_pattern": None}
+    config = with_ranks(plan.config, [(str(layer.pair.module), layer.r, layer.scale) for layer in written])
+    if plan.new_modules:
+        config = with_modules(config, (str(layer.pair.module) for layer in written))
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _keys(adapter: Adapter, pair: StoredPair) -> tuple[str, str]:
-    """Names of the tensors of A and B."""
-    if adapter.format == "peft":
-        return pair.left, pair.right
-    names = PEFT_NAMES[pair.kind == "embedding"]
-    end = "" if pair.kind == "embedding" else ".weight"
-    return f"{MODEL}{pair.module}.{names[0]}{end}", f"{MODEL}{pair.module}.{names[1]}{end}"
+def peft_keys(module: str, kind: Kind) -> tuple[str, str]:
+    """PEFT's names of the tensors of A and B.
+
+    Args:
+        module: name of the module in its model.
+        kind: of the layer.
+    """
+    left, right = PEFT_NAMES[kind == "embedding"]
+    end = "" if kind == "embedding" else ".weight"
+    return f"{MODEL}{module}.{left}{end}", f"{MODEL}{module}.{right}{end}"
 
 
 def _weights(folder: Path) -> Weights:
@@ -109,42 +106,16 @@ def _pairs(
     folder: Path, config: AdapterConfig, weights: Weights, module: str, left: str, right: str
 ) -> Iterator[StoredPair]:
     """The pair of a module, or those of its experts."""
-    shapes = weights.shape(left), weights.shape(right)
-    dtypes = weights.dtype(left), weights.dtype(right)
-    check_dtypes(module, *dtypes)
-    experts = _experts(module, config, shapes[1][0] if shapes[1] else 0)
-    check_shapes(module, *shapes, experts)
-    r = shapes[1][0] // experts
-    if experts == 1 and config.ranks and r not in config.ranks:
-        raise ValueError(
-            f"{module} in {folder} has factors of rank {r}, but {CONFIG} says r = {config.r}"
-            + (f" (rank_pattern {sorted(set(config.rank_pattern.values()))})" if config.rank_pattern else "")
-        )
+    shape = weights.shape(right)
+    experts = _experts(module, config, shape[0] if shape else 0)
     name = module.removeprefix(MODEL)
-    for expert in range(experts):
-        yield StoredPair(
-            name=module + (f" expert {expert}" if experts > 1 else ""),
-            module=name,
-            component="",
-            left=left,
-            right=right,
-            shape=(shapes[0][0], shapes[1][1:].numel()),
-            r=r,
-            scale=config.scale(name, r),
-            dtypes=dtypes,
-            kind=_kind(left, len(shapes[1]), experts),
-            kernel=tuple(shapes[1][2:]),
-            expert=expert,
-            experts=experts,
-        )
-
-
-def _kind(left: str, dimensions: int, experts: int) -> Kind:
-    if experts > 1:
-        return "experts"
-    if dimensions > 2:
-        return "convolution"
-    return "embedding" if left.endswith(PEFT_NAMES[1][0]) else "linear"
+    for pair in stored_pairs(weights, module, name, "", left, right, lambda r: config.scale(name, r), experts):
+        if experts == 1 and config.ranks and pair.r not in config.ranks:
+            raise ValueError(
+                f"{module} in {folder} has factors of rank {pair.r}, but {CONFIG} says r = {config.r}"
+                + (f" (rank_pattern {sorted(set(config.rank_pattern.values()))})" if config.rank_pattern else "")
+            )
+        yield pair
 
 
 def _experts(module: str, config: AdapterConfig, rows: int) -> int:

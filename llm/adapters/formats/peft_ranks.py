@@ -1,4 +1,4 @@
-"""Ranks and scales of single layers in PEFT's configuration: `r`, `lora_alpha` and the patterns for what differs."""
+"""Which layers PEFT's configuration is for, with ranks and scales: `r`, `lora_alpha`, and patterns for what differs."""
 
 import math
 import re
@@ -43,6 +43,16 @@ def with_ranks(content: dict[str, Any], layers: Iterable[tuple[str, int, float]]
         if _gives({**content, **new}, layers):
             return {**content, **new}
     raise ValueError("the layers' names cannot be told apart by PEFT's rank_pattern")
+
+
+def with_modules(content: dict[str, Any], modules: Iterable[str]) -> dict[str, Any]:
+    """A configuration that names these modules and no others.
+
+    Args:
+        content: of adapter_config.json.
+        modules: names in the model.
+    """
+    return {**content, "target_modules": sorted(set(modules)), "layers_to_transform": None, "layers_pattern": None}
 
 
 def _gives(content: dict[str, Any], layers: list[tuple[str, int, float]]) -> bool:

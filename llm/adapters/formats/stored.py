@@ -3,18 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lorakappa.llm.adapters.factors import matrix
+from lorakappa.llm.adapters.factors import PEFT_NAMES, check_dtypes, check_shapes, matrix
+from lorakappa.llm.adapters.formats import Format
 from lorakappa.llm.adapters.formats.weights import Weights
-
-Format = Literal["peft", "diffusers", "kohya"]
-
-FORMATS: Final = ("peft", "diffusers", "kohya")
-"""PEFT's folder, diffusers' `pytorch_lora_weights.safetensors`, the single file of kohya's scripts."""
 
 Kind = Literal["linear", "embedding", "convolution", "experts"]
 
@@ -142,34 +138,87 @@ def by_tensors(pairs: list[StoredPair]) -> list[list[StoredPair]]:
     return list(layers.values())
 
 
-def joined(layer: list[StoredPair], factors: NewFactors) -> Factors:
-    """The tensors of a layer, in PEFT's shapes, from the new factors of its pairs.
+def stored_pairs(
+    weights: Weights,
+    name: str,
+    module: str | None,
+    component: str,
+    left: str,
+    right: str,
+    scale: Callable[[int], float],
+    experts: int = 1,
+) -> list[StoredPair]:
+    """The pairs that two tensors of PEFT's shapes hold: one, or one for each expert.
 
     Args:
-        layer: pairs that share their tensors.
-        factors: their new factors.
-
-    Returns:
-        The tensor that holds A, the one that holds B, and their scale.
+        weights: the file.
+        name: of the module in it.
+        module: its name in the model, if that is known.
+        component: the part of a pipeline that it belongs to.
+        left: name of the tensor that holds A.
+        right: name of the tensor that holds B.
+        scale: of the product, given r.
+        experts: number of pairs stacked in the tensors.
 
     Raises:
-        ValueError: for a pair whose product would have another shape, or a stack whose experts would have different
-            ranks, types or scales.
+        CannotBalanceError: for shapes and types that are not those of factors.
     """
-    new = [factors(pair) for pair in layer]
-    first = layer[0]
-    for pair, one in zip(layer, new, strict=True):
-        if (one.A.shape[0], one.B.shape[1]) != pair.shape or one.A.shape[1] != one.B.shape[0]:
-            raise ValueError(
-                f"{pair.name} changes a matrix of shape {pair.shape}, which factors of shapes {tuple(one.A.shape)} and "
-                f"{tuple(one.B.shape)} do not"
-            )
-    if len({(one.A.shape[1], one.A.dtype, one.B.dtype, one.scale) for one in new}) > 1:
-        raise ValueError(f"{first.name}: the experts of one stack must keep one rank, type and scale")
-    A, B, scale = new[0]
-    if first.experts > 1:
-        return Factors(torch.stack([one.A for one in new], -1).flatten(1), torch.cat([one.B for one in new]), scale)
-    if first.kind == "convolution":
-        A = A.reshape(*A.shape, *[1] * len(first.kernel))
-        B = B.reshape(B.shape[0], -1, *first.kernel)
-    return Factors(A, B, scale)
+    shapes, dtypes = (weights.shape(left), weights.shape(right)), (weights.dtype(left), weights.dtype(right))
+    check_dtypes(name, *dtypes)
+    check_shapes(name, *shapes, experts)
+    r = shapes[1][0] // experts
+    return [
+        StoredPair(
+            name=name + (f" expert {expert}" if experts > 1 else ""),
+            module=module,
+            component=component,
+            left=left,
+            right=right,
+            shape=(shapes[0][0], shapes[1][1:].numel()),
+            r=r,
+            scale=scale(r),
+            dtypes=dtypes,
+            kind=_kind(left, len(shapes[1]), experts),
+            kernel=tuple(shapes[1][2:]),
+            expert=expert,
+            experts=experts,
+        )
+        for expert in range(experts)
+    ]
+
+
+def found_adapter(
+    path: Path,
+    format: Format,
+    weights: Weights,
+    pairs: list[StoredPair],
+    alphas: dict[str, str] | None = None,
+    config: dict[str, Any] | None = None,
+) -> Adapter:
+    """An adapter with these pairs; all other tensors are `others`.
+
+    Args:
+        path: its folder or file.
+        format: of it.
+        weights: the file of its tensors.
+        pairs: its pairs.
+        alphas: as of `Adapter`.
+        config: as of `Adapter`.
+
+    Raises:
+        ValueError: for a module with several pairs.
+    """
+    if len({pair.name for pair in pairs}) < len(pairs):
+        raise ValueError(f"{weights.path} names the factors of a module twice")
+    alphas = alphas or {}
+    known = {key for pair in pairs for key in (pair.left, pair.right)} | set(alphas.values())
+    others = [key for key in weights.entries if key not in known]
+    return Adapter(path, format, weights, pairs, others, alphas, config or {})
+
+
+def _kind(left: str, dimensions: int, experts: int) -> Kind:
+    if experts > 1:
+        return "experts"
+    if dimensions > 2:
+        return "convolution"
+    return "embedding" if left.endswith(PEFT_NAMES[1][0]) else "linear"
