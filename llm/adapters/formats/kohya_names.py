@@ -1,8 +1,8 @@
 """Names in kohya's files: a prefix for the part of the pipeline, and the module's name with its dots written as `_`.
 
 That cannot be undone without knowing the model, since names have `_` of their own. Files that are written here carry a
-table. Of others the names are taken apart by the words of diffusers' UNets and CLIP's text encoders, and only where
-every word is one of them.
+table. Of others the names are taken apart by the words of diffusers' UNets, also where they are those of the original
+code (`sgm_names`), and CLIP's text encoders, and only where every word is one of them.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from lorakappa.llm.adapters.factors import shown
+from lorakappa.llm.adapters.formats.sgm_names import from_sgm
 from lorakappa.shared.schemas import parse_text
 
 TABLE: Final = "lorakappa_modules"
@@ -122,7 +123,7 @@ def split_name(name: str, table: Mapping[str, str]) -> tuple[str, str | None]:
     prefix = next((one for one in sorted(PREFIXES, key=len, reverse=True) if name.startswith(f"{one}_")), None)
     if prefix is None:
         return "", None
-    return PREFIXES[prefix], _dotted(name.removeprefix(f"{prefix}_"))
+    return PREFIXES[prefix], _dotted(from_sgm(name.removeprefix(f"{prefix}_")))
 
 
 def _dotted(name: str) -> str | None:
@@ -135,4 +136,4 @@ def _dotted(name: str) -> str | None:
             return None
         words.append(word)
         rest = rest[len(word) + 1 :]
-    return ".".join(words)
+    return ".".join(words) if "_".join(words) == name and words else None

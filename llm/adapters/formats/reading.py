@@ -33,7 +33,7 @@ def read_adapter(path: str | os.PathLike[str]) -> Adapter:
             return _read_file(path, path / FILE)
         return read_peft_folder(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is neither a folder nor a file with an adapter")
+        raise FileNotFoundError(f"{path} is not a folder or a file with an adapter")
     return _read_file(path, path)
 
 

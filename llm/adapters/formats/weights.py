@@ -10,7 +10,7 @@ import shutil
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,11 +174,14 @@ class WeightsCopy:
     Args:
         source: the file.
         path: of the copy.
+        without: texts that its header is not to have.
     """
 
-    def __init__(self, source: Weights, path: Path) -> None:
+    def __init__(self, source: Weights, path: Path, without: Iterable[str] = ()) -> None:
         self._source, self._path = source, path
         shutil.copyfile(source.path, path)
+        if gone := source.metadata.keys() & set(without):
+            _remove_metadata(path, gone)
         if open_weights(path).entries != source.entries:
             raise source.changed()
 
@@ -267,13 +270,27 @@ class WeightsWriter:
             for name, (dtype, shape, begin, end) in self._entries[size].items():
                 header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset + begin, offset + end]}
             offset += self._parts[size].tell()
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        text = _header(header)
         text += b" " * (-len(text) % 8)
         with _named(path), path.open("wb") as stream:
             stream.write(struct.pack("<Q", len(text)) + text)
             for size in sorted(self._parts, reverse=True):
                 self._parts[size].seek(0)
                 shutil.copyfileobj(self._parts[size], stream, CHUNK)
+
+
+def _remove_metadata(path: Path, gone: Set[str]) -> None:
+    """Takes texts out of a header, which keeps its length."""
+    with _named(path), path.open("r+b") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = {key: text for key, text in header["__metadata__"].items() if key not in gone}
+        stream.seek(8)
+        stream.write(_header(header).ljust(length))
+
+
+def _header(header: dict[str, Any]) -> bytes:
+    return json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _state(stream: IO[bytes]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Final
 from lorakappa.llm.adapters.formats import Format
 from lorakappa.llm.adapters.formats.diffusers_file import FILE, write_diffusers_file
 from lorakappa.llm.adapters.formats.folders import files_to_carry
-from lorakappa.llm.adapters.formats.kohya_file import write_kohya_file
+from lorakappa.llm.adapters.formats.kohya_file import HASHES, write_kohya_file
 from lorakappa.llm.adapters.formats.peft_config import CONFIG
 from lorakappa.llm.adapters.formats.peft_folder import INDEX, PICKLED, WEIGHTS, write_peft_folder
 from lorakappa.llm.adapters.formats.plan import Plan, plan_of
@@ -50,7 +50,7 @@ def copied_adapter(adapter: Adapter, target: str | os.PathLike[str]) -> Iterator
     with _place(adapter, target) as path:
         if adapter.format == "peft":
             shutil.copy2(adapter.path / CONFIG, path.parent / CONFIG)
-        yield WeightsCopy(adapter.weights, path)
+        yield WeightsCopy(adapter.weights, path, without=HASHES)
 
 
 def write_adapter(

@@ -230,6 +230,6 @@ def test_targets_in_use_and_unknown_gauges(tmp_path):
             balance_adapter(tmp_path / "in", target)
     with pytest.raises(ValueError, match="gauge must be one of"):
         balance_adapter(tmp_path / "in", tmp_path / "out", gauge="flat")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(FileNotFoundError, match="is not a folder or a file with an adapter"):
         balance_adapter(tmp_path / "nowhere", tmp_path / "out")
     shutil.rmtree(tmp_path / "in")
