@@ -71,7 +71,7 @@ def balance_model(
         CannotBalanceError: for layers that `lora_pairs` refuses, and pairs of whose moments the optimizer has half.
         NonFiniteError: on NaN or infinity in a factor (it is named).
         ValueError: on an unknown gauge or moments, a missing optimizer,
-            an optimizer state that cannot be transported, or no LoRA layer.
+            an optimizer state that cannot be transported or holds copies of the factors, or no LoRA layer.
     """
     whole = None if optimizer is None else joined(unwrap_optimizers(optimizer))
     return balance_pairs(lora_pairs(model, adapter), gauge=gauge, optimizer=whole, moments=moments)

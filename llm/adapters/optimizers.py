@@ -1,9 +1,9 @@
 """Optimizers whose every step is BaLoRA's, iLoRA's, πLoRA's or RefLoRA's, in the shape of PEFT's `peft.optimizers`.
 
 `create_…_optimizer(model, optimizer_cls, *, lr, …)` makes an ordinary object of the class it is given, over all that
-trains in the model, with the hook of that method on it (`llm.adapters.hooks`, `regularizing`, `refactoring`). It goes
-wherever an optimizer goes, the Trainer's `optimizers=` and `accelerator.prepare` included; `step_handles` finds the
-hook.
+trains in the model, with the hook of that method on it (`llm.adapters.hooks`, `fisher_balancing`, `regularizing`,
+`refactoring`). It goes wherever an optimizer goes, the Trainer's `optimizers=` and `accelerator.prepare` included;
+`step_handles` finds the hook.
 
 Weight decay follows the Trainer's rule: none for biases and norms.
 
@@ -29,7 +29,7 @@ from lorakappa.llm.adapters.refactoring import refactor_before_step
 from lorakappa.llm.adapters.regularizing import check_penalty, regularize_after_step
 
 COUNT = "lorakappa_steps"
-"""Under which the groups of a saved state have the number of real steps."""
+"""Under which the groups of a saved state have the number of real steps; in the optimizer's own it is out of date."""
 
 
 def create_balora_optimizer(
@@ -297,6 +297,8 @@ def _has_decay(optimizer_cls: type[torch.optim.Optimizer], arguments: dict[str, 
 
 def _counted(optimizer: torch.optim.Optimizer, handle: Handle) -> torch.optim.Optimizer:
     """The optimizer, which now saves and loads how many steps it has made."""
+    for group in optimizer.param_groups:  # torch's distributed checkpoints ask the groups which entries to load
+        group[COUNT] = 0
     optimizer.register_state_dict_post_hook(partial(_save_count, handle))
     optimizer.register_load_state_dict_post_hook(partial(_load_count, handle))
     return optimizer
@@ -309,6 +311,6 @@ def _save_count(handle: Handle, optimizer: torch.optim.Optimizer, state: dict[st
 
 def _load_count(handle: Handle, optimizer: torch.optim.Optimizer) -> None:
     """Takes the count over; a state that was saved without has none to offer."""
-    counts = [group.pop(COUNT) for group in optimizer.param_groups if COUNT in group]
+    counts = [group[COUNT] for group in optimizer.param_groups if COUNT in group]
     if counts:
         handle.steps = counts[0]
