@@ -189,6 +189,12 @@ def test_what_cannot_be_read_is_one_line(spoil, message, evidence):
     assert "\n" not in str(raised.value)
 
 
+def test_evidence_that_comes_with_the_project_agrees_with_itself():
+    for folder in outcomes.FOLDER.glob("*/"):
+        assert read_evidence(folder).faults() == []
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 5_000_000
+
+
 @pytest.fixture
 def shipped(evidence, monkeypatch):
     """The evidence in the place of the project's."""
