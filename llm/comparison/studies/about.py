@@ -9,6 +9,7 @@ from lorakappa.llm.comparison.studies.files import parse_study
 from lorakappa.llm.comparison.studies.progress import Progress
 from lorakappa.llm.comparison.studies.stages import StudyFolder
 from lorakappa.llm.comparison.studies.study import Study
+from lorakappa.llm.data.splits import Splits, read_splits
 from lorakappa.shared.records import write_bytes, write_json
 from lorakappa.shared.schemas import read_model
 
@@ -76,6 +77,26 @@ def described(folder: Path) -> Described:
     about = read_model(folder / ABOUT, About, what="the description of a study")
     text = (folder / STUDY).read_text(encoding="utf-8")
     return Described(parse_study(text, f"{about.name}.toml", model=about.model, data=about.data), text, about)
+
+
+def splits_in(folder: Path, study: Study) -> Splits | None:
+    """The data that a study's folder keeps, which need not be loaded or generated again.
+
+    Args:
+        folder: of the study.
+        study: that wants data.
+
+    Returns:
+        The data; None if the folder has none, or it is of another source.
+
+    Raises:
+        ValueError: if what is there is damaged.
+    """
+    if not (folder / ABOUT).is_file():
+        return None
+    found = described(folder)
+    data = folder / "data" / found.about.digest[:12]
+    return read_splits(data) if found.study.data == study.data and data.is_dir() else None
 
 
 def progress_in(folder: Path, found: Described) -> Progress:

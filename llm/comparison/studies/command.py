@@ -46,7 +46,7 @@ def compare_study(
     Returns:
         The exit status: 1 if runs failed.
     """
-    from lorakappa.llm.comparison.studies.about import About, Described, describe
+    from lorakappa.llm.comparison.studies.about import About, Described, describe, splits_in
     from lorakappa.llm.comparison.studies.files import find_study, read_study
     from lorakappa.llm.comparison.studies.forecast import forecast_lines, note_memory
     from lorakappa.llm.comparison.studies.stages import run_study
@@ -57,7 +57,7 @@ def compare_study(
     study = read_study(file, model=model, data=data)
     folder = out / f"study-{study.name}"
     executor = execute()
-    splits = load_splits(study.data.source, **study.data.options())
+    splits = splits_in(folder, study) or load_splits(study.data.source, **study.data.options())
     about = About(name=study.name, model=model, data=data, source=splits.source, digest=splits.digest)
     if dry_run:
         for line in forecast_lines(Described(study, "", about), splits, folder, jobs):

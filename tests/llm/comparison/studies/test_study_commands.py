@@ -59,6 +59,10 @@ def test_a_study_from_its_file_to_its_report(place, tmp_path, monkeypatch, capsy
     code, out, err = call(monkeypatch, capsys, "compare", *options, "--jobs", "1", "--out", tmp_path)
     assert (code, "error" in err) == (0, False)
     folder = tmp_path / "study-mine"
+    (place / "sums.jsonl").rename(place / "gone.jsonl")
+    code, again, _ = call(monkeypatch, capsys, "compare", *options, "--jobs", "1", "--out", tmp_path)
+    (place / "gone.jsonl").rename(place / "sums.jsonl")
+    assert (code, again) == (0, out)  # with the data that it keeps, and without another run
     saved = json.loads((folder / "study.json").read_text())
     assert [row["table"] for row in saved["findings"]] == ["methods", "sgd"]
     assert [row["optimizer"] for row in saved["findings"]] == ["adamw", "sgd"]
