@@ -85,7 +85,7 @@ evidence: $(READY)
 	$(BIN)/lorakappa llm compare --study tiny --out results --evidence llm/evidence/tiny
 
 figures: $(READY)
-	for experiment in manifold kappa-histogram rates convergence phase settle duel ratios; do \
+	for experiment in manifold kappa-histogram rates convergence phase settle duel ratios gauges; do \
 		$(BIN)/lorakappa synthetic $$experiment --out results || exit 1; done
 	$(BIN)/lorakappa llm compare --model tiny --out results
 	$(BIN)/lorakappa llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --out results/adapter

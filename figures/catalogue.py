@@ -72,6 +72,7 @@ FIGURES: dict[str, Kind] = {
     "settle": Kind("whether the gain is the conditioning: small steps, equal κ, matched lengths", "settle", "settle"),
     "duel": Kind("who wins where: spectrum × shape × start", "duel", "duel"),
     "ratios": Kind("iLoRA's ratio: c·r/m and (r/m)^p", "ratios", "ratios"),
+    "gauges": Kind("which gauge for which data: condition numbers of C × D, GD, SGD, Adam", "gauges", "gauges"),
     "audit": Kind(
         "κ bound and balancing gap of every layer, now and balanced",
         "audit",

@@ -37,7 +37,9 @@ def plot(saved: Saved) -> Figure:
     longest = np.maximum(np.nanmax(np.abs(gain), axis=(1, 2, 3), initial=0.0), 1e-3)  # one scale per row
     for k, (axes, start) in enumerate(zip(panels, starts, strict=True)):
         for i, j in np.ndindex(len(decays), len(shapes)):
-            _cell(axes, (j, i), looks, int(winner[i, j, k]), gain[i, j, k] / longest[i], saved.array("margin")[i, j, k])
+            draw_cell(
+                axes, (j, i), looks, int(winner[i, j, k]), gain[i, j, k] / longest[i], saved.array("margin")[i, j, k]
+            )
         axes.set(xlim=(0, len(shapes)), ylim=(0, len(decays)), xlabel="shape of $AB$")
         axes.set_xticks(np.arange(len(shapes)) + 0.5, ["×".join(str(size) for size in shape) for shape in shapes])
         labels = [f"{decay:g}\n(bars to {length:.2g})" for decay, length in zip(decays, longest, strict=True)]
@@ -65,7 +67,7 @@ def plot(saved: Saved) -> Figure:
     return figure
 
 
-def _cell(
+def draw_cell(
     axes: Axes, corner: tuple[int, int], looks: list[Look], winner: int, lengths: np.ndarray, margin: np.ndarray
 ) -> None:
     """One cell: a bar per method, the winner's frame and by how much it is ahead; hatched if there is none."""

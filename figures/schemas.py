@@ -128,6 +128,24 @@ class Duel(Checked):
     steps: Count
 
 
+class GaugeSettings(Checked):
+    """Settings of `gauges`."""
+
+    rank: Size
+    seeds: Size
+    alignment: str
+
+
+class Gauges(Checked):
+    """gauges.json."""
+
+    settings: GaugeSettings
+    methods: Names
+    optimizers: Annotated[list[str], Field(min_length=1, max_length=8)]
+    steps: Count
+    noise: Known
+
+
 class RatioSettings(Checked):
     """Settings of `ratios`."""
 
@@ -307,6 +325,7 @@ DESCRIPTIONS: dict[str, type[Checked]] = {
     "settle": Settle,
     "duel": Duel,
     "ratios": Ratios,
+    "gauges": Gauges,
     "audit": Audit,
     "curvature": Curvature,
     "llm-compare": Comparison,
@@ -342,6 +361,7 @@ AXES: dict[str, dict[str, str]] = {
         "rescale_curves": "TRN",
     },
     "duel": {"gain": "DHKM", "winner": "DHK", "margin": "DHK3", "decays": "D", "shapes": "H2"},
+    "gauges": {"gain": "PQKM", "winner": "PQK", "margin": "PQK3", "conditions_c": "P", "conditions_d": "Q"},
     "ratios": {"log10": "HVN", "factors": "F", "powers": "P", "shapes": "H2"},
     "llm-compare": {
         "eval_steps": "T",

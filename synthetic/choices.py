@@ -5,7 +5,11 @@ TARGETS = ("gaussian", "linear", "geometric:RATIO", "power-law:EXPONENT", "FILE"
 SPECTRA = ("geometric", "power-law")
 """Kinds of target with one parameter, over which maps are drawn."""
 STARTS = ("lora", "gaussian", "balanced", "imbalanced:RATIO")
+ALIGNMENTS = ("random", "crossed")
+"""Singular vectors of weights: random, or those of the target, strong in C where weak in D."""
 OPTIMIZERS = ("gd", "sign-gd", "sign", "adam")
+TRAINED = ("gd", "sgd", "adam")
+"""What gauges are compared under: gradient descent, the same with noisy labels, and Adam."""
 CRITERIA = ("final", "area", "threshold")
 """What a step size is chosen by."""
 TUNING = ("shared", "per-seed")

@@ -14,7 +14,7 @@ from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, Seeds, Steps, li
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 from lorakappa.shared.records import ensure_folder
 from lorakappa.synthetic import choices, defaults
-from lorakappa.synthetic.defaults import DUEL, RATES, RATIOS
+from lorakappa.synthetic.defaults import DUEL, GAUGES, RATES, RATIOS
 from lorakappa.synthetic.settings import ProblemSettings
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ Methods = Annotated[
 ]
 Optimizer = Annotated[str, typer.Option(help=f"Optimizer: {', '.join(choices.OPTIMIZERS)}.")]
 FACTORS, POWERS = listed(defaults.RATIOS_FACTORS), listed(defaults.RATIOS_POWERS)
+Alignment = Annotated[
+    str, typer.Option(help=f"Singular vectors of C and D: {', '.join(choices.ALIGNMENTS)} (the target's).")
+]
 DUEL_SHAPES = ",".join(f"{rows}x{columns}" for rows, columns in defaults.DUEL_SHAPES)
 Spread = Annotated[float, typer.Option(help="Spread of the gauges: 0 is balanced.")]
 
@@ -59,6 +62,7 @@ def convergence(
     weights: Annotated[
         tuple[float, float], typer.Option(help="Condition numbers of C and D in the weighted loss ½‖C(AB − Z)D‖².")
     ] = ProblemSettings.weights,
+    alignment: Alignment = ProblemSettings.alignment,
     optimizer: Optimizer = defaults.OPTIMIZER,
     methods: Methods = listed(defaults.METHODS),
     steps: Steps = defaults.STEPS,
@@ -80,7 +84,7 @@ def convergence(
 
     ensure_folder(out)
     result = experiment(
-        ProblemSettings(loss, shape, rank, target, start, init_std, scaling, seeds, seed, weights),
+        ProblemSettings(loss, shape, rank, target, start, init_std, scaling, seeds, seed, weights, alignment),
         optimizer=optimizer,
         methods=split_method_names(methods),
         steps=steps,
@@ -236,6 +240,53 @@ def duel(
         quiet=quiet,
     )
     _finish(result, out, duel_table, quiet)
+
+
+@app.command()
+def gauges(
+    methods: Methods = listed(defaults.GAUGES_METHODS),
+    conditions_c: Annotated[str, typer.Option(help="Comma-separated condition numbers of C.")] = listed(
+        defaults.GAUGES_CONDITIONS
+    ),
+    conditions_d: Annotated[str, typer.Option(help="Comma-separated condition numbers of D.")] = listed(
+        defaults.GAUGES_CONDITIONS
+    ),
+    optimizers: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(choices.TRAINED)}.")] = listed(
+        choices.TRAINED
+    ),
+    noise: Annotated[
+        float, typer.Option(help="Standard deviation of the labels' noise under sgd, against the targets'.")
+    ] = defaults.GAUGES_NOISE,
+    alignment: Alignment = GAUGES.alignment,
+    shape: Shape = GAUGES.shape,
+    rank: Rank = GAUGES.rank,
+    target: Target = GAUGES.target,
+    start: Start = GAUGES.start,
+    init_std: InitStd = GAUGES.init_std,
+    steps: Steps = defaults.STEPS,
+    step_sizes: StepSizes = defaults.DUEL_STEP_SIZES,
+    seeds: Seeds = GAUGES.seeds,
+    seed: Seed = GAUGES.seed,
+    out: Out = RESULTS,
+    quiet: Quiet = False,
+) -> None:
+    """Which gauge for which data: ½‖C(AB − Z)D‖² over the condition numbers of C and D, with GD, SGD and Adam."""
+    from lorakappa.synthetic.experiments.gauges import gauges as experiment
+    from lorakappa.synthetic.tables import gauges_table
+
+    ensure_folder(out)
+    result = experiment(
+        ProblemSettings("weighted", shape, rank, target, start, init_std, seeds=seeds, seed=seed, alignment=alignment),
+        methods=split_method_names(methods),
+        conditions_c=numbers("conditions-c", conditions_c),
+        conditions_d=numbers("conditions-d", conditions_d),
+        optimizers=names(optimizers),
+        steps=steps,
+        step_sizes=step_sizes,
+        noise=noise,
+        quiet=quiet,
+    )
+    _finish(result, out, gauges_table, quiet)
 
 
 @app.command()

@@ -44,3 +44,9 @@ RATIOS = ProblemSettings(init_std=0.3, target="geometric:0.7")
 RATIOS_METHOD = "ilora"
 RATIOS_FACTORS = (1 / 16, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 16.0)
 RATIOS_POWERS = (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
+
+GAUGES = ProblemSettings(loss="weighted", alignment="crossed")
+GAUGES_METHODS = ("lora", "balora-symmetric", "balora-data", "balora-fisher", "reflora", "scaled-gd")
+GAUGES_CONDITIONS = (1.0, 10.0, 100.0)
+GAUGES_NOISE = 0.3
+"""Of labels, in units of the root mean square of CZD: after that many steps it is what is left of the loss."""

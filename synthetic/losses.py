@@ -201,6 +201,15 @@ class OneLayer:
             g_A, g_B = E @ B.mT, A.mT @ E
         return excess, (g_A, g_B) if lam == 1 else (lam * g_A, lam * g_B)
 
+    def pulled_back(self, residual: Any) -> Any:
+        """∂⟨residual, λAB⟩/∂(AB) for a residual (…, a, b)."""
+        return self.scaling * residual
+
+    def traces(self, factors: Params) -> Params:
+        """The partial traces (…, r, r) of the Hessian's blocks λ²I ⊗ BBᵀ and λ²AᵀA ⊗ I, λ²aBBᵀ and λ²bAᵀA."""
+        A, B = factors
+        return self.scaling**2 * A.shape[-2] * (B @ B.mT), self.scaling**2 * B.shape[-1] * (A.mT @ A)
+
 
 @dataclass(frozen=True)
 class Weighted(_Plain):
@@ -260,6 +269,16 @@ class Weighted(_Plain):
         A, B = theta
         excess, (g_A, g_B) = self.inner.evaluate((self.C @ A, B @ self.D))
         return excess, (self.C.mT @ g_A, g_B @ self.D.mT)
+
+    def pulled_back(self, residual: Any) -> Any:
+        """∂⟨residual, CABD⟩/∂(AB) for a residual (…, a, b)."""
+        return self.C.mT @ residual @ self.D.mT
+
+    def traces(self, factors: Params) -> Params:
+        """The partial traces ‖C‖²·BD(BD)ᵀ and ‖D‖²·(CA)ᵀCA, (…, r, r) each, of the Hessian's diagonal blocks."""
+        CA, BD = self.C @ factors[0], factors[1] @ self.D
+        rows, columns = (_half_square(M)[..., None, None] * 2 for M in (contiguous(self.C), contiguous(self.D)))
+        return rows * (BD @ BD.mT), columns * (CA.mT @ CA)
 
 
 @dataclass(frozen=True)

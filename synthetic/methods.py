@@ -24,7 +24,8 @@ from lorakappa.conditioning.projection import Gauge, balance
 from lorakappa.conditioning.refactoring import Mode, refactored_gradient
 from lorakappa.conditioning.tolerances import gram_rtol
 from lorakappa.shared.methods import parse_method_name
-from lorakappa.synthetic.losses import Params
+from lorakappa.synthetic.data_gauges import DataBalancing, FisherBalancing
+from lorakappa.synthetic.losses import Loss, Params
 from lorakappa.synthetic.stacked_balance import LARGEST_RANK, balance_stack, refactor_stack
 
 Transform = Callable[[Params, Params], Params]
@@ -41,7 +42,8 @@ class Method:
     Attributes:
         name: as given, e.g. "balora@5".
         transform: of the gradient, or None.
-        new_map: makes the map that follows the step, afresh for every run because it may keep a state; or None.
+        new_map: makes the map that follows the step, for a loss and afresh for every run, because it may keep a state;
+            or None. A map with a method `observe` is shown the gradient before every step.
         faster: η, the multiple of γ by which A moves.
         every: the map follows every `every`-th step.
         options: what was or can be set behind the name, with its values.
@@ -49,7 +51,7 @@ class Method:
 
     name: str
     transform: Transform | None = None
-    new_map: Callable[[], PostStep] | None = None
+    new_map: Callable[[Loss], PostStep] | None = None
     faster: float = 1.0
     every: int = 1
     options: Mapping[str, float | str] = field(default_factory=dict)
@@ -69,8 +71,8 @@ class Balancing:
 
     gauge: Gauge
 
-    def __call__(self) -> PostStep:
-        """The projection; it has no state."""
+    def __call__(self, loss: Loss) -> PostStep:
+        """The projection; it has no state, and no use for the loss."""
         return lambda factors, _: _each_pair(self._projected, factors)
 
     def _projected(self, A: Any, B: Any) -> tuple[Any, Any]:
@@ -93,8 +95,8 @@ class Penalty:
     power: float
     trained: bool
 
-    def __call__(self) -> "PenaltyStep":
-        """The penalty step, afresh."""
+    def __call__(self, loss: Loss) -> "PenaltyStep":
+        """The penalty step, afresh; it has no use for the loss."""
         return PenaltyStep(self)
 
 
@@ -248,6 +250,10 @@ def _faster(options: Options) -> Parts:
     return {"faster": options["lr-ratio"]}
 
 
+def _by_gradients(options: Options) -> Parts:
+    return {"new_map": FisherBalancing(options["delta"], options["decay"], options["gauge"])}
+
+
 def _both(first: Callable[[Options], Parts], second: Callable[[Options], Parts]) -> Callable[[Options], Parts]:
     return lambda options: {**first(options), **second(options)}
 
@@ -257,6 +263,8 @@ PARTS: dict[str, Callable[[Options], Parts]] = {
     "balora": _balanced("hyperbalanced"),
     "balora-symmetric": _balanced("symmetric"),
     "balora-nearest": _balanced("nearest"),
+    "balora-data": lambda options: {"new_map": DataBalancing()},
+    "balora-fisher": _by_gradients,
     "lora-plus": _faster,
     "reflora": _refactored,
     "scaled-gd": _preconditioned,

@@ -66,10 +66,9 @@ def check_settings(settings: ProblemSettings) -> None:
     if not 1e-50 < settings.scaling < 1e50:
         raise ValueError(f"the scaling α/r must be positive and finite, but is {settings.scaling}")
     if settings.loss == "weighted":
-        for condition in settings.weights:
-            check_weights(condition)
-    elif settings.weights != ProblemSettings.weights:
-        raise ValueError("the condition numbers of weights belong to the weighted loss (--loss weighted)")
+        check_weights(settings.weights, settings.alignment)
+    elif (settings.weights, settings.alignment) != (ProblemSettings.weights, ProblemSettings.alignment):
+        raise ValueError("weights and their alignment belong to the weighted loss (--loss weighted)")
     if settings.seeds < 1:
         raise ValueError(f"{settings.seeds} seeds given; at least 1 is needed")
     check_start_name(settings.start, settings.init_std)
@@ -124,8 +123,7 @@ def make_problems(settings: ProblemSettings, *, quiet: bool = True) -> Problems:
         loss = TwoLayer.from_updates(W1, W2, Z, updates[1], r)
         start += starts(settings.start, (b, b), r, for_starts, init_std=settings.init_std)
     elif settings.loss == "weighted":
-        C, D = (weights(c, size, for_frozen) for c, size in zip(settings.weights, (a, b), strict=True))
-        loss = Weighted.from_target(Z, C, D, r)
+        loss = Weighted.from_target(Z, *weights(settings.weights, Z, for_frozen, settings.alignment), r)
         updates = [loss.product]
     else:
         # the inputs are scaled so that the hidden units see WX of order 1 and are not saturated

@@ -19,6 +19,7 @@ class ProblemSettings:
         seeds: number of paired instances.
         seed: root seed.
         weights: condition numbers of C and D in the weighted loss ½‖C(AB − Z)D‖².
+        alignment: of their singular vectors, as in `targets.weights`.
     """
 
     loss: str = "one-layer"
@@ -31,7 +32,11 @@ class ProblemSettings:
     seeds: int = 8
     seed: int = 0
     weights: tuple[float, float] = (10.0, 10.0)
+    alignment: str = "random"
 
     def meta(self) -> dict[str, Any]:
         """JSON-like description; weights are of the weighted loss only."""
-        return {key: value for key, value in asdict(self).items() if key != "weights" or self.loss == "weighted"}
+        everything = asdict(self)
+        if self.loss != "weighted":
+            del everything["weights"], everything["alignment"]
+        return everything

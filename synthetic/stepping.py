@@ -73,6 +73,8 @@ class Block:
     ) -> None:
         self.taken, self._steps = 0, len(excess) - 1
         self.finished = self._steps == 0
+        if hasattr(loss, "afresh"):  # noise of its own, the same for every block
+            loss = loss.afresh()
         self._loss, self._method, self._optimizer = loss, method, optimizer
         self._excess, self._imbalance, self._path = excess, imbalance, path
         xp = self._xp = array_namespace(*start)
@@ -88,12 +90,15 @@ class Block:
         self._limit, self._goal, self._stops = DIVERGENCE_FACTOR * value, stop_below * value, stop_below > 0
         self.diverged_at = xp.zeros_like(value) - 1
         # a fresh map for this run: that of a trained ratio has a state
-        self._map = method.new_map() if method.new_map is not None else None
+        self._map = method.new_map(loss) if method.new_map is not None else None
+        self._observe = getattr(self._map, "observe", None)
         excess[0], imbalance[0] = value, _imbalance(self.factors)
 
     def step(self) -> None:
         """One step of every trajectory that has not diverged."""
         xp, t = self._xp, self.taken
+        if self._observe is not None:
+            self._observe(self._gradient)
         # the optimizer's step from θ, the same for all methods but for what it is given and A's multiple of γ
         moved = self._optimizer.direction(self.factors, self._given())
         candidate: Params = tuple(x - size * d for x, size, d in zip(self._theta, self._sizes, moved, strict=True))

@@ -76,19 +76,33 @@ def duel_table(result: Result) -> Table:
     for name in (f"log10 {baseline}", *(f"+ {name}" for name in others)):
         table.add_column(name, justify="right")
     for i, j, k in np.ndindex(*arrays["winner"].shape):
-        winner, (median, low, high) = arrays["winner"][i, j, k], arrays["margin"][i, j, k]
-        base = np.median(arrays["log10"][i, j, k, 0])
         table.add_row(
             f"{arrays['decays'][i]:g}",
             "×".join(str(size) for size in arrays["shapes"][j]),
             meta["starts"][k],
-            meta["methods"][winner] if winner >= 0 else "tie" if winner == TIE else "–",
-            "" if np.isnan(median) else _interval({"median": median, "interval": (low, high)}),
-            f"{base:.2f}",
-            *(f"{gain:+.2f}" for gain in arrays["gain"][i, j, k, 1:]),
+            *_outcome(arrays, (i, j, k), meta["methods"]),
         )
-    table.caption = "won: " + ", ".join(f"{name} {wins}" for name, wins in meta["wins"].items())
-    table.caption += f"; ties {meta['ties']}; + METHOD: decades gained over {baseline}"
+    table.caption = _wins(meta)
+    return table
+
+
+def gauges_table(result: Result) -> Table:
+    """One row per optimizer and cell: who won, by how much, and everybody's gain over the first method."""
+    arrays, meta = result.arrays, result.meta
+    baseline, *others = meta["methods"]
+    table = Table("optimizer", "cond C", "cond D", "winner", box=None)
+    table.add_column("ahead by [95 %]", no_wrap=True)
+    for name in (f"log10 {baseline}", *(f"+ {name}" for name in others)):
+        table.add_column(name, justify="right")
+    for k, optimizer in enumerate(meta["optimizers"]):
+        for i, j in np.ndindex(*arrays["winner"].shape[:2]):
+            table.add_row(
+                optimizer,
+                f"{arrays['conditions_c'][i]:g}",
+                f"{arrays['conditions_d'][j]:g}",
+                *_outcome(arrays, (i, j, k), meta["methods"]),
+            )
+    table.caption = _wins(meta)
     return table
 
 
@@ -119,6 +133,22 @@ def manifold_table(result: Result) -> Table:
     kappa = result.arrays["kappa"]
     table.add_row(str(kappa.size), f"{kappa.min():.3g}, {kappa.max():.3g}")
     return table
+
+
+def _outcome(arrays: dict[str, Any], cell: tuple[int, ...], methods: list[str]) -> list[str]:
+    """Of one cell the winner, by how much, what the first method reached, and the gains of the others over it."""
+    winner, (median, low, high) = arrays["winner"][cell], arrays["margin"][cell]
+    return [
+        methods[winner] if winner >= 0 else "tie" if winner == TIE else "–",
+        "" if np.isnan(median) else _interval({"median": median, "interval": (low, high)}),
+        f"{np.median(arrays['log10'][cell][0]):.2f}",
+        *(f"{gain:+.2f}" for gain in arrays["gain"][cell][1:]),
+    ]
+
+
+def _wins(meta: dict[str, Any]) -> str:
+    won = ", ".join(f"{name} {wins}" for name, wins in meta["wins"].items())
+    return f"won: {won}; ties {meta['ties']}; + METHOD: decades gained over {meta['methods'][0]}"
 
 
 def _interval(line: dict[str, Any] | None) -> str:

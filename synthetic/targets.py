@@ -10,7 +10,7 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array, as_matrix, as_singular_values, check_rank
 from lorakappa.conditioning.projection import balance
-from lorakappa.synthetic.choices import STARTS, TARGETS
+from lorakappa.synthetic.choices import ALIGNMENTS, STARTS, TARGETS
 from lorakappa.synthetic.target_files import is_target_file, read_target
 
 SMALLEST, LARGEST = 1e-50, 1e50
@@ -166,35 +166,50 @@ def check_target_name(spec: str, shape: tuple[int, int]) -> None:
         spectrum_from_name(spec, 1)
 
 
-def weights(condition: float, size: int, rngs: Sequence[np.random.Generator]) -> Array:
-    """One matrix of weights per generator: C or D of the weighted loss.
+def weights(
+    conditions: tuple[float, float], Z: Array, rngs: Sequence[np.random.Generator], alignment: str = "random"
+) -> tuple[Array, Array]:
+    """C and D of the weighted loss ½‖C(AB − Z)D‖², a pair for each target.
 
     Args:
-        condition: its condition number c ≥ 1; singular values are c^{-i/(size − 1)} up to a factor.
-        size: of the square matrix.
-        rngs: one per instance.
+        conditions: condition numbers c ≥ 1 of C and D; the singular values are c^{-i/(size − 1)} up to a factor.
+        Z: (n, a, b) targets.
+        rngs: one per target.
+        alignment: "random" for random singular vectors; "crossed" for those of Z, the strongest having the largest
+            weight in C and the smallest in D, so that outputs and inputs ask for different gauges.
 
     Returns:
-        (n, size, size) with random singular vectors, scaled to ‖C‖_F² = size, so that the loss of an AB with
-        independent entries is the same on average for every condition number.
+        C (n, a, a) and D (n, b, b), scaled to ‖C‖_F² = a and ‖D‖_F² = b, so that the loss of an AB with independent
+        entries is the same on average for all condition numbers.
 
     Raises:
-        ValueError: unless 1 ≤ c ≤ `LARGEST_CONDITION`.
+        ValueError: as `check_weights`.
     """
-    check_weights(condition)
-    s = condition ** -np.linspace(0.0, 1.0, size)
-    s *= np.sqrt(size / (s**2).sum())
-    return np.stack([random_matrix(s, (size, size), rng) for rng in rngs])
+    check_weights(conditions, alignment)
+    spectra = []
+    for condition, size in zip(conditions, Z.shape[-2:], strict=True):
+        s = condition ** -np.linspace(0.0, 1.0, size)
+        spectra.append(s * np.sqrt(size / (s**2).sum()))
+    c, d = spectra
+    if alignment == "crossed":
+        U, _, Vt = np.linalg.svd(Z)
+        return (U * c) @ U.mT, (Vt.mT * d[::-1]) @ Vt
+    C, D = (np.stack([random_matrix(s, (len(s), len(s)), rng) for rng in rngs]) for s in spectra)
+    return C, D
 
 
 LARGEST_CONDITION = 1e6
 """Of weights: the Hessian has its square, and beyond that float64 does not tell minimizers from other pairs."""
 
 
-def check_weights(condition: float) -> None:
-    """Raises ValueError for a condition number that weights cannot have."""
-    if not 1 <= condition <= LARGEST_CONDITION:
-        raise ValueError(f"a condition number of weights must lie in [1, {LARGEST_CONDITION:g}], but is {condition:g}")
+def check_weights(conditions: tuple[float, float], alignment: str) -> None:
+    """Raises ValueError for a condition number that weights cannot have, or an unknown alignment."""
+    for condition in conditions:
+        if not 1 <= condition <= LARGEST_CONDITION:
+            limits = f"must lie in [1, {LARGEST_CONDITION:g}]"
+            raise ValueError(f"a condition number of weights {limits}, but is {condition:g}")
+    if alignment not in ALIGNMENTS:
+        raise ValueError(f"unknown alignment {alignment!r}; choose from {', '.join(ALIGNMENTS)}")
 
 
 def low_rank(Z: Array, r: int) -> Array:

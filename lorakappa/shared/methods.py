@@ -18,6 +18,7 @@ Package = Literal["synthetic", "llm"]
 
 BOTH: Final[tuple[Package, ...]] = ("synthetic", "llm")
 FINE_TUNES: Final[tuple[Package, ...]] = ("llm",)
+SIMULATION: Final[tuple[Package, ...]] = ("synthetic",)
 
 OURS, PEFTS, MIXED = "this project", "PEFT", "PEFT and this project"
 
@@ -46,6 +47,10 @@ DIFFERENCES: Final[dict[str, Difference]] = {
     ),
     "moments": Difference(
         {"llm": "keep"}, "the simulator always keeps Adam's moments as they are, which is the default of fine-tunes"
+    ),
+    "decay": Difference(
+        {"synthetic": 0.9, "llm": 0.99},
+        "a simulation is over after 100 steps, so that a longer memory would be of its start",
     ),
     "mode": Difference(
         {"synthetic": "matrix"},
@@ -129,11 +134,17 @@ VOCABULARY: Final[dict[str, Description]] = {
     "balora-nearest": Description(
         "BaLoRA, nearest gauge", "BaLoRA, the nearest balanced pair", OURS, has_map=True, defined=MOMENTS
     ),
+    "balora-data": Description(
+        "BaLoRA, data's gauge",
+        "the gauge of the smallest trace, the loss itself saying where it is",
+        OURS,
+        packages=SIMULATION,
+        has_map=True,
+    ),
     "balora-fisher": Description(
         "BaLoRA, Fisher gauge",
         "the gauge that second moments of the gradients ask for, damped towards balance",
         OURS,
-        packages=FINE_TUNES,
         has_map=True,
         defined={**FISHER, **MOMENTS},
     ),

@@ -26,6 +26,7 @@ from lorakappa.synthetic.claims.ilora import (
 )
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.experiments.ratios import ratios
+from lorakappa.synthetic.losses import Loss
 from lorakappa.synthetic.methods import PenaltyStep, PostStep, parse_method
 from lorakappa.synthetic.problems import make_problems
 from lorakappa.synthetic.results import Result
@@ -152,9 +153,9 @@ def _again(optimizer: str, loss: str, run: Result, method: str, trials: int, see
     parsed = parse_method(":".join([base, ",".join([*filter(None, [given]), *options])]) if options or given else base)
     maps: list[PostStep] = []
 
-    def new_map() -> PostStep:
+    def new_map(loss: Loss) -> PostStep:
         assert parsed.new_map is not None
-        maps.append(parsed.new_map())
+        maps.append(parsed.new_map(loss))
         return maps[-1]
 
     problems = make_problems(replace(MAIN[loss], seeds=trials, seed=seed))

@@ -120,7 +120,7 @@ def duel(
     for line in edges:
         if line["no_result"] == np.prod(sizes[:3]):
             raise ValueError(f"{line['method']}: all step sizes diverge; try smaller ones (--step-sizes LO:HI:N)")
-    arrays |= _judge(arrays["log10"], settings.seed)
+    arrays |= judge(arrays["log10"], settings.seed)
     arrays |= {"decays": np.asarray(decays, dtype=np.float64), "shapes": np.asarray(shapes, dtype=np.int64)}
     meta = {
         "settings": settings.meta(),
@@ -136,6 +136,10 @@ def duel(
         "at_edge_of_grid": edges,
     }
     return Result("duel", arrays, meta, settings.seed)
+
+
+ROUNDING = 1e-6
+"""Decades that two methods which are one may differ by."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class _Board:
         return cls(OneLayer.from_target(Z, settings.rank, scaling=settings.scaling), start, made[0])
 
 
-def _judge(logs: Array, seed: int) -> dict[str, Any]:
+def judge(logs: Array, seed: int) -> dict[str, Any]:
     """Gains over the baseline, and the winner of every cell with its margin, from (D, S, K, M, n) logarithms."""
     cells, M = logs.shape[:3], logs.shape[3]
     gain, interval = np.full((*cells, M), np.nan), np.full((*cells, M, 2), np.nan)
@@ -171,6 +175,6 @@ def _judge(logs: Array, seed: int) -> dict[str, Any]:
         elif len(ranked):
             found = compare(here[ranked[1]] - here[ranked[0]], seed=seed)
             low, high = found.interval or (np.nan, np.nan)
-            winner[cell] = ranked[0] if low > 0 else TIE
+            winner[cell] = ranked[0] if low > ROUNDING else TIE
             margin[cell] = found.median, low, high
     return {"gain": gain, "interval": interval, "winner": winner, "margin": margin}

@@ -346,6 +346,21 @@ def duel():
     return Saved("duel", arrays, meta)
 
 
+def gauges():
+    """The outcomes of the duel's sample under two optimizers, over condition numbers."""
+    of_duel = duel().arrays
+    arrays = {name: np.repeat(of_duel[name], 2, axis=2) for name in ("gain", "winner", "margin")}
+    arrays |= {"conditions_c": np.asarray([1.0, 10.0]), "conditions_d": np.asarray([1.0, 100.0])}
+    meta = {
+        "settings": {"rank": 2, "seeds": 4, "alignment": "crossed"},
+        "methods": DUELLISTS,
+        "optimizers": ["sgd", "adam"],
+        "steps": 50,
+        "noise": 0.3,
+    }
+    return Saved("gauges", arrays, meta)
+
+
 def ratios():
     rng = np.random.default_rng(0)
     arrays = {
@@ -450,6 +465,7 @@ SAMPLES = {
     "settle": settle,
     "duel": duel,
     "ratios": ratios,
+    "gauges": gauges,
     "audit": audit,
     "curvature": curvature,
     "llm-compare": partial(llm_compare, ranks=(4,)),

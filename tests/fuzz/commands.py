@@ -342,7 +342,8 @@ COMMANDS = [
         ("synthetic", "convergence", *SMALL, *SHORT),
         {
             **PROBLEM, **RUNS, "--loss": ["one-layer", "two-layer", "mlp", "weighted"], "--scaling": ["1", "2"],
-            "--weights": ["10 10", "1 100"], "--tune": ["shared", "per-seed"], "--device": ["cpu"],
+            "--weights": ["10 10", "1 100"], "--alignment": ["random", "crossed"],
+            "--tune": ["shared", "per-seed"], "--device": ["cpu"],
         },
         TARGET,
         setup=targets,
@@ -379,6 +380,17 @@ COMMANDS = [
             **PROBLEM, **RUNS, "--spectrum": ["geometric", "power-law"], "--decays": ["0.5", "0.5,0.7"],
             "--shapes": ["4x3", "4x3,3x4"], "--starts": ["lora,balanced", "gaussian"],
         },
+    ),
+    Command(
+        ("synthetic", "gauges", *SMALL, *SHORT, "--conditions-c", "1,10", "--conditions-d", "10", "--optimizers", "gd",
+         "--methods", "lora,balora-fisher", "--step-sizes", "auto:3"),
+        {
+            **PROBLEM, **RUNS, "--conditions-c": ["1", "1,10"], "--conditions-d": ["1", "1,10"],
+            "--alignment": ["crossed"], "--optimizers": ["gd", "sgd", "adam,gd"], "--noise": ["0.1", "1"],
+            "--methods": ["lora,balora-data", "lora,balora"],
+        },
+        TARGET,
+        setup=targets,
     ),
     Command(
         ("synthetic", "ratios", "--shapes", "4x3", "--rank", "2", "--out", "out", *SHORT, "--factors", "1",

@@ -87,6 +87,17 @@ def test_weights_have_their_condition_numbers_and_the_size_of_the_identity():
     assert problems.gram == pytest.approx(np.median(s[:, 0]))
 
 
+def test_crossed_weights_are_strong_in_outputs_where_they_are_weak_in_inputs():
+    problems = make_problems(replace(SMALL, loss="weighted", weights=(100.0, 10.0), alignment="crossed"))
+    U, _, Vt = np.linalg.svd(problems.Z)
+    c, d = U.mT @ problems.loss.C @ U, Vt @ problems.loss.D @ Vt.mT
+    for found, slope, ratio in ((c, -1, 100.0), (d, 1, 10.0)):
+        diagonal = np.einsum("nii->ni", found)
+        np.testing.assert_allclose(found, diagonal[..., None] * np.eye(found.shape[-1]), atol=1e-12)
+        assert (slope * np.diff(diagonal) > 0).all()
+        np.testing.assert_allclose(diagonal.max(axis=1) / diagonal.min(axis=1), ratio)
+
+
 def test_equal_weights_are_the_one_layer_loss_in_other_coordinates():
     weighted = make_problems(replace(SMALL, loss="weighted", weights=(1.0, 1.0)))
     plain = make_problems(SMALL)
@@ -101,12 +112,15 @@ def test_equal_weights_are_the_one_layer_loss_in_other_coordinates():
 def test_condition_numbers_that_weights_cannot_have_are_refused(weights):
     with pytest.raises(ValueError, match=r"condition number of weights must lie in \[1, 1e\+06\]"):
         make_problems(replace(SMALL, loss="weighted", weights=weights))
+    with pytest.raises(ValueError, match="unknown alignment 'x'; choose from random, crossed"):
+        make_problems(replace(SMALL, loss="weighted", alignment="x"))
 
 
 def test_weights_belong_to_the_weighted_loss_and_to_what_is_saved_of_it():
-    with pytest.raises(ValueError, match="belong to the weighted loss"):
-        make_problems(replace(SMALL, weights=(1.0, 1.0)))
-    assert "weights" not in SMALL.meta()
+    for other in ({"weights": (1.0, 1.0)}, {"alignment": "crossed"}):
+        with pytest.raises(ValueError, match="belong to the weighted loss"):
+            make_problems(replace(SMALL, **other))
+    assert not {"weights", "alignment"} & set(SMALL.meta())
     assert replace(SMALL, loss="weighted").meta()["weights"] == (10.0, 10.0)
 
 
