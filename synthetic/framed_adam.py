@@ -5,7 +5,7 @@ permutation: its second moments belong to entries. Here the pair stays where it 
 in a frame O: from g_A O and Oᵀg_B, the step found being turned back. So every frame sees pairs of the same κ, and what
 differs is Adam's alone. Two things can be told apart: which entries the second moments divide, and what becomes of the
 momentum when the frame turns: it may be carried along, or left as it was in coordinates that mean something else now.
-P's paper gauge under Adam is the singular frame with the momentum left (a test holds it to that).
+P's paper gauge under Adam is the singular frame with the momentum left, up to signs (a test holds it to that).
 """
 
 from dataclasses import dataclass, field

@@ -125,8 +125,8 @@ CLAIMS = (
     ),
     _claim(
         "adam-frame-fixed",
-        "Adam's preference for a basis decides: turned once, at the start, by a random rotation between the factors, "
-        "BaLoRA in the symmetric gauge ends lower or higher.",
+        "Does the basis matter in itself, as Adam divides by entry: turned once, at the start, by a random rotation "
+        "between the factors, does BaLoRA in the symmetric gauge end lower?",
         Variant(),
         Variant(frame="fixed"),
         "Adam goes with signed permutations only, so the path is another one (`gauge-free-methods`). Whether it is a "

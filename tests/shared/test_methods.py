@@ -69,7 +69,7 @@ def test_descriptions():
     assert len({method.label for method in VOCABULARY.values()}) == len(VOCABULARY)
     for name, method in VOCABULARY.items():
         assert len(method.summary) > 20, name
-        assert method.packages in (BOTH, ("llm",)), name
+        assert method.packages in (BOTH, ("llm",), ("synthetic",)), name
         for package in method.packages:
             for key, option in method.options(package).items():
                 assert option.read(str(option.default)) == option.default, key
@@ -87,7 +87,8 @@ def test_differences_are_stated_and_are_all_there_are():
             assert differ == set(DIFFERENCES) & set(method.defined)
     assert parse_method_name("scaled-gd", "synthetic").options == {"damping": 1e-6}
     assert parse_method_name("scaled-gd", "llm").options == {"damping": 1e-2}
-    damping, moments, mode = differences()
+    damping, moments, decay, mode = differences()
+    assert decay.startswith("decay is 0.9 in synthetic and 0.99 in llm: a simulation is over")
     assert damping.startswith("damping is 1e-06 in synthetic and 0.01 in llm: exact gradients")
     assert mode.startswith("mode is matrix in synthetic only: the number of RefLoRA-S is reflora-scalar")
     assert moments.startswith("moments is keep in llm only: the simulator always keeps")

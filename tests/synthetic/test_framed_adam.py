@@ -1,5 +1,6 @@
 """Adam in frames: as Adam where the frame is the pair's own, as P's gauges where theory says so."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -32,7 +33,9 @@ def test_in_the_own_frame_it_is_adam(problems, method):
         np.testing.assert_allclose(framed.excess, path(problems, "adam", method).excess, rtol=1e-9)
 
 
-def test_the_singular_frame_with_moments_left_behind_is_the_papers_gauge(problems):
+def test_the_singular_frame_with_moments_left_behind_is_the_papers_gauge():
+    # from balance the first P turns little, so that the signs of the singular vectors are chosen alike
+    problems = make_problems(replace(SETTINGS, start="balanced", init_std=0.5))
     framed = path(problems, FramedAdam(frame="singular", carried=False))
     np.testing.assert_allclose(framed.excess, path(problems, "adam", "balora").excess, rtol=1e-6)
     other = path(problems, FramedAdam(frame="singular", carried=True)).excess
@@ -99,5 +102,5 @@ def test_gains_are_paired_and_signed_as_said():
 
 def test_what_is_far_beyond_doubt_comes_out_with_few_seeds():
     for id in ("adam-random-frames", "adam-epsilon-idle", "adam-both-moments-left"):
-        verdict = CLAIMS[id].examine(trials=5, seed=4)
+        verdict = CLAIMS[id].examine(trials=3, seed=4)
         assert verdict.verdict == CLAIMS[id].recorded, verdict.note
