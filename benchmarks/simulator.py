@@ -3,6 +3,13 @@
 Setting of the paper's Fig. 3: 20×20, r = 4, 8 seeds × 50 step sizes × 100 steps, one layer. The loop takes one
 trajectory after the other and leaves it when it diverges; the projection of both peers is the poster's formula, the SVD
 of AB. JAX is compiled beforehand, in float64, on the CPU, and compared where it is installed.
+
+Where the time of P goes, in processor time of one core for a pair of 20×20 and r = 4: 1.4 of 2.9 µs are LAPACK's
+eigenvalues and vectors of a 4×4 matrix, 0.4 are Cholesky and the inverse, 0.4 the Gram matrices and the new factors.
+To start from the last gauge does not pay: a step leaves entries off the diagonal of 1/160 (GD) to 1/20 (Adam) of the
+gaps between eigenvalues in the median, and of more than 1/4 of them in a quarter of the cases under Adam. Two to four
+rounds of refining all eigenvectors at once, each of which squares that, lead to full precision, and a round takes
+0.4 µs. Jacobi's method on whole stacks takes some 30 calls of NumPy a rotation, more time than LAPACK.
 """
 
 import importlib.util

@@ -78,6 +78,22 @@ SECTIONS = (
         (),
     ),
     Section(
+        "data",
+        "When does balancing help, and through what?",
+        "Ill-conditioned data, the noise of SGD and the coordinates of Adam's moments, told apart.",
+        (
+            "balance-helps-weighted-gd",
+            "data-gauge-beats-balance-gd",
+            "data-gauge-beats-balance-sgd-uneven",
+            "fisher-gauge-finds-the-data",
+            "sgd-noise-floor-lowest",
+            "adam-balance-without-entries",
+            "adam-frame-fixed",
+            "adam-turned-momentum",
+        ),
+        ("gauges",),
+    ),
+    Section(
         "rivals",
         "Balance, or iLoRA's ratio?",
         "iLoRA keeps BBᵀ = (r/m)AᵀA by a penalty, where BaLoRA keeps AᵀA = BBᵀ.",

@@ -12,7 +12,7 @@ from lorakappa.shared.forecast import tracked
 from lorakappa.synthetic import defaults
 from lorakappa.synthetic.choices import TRAINED
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
-from lorakappa.synthetic.experiments.duel import judge
+from lorakappa.synthetic.experiments.duel import TIE, judge
 from lorakappa.synthetic.losses import Weighted
 from lorakappa.synthetic.methods import parse_method
 from lorakappa.synthetic.noise import NoisyLabels
@@ -181,7 +181,7 @@ def gauges(
         "steps": steps,
         "noise": noise,
         "wins": {name: int((arrays["winner"] == m).sum()) for m, name in enumerate(methods)},
-        "ties": int((arrays["winner"] == -1).sum()),
+        "ties": int((arrays["winner"] == TIE).sum()),
         "at_edge_of_grid": edges,
     }
     return Result("gauges", arrays, meta, settings.seed)

@@ -8,10 +8,11 @@ import pytest
 from lorakappa.conditioning import fisher_balance, optimal_gauge, weighted_hessian
 from lorakappa.synthetic.data_gauges import DataBalancing, FisherBalancing
 from lorakappa.synthetic.engine import simulate
+from lorakappa.synthetic.experiments.duel import TIE
 from lorakappa.synthetic.experiments.gauges import gauges, noisy, reach
 from lorakappa.synthetic.methods import parse_method
 from lorakappa.synthetic.noise import NoisyLabels
-from lorakappa.synthetic.problems import make_problems
+from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.stacked_balance import equalize_stack
 
@@ -70,6 +71,19 @@ def test_the_fisher_map_is_fisher_balance_with_moments_carried_along(problems, g
     moved = fisher((A, B), None)
     for found, wanted in zip((*moved, *fisher.moments[0]), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-7)
+
+
+def test_every_layer_has_moments_of_its_own():
+    problems = make_problems(ProblemSettings(loss="two-layer", shape=(5, 4), rank=2, seeds=2, start="gaussian"))
+    gradient = problems.loss.evaluate(problems.start)[1]
+    both = FisherBalancing(damping=0.1, decay=0.7)(problems.loss)
+    both.observe(gradient)
+    moved = both(problems.start, None)
+    for layer in (slice(0, 2), slice(2, 4)):
+        one = FisherBalancing(damping=0.1, decay=0.7)(problems.loss)
+        one.observe(gradient[layer])
+        for found, expected in zip(moved[layer], one(problems.start[layer], None), strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_a_pair_without_a_gauge_stays_and_so_do_its_moments(problems):
@@ -142,10 +156,20 @@ def test_the_experiment_finds_what_each_method_reaches():
     gain = np.median(arrays["log10"][..., :1, :] - arrays["log10"], axis=-1)
     np.testing.assert_allclose(arrays["gain"], gain)
     assert "weights" not in result.meta["settings"]
+    assert result.meta["ties"] == (arrays["winner"] == TIE).sum() > 0
+    ends = arrays["best_step_size"][..., 1]
+    grids = [step_size_grid("auto:5", make_problems(replace(settings, weights=(c, 3.0))), "gd") for c in (1.0, 10.0)]
+    at_edge = sum(np.isin(ends[i, 0, :2], grids[i][[0, -1]]).sum() for i in range(2))
+    grids = [step_size_grid("auto:5", make_problems(replace(settings, weights=(c, 3.0))), "adam") for c in (1.0, 10.0)]
+    at_edge += sum(np.isin(ends[i, 0, 2], grids[i][[0, -1]]).sum() for i in range(2))
+    assert result.meta["at_edge_of_grid"]["balora-data"] == at_edge
 
 
 def test_with_noise_the_last_fifth_of_the_steps_is_averaged():
     problems = make_problems(replace(SMALL, seeds=2))
+    one = reach(problems, "lora", "sgd", steps=3, step_sizes="0.001", noise=0.3, seed=1)
+    last = simulate(noisy(problems, 0.3, 1), problems.start, step_sizes=[0.001], steps=3).excess[-1, 0]
+    np.testing.assert_array_equal(one.final, last)
     found = reach(problems, "lora", "sgd", steps=10, step_sizes="0.001", noise=0.3, seed=1)
     run = simulate(noisy(problems, 0.3, 1), problems.start, step_sizes=[0.001], steps=10)
     np.testing.assert_allclose(found.final, run.excess[-2:, 0].mean(axis=0))
