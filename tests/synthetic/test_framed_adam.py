@@ -58,6 +58,12 @@ def test_entries_see_their_frame(problems):
             assert (np.abs(finals[i] / finals[j] - 1) > 1e-4).all()
 
 
+def test_every_layer_has_a_frame_of_its_own():
+    problems = make_problems(ProblemSettings(loss="two-layer", shape=(6, 5), rank=2, seeds=2, start="balanced"))
+    framed = path(problems, FramedAdam(frame="singular", carried=False), steps=8)
+    np.testing.assert_allclose(framed.excess, path(problems, "adam", "balora", steps=8).excess, rtol=1e-6)
+
+
 def test_second_moments_are_of_rows_of_a_and_columns_of_b():
     A, B = np.arange(1.0, 7).reshape(1, 3, 2), np.arange(1.0, 9).reshape(1, 2, 4)
     d_A, d_B = FramedAdam(second="row", eps=0.0).direction((A, B), (A, B))
