@@ -35,22 +35,6 @@ class NoisyLabels:
         """As of the loss without noise."""
         return self.clean.smoothness
 
-    def afresh(self) -> "NoisyRun":
-        """The loss for one run, whose k-th evaluation has the k-th noise."""
-        return NoisyRun(self, np.random.default_rng(self.seed))
-
-
-class NoisyRun:
-    """The loss as one run sees it: every evaluation draws new noise."""
-
-    def __init__(self, labels: NoisyLabels, rng: np.random.Generator) -> None:
-        self._labels, self._rng = labels, rng
-
-    @property
-    def smoothness(self) -> Any:
-        """As of the loss without noise."""
-        return self._labels.smoothness
-
     def factors(self, theta: Params) -> Params:
         """θ itself."""
         return theta
@@ -61,13 +45,31 @@ class NoisyRun:
 
     def traces(self, factors: Params) -> Params:
         """As of the loss without noise, whose multiple is the covariance of the noise."""
-        return self._labels.clean.traces(factors)
+        return self.clean.traces(factors)
+
+    def evaluate(self, theta: Params) -> tuple[Any, Params]:
+        """Returns f − f* (…) and its gradient without noise; what a run gets of them is said by `afresh`."""
+        return self.clean.evaluate(theta)
+
+    def afresh(self) -> "NoisyRun":
+        """The loss for one run, whose k-th evaluation has the k-th noise."""
+        return NoisyRun(self.clean, self.size, self.seed, np.random.default_rng(self.seed))
+
+
+@dataclass(frozen=True)
+class NoisyRun(NoisyLabels):
+    """The loss as one run sees it: every evaluation draws new noise.
+
+    Attributes:
+        rng: where it comes from.
+    """
+
+    rng: np.random.Generator
 
     def evaluate(self, theta: Params) -> tuple[Any, Params]:
         """Returns f − f* (…) without noise, and a gradient with it."""
-        loss, (A, B) = self._labels.clean, theta
-        excess, (g_A, g_B) = loss.evaluate(theta)
-        sizes = self._labels.size[:, None, None]
-        noise = sizes * self._rng.standard_normal((len(sizes), A.shape[-2], B.shape[-1]))
-        G = loss.pulled_back(noise)
+        A, B = theta
+        excess, (g_A, g_B) = self.clean.evaluate(theta)
+        noise = self.size[:, None, None] * self.rng.standard_normal((len(self.size), A.shape[-2], B.shape[-1]))
+        G = self.clean.pulled_back(noise)
         return excess, (g_A + G @ B.mT, g_B + A.mT @ G)
