@@ -2,13 +2,17 @@
 
 Both equalize two r×r matrices by (A, B) ← (AT, T⁻¹B) (`stacked_balance.equalize_stack`): the partial traces of the
 Gauss–Newton matrix, which an oracle takes from the loss (`conditioning.gauge_optimization`), or the second moments of
-the gradients that have been seen, damped towards balance (`conditioning.fisher_gauge`).
+the gradients that have been seen, damped towards balance (`conditioning.fisher_gauge`, which torch's tensors are left
+to).
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lorakappa.conditioning.checks import Array
+from lorakappa.conditioning.fisher_gauge import fisher_balance
 from lorakappa.conditioning.projection import Gauge
 from lorakappa.synthetic.losses import Loss, Params
 from lorakappa.synthetic.stacked_balance import damped_moments, equalize_stack
@@ -41,7 +45,10 @@ class DataMap:
     def __call__(self, factors: Params, step_sizes: Any) -> Params:
         """The factors after it."""
         A, B = factors
-        return equalize_stack(A, B, *self.loss.traces(factors), gauge=self.gauge)[:2]
+        H_A, H_B = self.loss.traces(factors)
+        if not isinstance(A, np.ndarray):
+            return fisher_balance(A, B, H_A, H_B, damping=0.0, gauge=self.gauge)[:2]
+        return equalize_stack(A, B, H_A, H_B, gauge=self.gauge)[:2]
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,13 @@ class FisherMap:
         """The factors after it."""
         moved: list[Any] = []
         for i, (A, B) in enumerate(zip(factors[::2], factors[1::2], strict=True)):
-            H_A, H_B = self.moments[i]
-            M_A, M_B = damped_moments(A, B, H_A, H_B, self.settings.damping)
-            X, Y, T, T_inverse = equalize_stack(A, B, M_A, M_B, gauge=self.settings.gauge)
-            self.moments[i] = T_inverse @ H_A @ T_inverse.mT, T.mT @ H_B @ T
+            (H_A, H_B), damping, gauge = self.moments[i], self.settings.damping, self.settings.gauge
+            if isinstance(A, np.ndarray):
+                M_A, M_B = damped_moments(A, B, H_A, H_B, damping)
+                X, Y, T, T_inverse = equalize_stack(A, B, M_A, M_B, gauge=gauge)
+                self.moments[i] = T_inverse @ H_A @ T_inverse.mT, T.mT @ H_B @ T
+            else:
+                X, Y, *carried = fisher_balance(A, B, H_A, H_B, damping=damping, gauge=gauge)
+                self.moments[i] = carried[0], carried[1]
             moved += (X, Y)
         return tuple(moved)

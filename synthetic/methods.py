@@ -71,7 +71,7 @@ class Balancing:
 
     gauge: Gauge
 
-    def __call__(self, loss: Loss) -> PostStep:
+    def __call__(self, loss: Loss | None = None) -> PostStep:
         """The projection; it has no state, and no use for the loss."""
         return lambda factors, _: _each_pair(self._projected, factors)
 
@@ -95,7 +95,7 @@ class Penalty:
     power: float
     trained: bool
 
-    def __call__(self, loss: Loss) -> "PenaltyStep":
+    def __call__(self, loss: Loss | None = None) -> "PenaltyStep":
         """The penalty step, afresh; it has no use for the loss."""
         return PenaltyStep(self)
 

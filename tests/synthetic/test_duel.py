@@ -8,7 +8,7 @@ import pytest
 from lorakappa.shared.records import read_npz
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.experiments.convergence import convergence
-from lorakappa.synthetic.experiments.duel import NOBODY, TIE, _judge, duel
+from lorakappa.synthetic.experiments.duel import NOBODY, TIE, duel, judge
 from lorakappa.synthetic.experiments.ratios import ratios
 from lorakappa.synthetic.methods import parse_method
 from lorakappa.synthetic.problems import make_problems, step_size_grid
@@ -159,7 +159,7 @@ def test_who_wins():
     logs[0, 0, 1] = [noise, noise - 1, -1 - 3 * noise]  # two that are not told apart
     logs[0, 0, 2] = [noise, noise + 1, np.full(5, np.nan)]  # one diverges
     logs[0, 0, 3] = np.nan
-    judged = _judge(logs, 0)
+    judged = judge(logs, 0)
     assert judged["winner"][0, 0].tolist() == [2, TIE, 0, NOBODY]
     assert judged["margin"][0, 0, 0, 0] == pytest.approx(2)
     assert judged["margin"][0, 0, 2, 0] == pytest.approx(1)
@@ -168,7 +168,7 @@ def test_who_wins():
     assert np.isnan(judged["gain"][0, 0, 3]).all()
     alone = np.full((1, 1, 1, 2, 5), np.nan)
     alone[..., 1, :] = 0.0
-    assert _judge(alone, 0)["winner"].item() == 1
+    assert judge(alone, 0)["winner"].item() == 1
 
 
 def test_a_diverged_cell_is_no_result_and_everything_diverged_is_an_error():
@@ -305,7 +305,7 @@ def test_the_winner_and_its_margin_are_over_the_runner_up():
     noise = np.array([-0.4, -0.1, 0.0, 0.1, 0.4])
     logs = np.zeros((1, 1, 1, 3, 5))
     logs[0, 0, 0] = [np.zeros(5), -0.05 + noise, -1 + noise]
-    judged = _judge(logs, 3)
+    judged = judge(logs, 3)
     assert judged["winner"].item() == 2
     median, low, high = judged["margin"][0, 0, 0]
     assert median == pytest.approx(0.95)  # over the runner-up, not over the baseline
@@ -313,7 +313,7 @@ def test_the_winner_and_its_margin_are_over_the_runner_up():
     low, high = judged["interval"][0, 0, 0, 2]
     assert judged["gain"][0, 0, 0, 2] == pytest.approx(1)
     assert low < 1 < high
-    few = _judge(logs[..., :2], 3)  # two seeds give no interval: nobody is told apart
+    few = judge(logs[..., :2], 3)  # two seeds give no interval: nobody is told apart
     assert few["winner"].item() == TIE
     assert np.isnan(few["interval"]).all()
     assert np.isnan(few["margin"][..., 1:]).all()
@@ -323,5 +323,5 @@ def test_the_winner_and_its_margin_are_over_the_runner_up():
 def test_gains_need_the_baseline_and_nobody_else(lost):
     logs = np.zeros((1, 1, 1, 3, 5)) - np.arange(3.0)[:, None]
     logs[..., lost, :] = np.nan
-    gain = _judge(logs, 0)["gain"][0, 0, 0]
+    gain = judge(logs, 0)["gain"][0, 0, 0]
     np.testing.assert_array_equal(np.isnan(gain), [lost == 0 or m == lost for m in range(3)])

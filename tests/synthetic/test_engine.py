@@ -149,7 +149,7 @@ def test_matched_lengths_are_met():
 
 
 def test_a_rival_is_a_word_and_what_it_does(monkeypatch):
-    def new_map():
+    def new_map(loss):
         return lambda factors, gamma: tuple(0.5 * x for x in factors)
 
     monkeypatch.setitem(VOCABULARY, "shrink", Description("Shrink", "halves both factors", has_map=True))
