@@ -19,7 +19,7 @@ from lorakappa.shared.machine import processor
 from lorakappa.shared.options import RESULTS, Out, names
 from lorakappa.shared.records import provenance, write_json
 
-TOPICS = ("balance", "training_step", "condition_number", "simulator", "curvature", "finetuning")
+TOPICS = ("balance", "resize", "training_step", "condition_number", "simulator", "curvature", "finetuning")
 """Scripts beside this one; each has `rows(quick)`, and those that a GPU can do `rows(quick, device)`."""
 
 ON_DEVICE = ("balance", "training_step")

@@ -7,12 +7,17 @@ from math import inf
 import torch
 from torch import Tensor
 
+from lorakappa.conditioning.rank_rules import RankRule, entropy_rank, stable_rank
 from lorakappa.conditioning.tolerances import rank_rtol
 from lorakappa.llm.adapters.formats.reading import read_adapter
 from lorakappa.llm.adapters.products import exponent, shifted
 
 ORDINARY = 200
 """Binary exponents up to which no fourth power of an entry leaves float64's range: nothing is scaled there."""
+
+
+SUGGESTED = RankRule(energy=0.99)
+"""What a suggested rank keeps of a layer: 99 % of Σs², so that the product changes by at most a tenth."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class LayerAudit:
         rank: numerical rank of AB (`tolerances.rank_rtol`).
         kappa_bound: κ bound now; inf if a factor has rank < r.
         kappa_bound_balanced: after balancing; inf if AB has rank < r.
+        scale: by which AB is multiplied when the adapter is applied, α/r or α/√r.
+        stable_rank: ‖AB‖_F²/‖AB‖₂²; 0 if AB = 0.
+        entropy_rank: exp of the entropy of the shares s_i/Σs_j; 0 if AB = 0.
+        suggested_rank: the smallest rank that keeps `SUGGESTED`.
     """
 
     name: str
@@ -50,16 +59,21 @@ class LayerAudit:
     rank: int
     kappa_bound: float
     kappa_bound_balanced: float
+    scale: float
+    stable_rank: float
+    entropy_rank: float
+    suggested_rank: int
 
 
 @torch.no_grad()
-def audit_pair(A: Tensor, B: Tensor, name: str = "") -> LayerAudit:
+def audit_pair(A: Tensor, B: Tensor, name: str = "", *, scale: float = 1.0) -> LayerAudit:
     """Measures one pair, in float64 and through r×r matrices: AB is never formed.
 
     Args:
         A: (a, r) factor of any floating dtype and device.
         B: (r, b) factor.
         name: of the layer.
+        scale: by which AB is multiplied; the measures are those of A, B and AB without it.
 
     Returns:
         The measures.
@@ -98,6 +112,10 @@ def audit_pair(A: Tensor, B: Tensor, name: str = "") -> LayerAudit:
         rank=rank,
         kappa_bound=largest / smallest**2 if smallest**2 else inf,
         kappa_bound_balanced=2 * s[0] / s[-1] if rank == r else inf,
+        scale=scale,
+        stable_rank=stable_rank(s),
+        entropy_rank=entropy_rank(s),
+        suggested_rank=SUGGESTED.choose(s),
     )
 
 
@@ -111,7 +129,7 @@ def audit_adapter(folder: str | os.PathLike[str]) -> list[LayerAudit]:
         The layers, largest κ bound first, ties by the gap.
     """
     adapter = read_adapter(folder)
-    layers = [audit_pair(*adapter.factors(pair), pair.name) for pair in adapter.pairs]
+    layers = [audit_pair(*adapter.factors(pair), pair.name, scale=pair.scale) for pair in adapter.pairs]
     return sorted(layers, key=lambda layer: (-layer.kappa_bound, -layer.relative_gap))
 
 

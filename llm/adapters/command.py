@@ -32,19 +32,21 @@ def audit(adapter: AdapterPath, json_file: JsonFile = None, quiet: Quiet = False
     if json_file is not None:
         ensure_writable(json_file)
     layers = audit_adapter(adapter)
-    table = Table("layer", "rank", "σ(A)", "σ(B)", "σ(AB)", "gap", "κ bound", "balanced", box=None)
+    factors = Table("factors", "σ(A)", "σ(B)", "gap", "κ bound", "balanced", box=None)
+    products = Table("products", "scale", "σ(AB)", "rank", "stable", "entropy", "99 %", box=None)
     for layer in layers:
-        table.add_row(
-            layer.name.removeprefix("base_model.model."),
-            f"{layer.rank} of {layer.r}",
-            *(f"{s[0]:.3g} … {s[-1]:.3g}" for s in (layer.sigma_A, layer.sigma_B, layer.sigma_AB)),
-            f"{layer.relative_gap:.2g}",
-            f"{layer.kappa_bound:.4g}",
-            f"{layer.kappa_bound_balanced:.4g}",
-        )
+        name = layer.name.removeprefix("base_model.model.")
+        sigmas = layer.sigma_A, layer.sigma_B, layer.sigma_AB
+        sigma_A, sigma_B, sigma_AB = (f"{s[0]:.3g} … {s[-1]:.3g}" for s in sigmas)
+        bounds = f"{layer.kappa_bound:.4g}", f"{layer.kappa_bound_balanced:.4g}"
+        factors.add_row(name, sigma_A, sigma_B, f"{layer.relative_gap:.2g}", *bounds)
+        ranks = f"{layer.stable_rank:.2f}", f"{layer.entropy_rank:.2f}", str(layer.suggested_rank)
+        products.add_row(name, f"{layer.scale:.4g}", sigma_AB, f"{layer.rank} of {layer.r}", *ranks)
     if not quiet:
-        console.print(table)
-        console.print("gap: ‖AᵀA − BBᵀ‖/(‖A‖² + ‖B‖²). κ bound: (σ₁(A)² + σ₁(B)²)/min σ_r², balanced 2s₁/s_r.")
+        console.print(factors)
+        console.print("gap: ‖AᵀA − BBᵀ‖/(‖A‖² + ‖B‖²). κ bound: (σ₁(A)² + σ₁(B)²)/min σ_r², balanced 2s₁/s_r.\n")
+        console.print(products)
+        console.print("stable: Σs²/s₁². entropy: exp(−Σp ln p), p = s/Σs. 99 %: the rank that keeps so much of Σs².")
     if json_file is not None:
         from lorakappa.figures.drawing import draw_saved
 

