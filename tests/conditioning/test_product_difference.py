@@ -100,6 +100,17 @@ def test_any_size_of_entries(p, q):
     np.testing.assert_allclose(found.distance, expected.distance * p * q, rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1e3, 1e6])
+def test_products_of_different_sizes(size):
+    first, second = two_pairs(4)
+    larger = second[0] * size, second[1]
+    found = product_difference(first, larger)
+    np.testing.assert_allclose(found.distance, np.linalg.norm(dense(first) - dense(larger)), rtol=1e-12)
+    np.testing.assert_allclose(found.norms, [np.linalg.norm(dense(first)), np.linalg.norm(dense(larger))], rtol=1e-12)
+    np.testing.assert_allclose(product_change(larger, first).change, found.distance / found.norms[1], rtol=1e-12)
+    np.testing.assert_allclose(product_difference(first, second, scales=(1.0, size)).distance, found.distance)
+
+
 def test_beyond_float64():
     first, second = two_pairs(5)
     large = (first[0] * 1e200, first[1] * 1e200)

@@ -452,18 +452,18 @@ COMMANDS = [
     Command(
         ("llm", "resize", "adapter", "--out", "out", "--rank", "1"),
         {
-            "--out": OUT, "--rank": ["1", "2", "9"], "--energy": ["0.5", "1"], "--nuclear": ["0.9"],
-            "--error": ["0", "0.1"], "--spectral-error": ["0.5"], "--json": ["a.json"],
+            "--out": [*OUT, "out.safetensors"], "--rank": ["1", "2", "9"], "--energy": ["0.5", "1"],
+            "--nuclear": ["0.9"], "--error": ["0", "0.1"], "--spectral-error": ["0.5"], "--json": ["a.json"],
         },
         {"--json": ".json"},
-        setup=adapter,
+        setup=any_adapter,
         weight=1.5,
         extra=True,
         needs="llm",
     ),
     Command(
-        ("llm", "fold", "adapter", "--out", "out"), {"--out": OUT, "--json": ["a.json"]}, {"--json": ".json"},
-        setup=adapter, extra=True, needs="llm",
+        ("llm", "fold", "adapter", "--out", "out"), {"--out": [*OUT, "out.safetensors"], "--json": ["a.json"]},
+        {"--json": ".json"}, setup=any_adapter, extra=True, needs="llm",
     ),
     Command(
         ("llm", "merge", "adapter", "other", "--out", "out"),

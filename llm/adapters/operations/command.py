@@ -5,11 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from lorakappa.llm.adapters.command import AdapterPath, Target
 from lorakappa.shared.command_line import console, note, say
 from lorakappa.shared.options import JsonFile, Quiet, numbers
 
-AdapterPath = Annotated[Path, typer.Argument(help="An adapter: PEFT's folder, or a file of another format.")]
-Written = Annotated[Path, typer.Option("--out", help="What to write; must not exist or be an empty folder.")]
 Rank = Annotated[int | None, typer.Option(min=1, help="Largest rank.")]
 Energy = Annotated[float | None, typer.Option(help="Least share of Σs² to keep, in (0, 1].")]
 Nuclear = Annotated[float | None, typer.Option(help="Least share of Σs to keep, in (0, 1].")]
@@ -21,7 +20,7 @@ OtherBases = Annotated[bool, typer.Option("--other-bases", help="Allow different
 
 def resize(
     adapter: AdapterPath,
-    out: Written,
+    out: Target,
     rank: Rank = None,
     energy: Energy = None,
     nuclear: Nuclear = None,
@@ -56,7 +55,7 @@ def resize(
     _finish(out, json_file, {"rule": vars(rule)}, layers, quiet)
 
 
-def fold(adapter: AdapterPath, out: Written, json_file: JsonFile = None, quiet: Quiet = False) -> None:
+def fold(adapter: AdapterPath, out: Target, json_file: JsonFile = None, quiet: Quiet = False) -> None:
     """Write an adapter with its scales inside the factors (α = r), so that nobody can get them wrong."""
     from lorakappa.llm.adapters.operations.folding import fold_adapter
 
@@ -72,7 +71,7 @@ def fold(adapter: AdapterPath, out: Written, json_file: JsonFile = None, quiet: 
 
 def merge(
     adapters: Annotated[list[Path], typer.Argument(help="Adapters of one model and one format.")],
-    out: Written,
+    out: Target,
     weights: Annotated[str | None, typer.Option(help="Comma-separated, one for each; 1 by default.")] = None,
     rank: Rank = None,
     energy: Energy = None,

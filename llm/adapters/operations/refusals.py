@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from lorakappa.llm.adapters.factors import shown
+from lorakappa.llm.adapters.formats.origins import STARTS
 from lorakappa.llm.adapters.formats.stored import Adapter
 
 MAGNITUDES: Final = (".lora_magnitude_vector", ".dora_scale")
@@ -11,9 +12,6 @@ MAGNITUDES: Final = (".lora_magnitude_vector", ".dora_scale")
 
 BIAS: Final = ".lora_B.bias"
 """End of the name of a bias that LoRA adds to A(Bx), before the scale."""
-
-STARTS: Final = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Beginnings of `init_lora_weights` that take the first AB out of the base weights, again whenever they are loaded."""
 
 SAME: Final = (
     "fan_in_fan_out",
@@ -51,7 +49,7 @@ def refuse_start(adapter: Adapter, what: str) -> None:
     """
     for config in _configs(adapter):
         start = config.get("init_lora_weights")
-        if isinstance(start, str) and start.startswith(STARTS):
+        if isinstance(start, str) and start.lower().startswith(STARTS):
             raise ValueError(
                 f"{adapter.path} cannot be {what}: init_lora_weights = {shown(start)} takes a part of this rank and "
                 "scale out of the base weights whenever the adapter is loaded; save it with "
