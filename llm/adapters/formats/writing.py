@@ -23,8 +23,8 @@ from lorakappa.shared.whole_folders import final_folder, whole_folder
 SUFFIX: Final = ".safetensors"
 """End of the name of a file of tensors."""
 
-OWN_FILES: Final = (CONFIG, WEIGHTS, PICKLED, INDEX, FILE, "pytorch_lora_weights.bin")
-"""Files of a folder that are the adapter itself."""
+OWN_FILES: Final = {"peft": (CONFIG, WEIGHTS, PICKLED, INDEX), "diffusers": (FILE, FILE.replace(SUFFIX, ".bin"))}
+"""Files of a folder that are the adapter itself, or its tensors in another form, by format."""
 
 
 @contextmanager
@@ -135,6 +135,6 @@ def _place(adapter: Adapter, target: str | os.PathLike[str]) -> Iterator[Path]:
     with new_place(target, adapter.format) as path:
         if Path(target).suffix != SUFFIX or adapter.format == "peft":
             for file in files:
-                if file.name not in OWN_FILES:
+                if file.name not in OWN_FILES[adapter.format]:
                     shutil.copy2(file, path.parent / file.name)
         yield path

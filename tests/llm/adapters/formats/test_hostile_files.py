@@ -271,6 +271,8 @@ def test_types_that_torch_does_not_know_are_carried_as_bytes(tmp_path):
 
 
 def test_a_folder_of_peft_wins_over_a_file_beside_it(tmp_path):
-    peft_folder(tmp_path, random_pair(), r=2)
-    save_file(DIFFUSERS, tmp_path / "pytorch_lora_weights.safetensors")
-    assert read_adapter(tmp_path).format == "peft"
+    peft_folder(tmp_path / "in", random_pair(), r=2)
+    save_file(DIFFUSERS, tmp_path / "in" / "pytorch_lora_weights.safetensors")
+    assert read_adapter(tmp_path / "in").format == "peft"
+    balance_adapter(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "pytorch_lora_weights.safetensors").is_file()

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from lorakappa import RankRule, diff_adapters, fold_adapter, merge_adapters, resize_adapter
 from lorakappa.conditioning.tolerances import PRODUCT_RTOL, SCALE_RTOL
 from lorakappa.llm import balance_adapter, convert_adapter, read_adapter
 from lorakappa.llm.adapters.formats import FORMATS
@@ -86,3 +87,26 @@ def test_balanced_and_at_other_ranks_in_place(tmp_path, source, seed):
             assert pair.scale == pytest.approx(old.scale, rel=SCALE_RTOL)
         convert_adapter(wide, name(tmp_path, "kohya", f"{path.stem}-wide-k"), "kohya")
         check(name(tmp_path, "kohya", f"{path.stem}-wide-k"), "kohya", own)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5])
+@pytest.mark.parametrize("format", FORMATS)
+def test_operations_in_every_format(tmp_path, format, seed):
+    layers = draw(seed)
+    assert all(layer.magnitude is None for layer in layers)  # which are refused there
+    start = save_drawn(layers, name(tmp_path, format, "start"), format, random.Random(seed))[0]
+    kohya = tmp_path / "kohya.safetensors"
+    convert_adapter(start, kohya, "kohya")
+    before = {key: update for key, (update, _) in updates(kohya, "kohya").items()}
+    folded, same = name(tmp_path, format, "folded"), name(tmp_path, format, "same")
+    fold_adapter(start, folded)
+    assert {pair.scale for pair in read_adapter(folded).pairs} == {1}
+    resize_adapter(folded, same, RankRule(rank=5))
+    assert diff_adapters(start, same).relative <= PRODUCT_RTOL * max(torch.finfo(layer.A.dtype).eps for layer in layers)
+    merge_adapters([start, same], name(tmp_path, format, "twice"), weights=[1, 1])
+    convert_adapter(name(tmp_path, format, "twice"), tmp_path / "twice-kohya.safetensors", "kohya")
+    after = updates(tmp_path / "twice-kohya.safetensors", "kohya")
+    assert after.keys() == before.keys()
+    eps = max(torch.finfo(layer.A.dtype).eps for layer in layers)
+    for key, update in before.items():
+        assert (after[key][0] - 2 * update).norm() <= 4 * PRODUCT_RTOL * eps * update.norm(), key
