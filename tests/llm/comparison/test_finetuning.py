@@ -168,6 +168,23 @@ def test_only_what_trains_is_clipped_and_cleared_and_all_is_there_afterwards():
     assert not {"train", "parameters"} & set(vars(model))
 
 
+def test_the_optimizer_is_the_one_that_was_asked_for(small_model, monkeypatch):
+    made = []
+
+    class Kept(trainer.LeanTrainer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(trainer, "LeanTrainer", Kept)
+    asked = {"betas": (0.5, 0.875), "epsilon": 1e-3, "weight_decay": 0.25, "clip": 0.5, "warmup": 0.0}
+    tune(small_model, settings={"steps": 1, "evaluations": 1, **asked})
+    (group, _) = made[0].optimizer.param_groups
+    assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.5, 0.875), 1e-3, 0.25)
+    assert group["initial_lr"] == 2e-2
+    assert made[0].args.max_grad_norm == 0.5
+
+
 def test_methods_share_start_and_data_order(small_model):
     """With one evaluation per step the first training loss is that of the first batch, before any change."""
     settings = {"steps": 2, "evaluations": 2, "warmup": 0.0}
