@@ -117,9 +117,13 @@ def _layers(
             f"{adapter.path} has tensors that belong to no pair, such as {sorted(left)[0]}: they have no place in "
             f"another format ({len(left)} such tensors); nothing was written"
         )
-    if len({layer.magnitude is None for layer in layers}) > 1 and format != "kohya":
+    parts = {layer.pairs[0].component for layer in layers}
+    if (
+        len({(layer.pairs[0].component, layer.magnitude is None) for layer in layers}) > len(parts)
+        and format != "kohya"
+    ):
         raise ValueError(f"{adapter.path} has DoRA's magnitudes in some layers only, which {format} cannot express")
-    if len({layer.bias is None for layer in layers}) > 1:
+    if len({(layer.pairs[0].component, layer.bias is None) for layer in layers}) > len(parts):
         raise ValueError(f"{adapter.path} has biases in some layers only, which {format} cannot express")
     return layers
 

@@ -1,5 +1,6 @@
 """`llm convert`: what it says, and what it refuses in one line."""
 
+import json
 import re
 
 import pytest
@@ -134,3 +135,39 @@ def test_two_adapters_of_one_part_are_not_one_file(tmp_path):
     with pytest.raises(FileExistsError, match="exists; nothing was written"):
         convert_adapter(folders[0], tmp_path / "taken.safetensors", "kohya", component="unet")
     assert (tmp_path / "taken.safetensors").read_text() == "mine"
+
+
+def test_biases_and_magnitudes_of_one_part_go_with_it(tmp_path):
+    unet = peft(tmp_path / "unet", {**BIAS, "base_model.model.a.lora_magnitude_vector": torch.rand(6)}, lora_alpha=3)
+    text = peft(tmp_path / "text", random_pair(module="base_model.model.encoder.q_proj"), lora_alpha=5)
+    for folder, part in ((unet, "unet"), (text, "text_encoder")):
+        convert_adapter(folder, folder / "lora.safetensors", "diffusers", component=part)
+    convert_adapter([unet / "lora.safetensors", text / "lora.safetensors"], tmp_path / "both", "diffusers")
+    convert_adapter(tmp_path / "both", tmp_path / "back", "peft")
+    old, new = (
+        load_file(unet / "adapter_model.safetensors"),
+        load_file(tmp_path / "back/unet/adapter_model.safetensors"),
+    )
+    assert old.keys() == new.keys()
+    assert all(torch.equal(old[key], new[key]) for key in old)
+    for part, expected in (("unet", (True, True, 3)), ("text_encoder", (False, False, 5))):
+        config = json.loads((tmp_path / "back" / part / "adapter_config.json").read_text())
+        assert (config["use_dora"], config["lora_bias"], config["lora_alpha"]) == expected
+    tensors = load_file(tmp_path / "both" / "pytorch_lora_weights.safetensors")
+    flat = json.loads(read_adapter(tmp_path / "both").weights.metadata["lora_adapter_metadata"])
+    assert (flat["unet.use_dora"], flat["text_encoder.use_dora"], flat["unet.lora_bias"]) == (True, False, True)
+    assert "unet.a.lora_B.bias" in tensors
+
+
+@pytest.mark.parametrize(
+    ("pattern", "scale"),
+    [("^encoder.q_proj", 5), ("^text_model.encoder.q_proj", 5), ("q_proj", 5), ("^q_proj", 2), ("encoder", 2)],
+)
+def test_patterns_name_text_encoders_with_and_without_their_prefix(tmp_path, pattern, scale):
+    A, B = random_pair().values()
+    stem = "text_encoder.text_model.encoder.q_proj"
+    flat = {"text_encoder.r": 2, "text_encoder.lora_alpha": 4, "text_encoder.alpha_pattern": {pattern: 10}}
+    metadata = {"lora_adapter_metadata": json.dumps(flat)}
+    path = tmp_path / "lora.safetensors"
+    save_file({f"{stem}.lora_B.weight": A, f"{stem}.lora_A.weight": B}, path, metadata=metadata)
+    assert read_adapter(path).pairs[0].scale == scale
