@@ -156,6 +156,7 @@ def test_the_experiment_finds_what_each_method_reaches():
     gain = np.median(arrays["log10"][..., :1, :] - arrays["log10"], axis=-1)
     np.testing.assert_allclose(arrays["gain"], gain)
     assert "weights" not in result.meta["settings"]
+    assert list(result.meta["wins"].values()) == [(arrays["winner"] == m).sum() for m in range(3)]
     assert result.meta["ties"] == (arrays["winner"] == TIE).sum() > 0
     ends = arrays["best_step_size"][..., 1]
     grids = [step_size_grid("auto:5", make_problems(replace(settings, weights=(c, 3.0))), "gd") for c in (1.0, 10.0)]
@@ -174,6 +175,16 @@ def test_with_noise_the_last_fifth_of_the_steps_is_averaged():
     run = simulate(noisy(problems, 0.3, 1), problems.start, step_sizes=[0.001], steps=10)
     np.testing.assert_allclose(found.final, run.excess[-2:, 0].mean(axis=0))
     assert reach(problems, "lora", "gd", steps=30, step_sizes="1000", noise=0.3, seed=1) is None
+
+
+def test_a_seed_that_diverges_counts_as_a_million_times_its_start():
+    problems = make_problems(replace(SMALL, seeds=3))
+    start = (problems.start[0], problems.start[1] * np.asarray([1.0, 1.0, 300.0])[:, None, None])
+    problems = replace(problems, start=start)
+    found = reach(problems, "lora", "gd", steps=15, step_sizes="0.001", noise=0.3, seed=1)
+    assert np.isfinite(found.final).tolist() == [True, True, False]
+    assert found.log10[2] == pytest.approx(6 + np.log10(problems.loss.evaluate(start)[0][2]))
+    np.testing.assert_allclose(found.log10[:2], np.log10(found.final[:2]))
 
 
 @pytest.mark.parametrize(

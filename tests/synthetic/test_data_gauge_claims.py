@@ -1,0 +1,112 @@
+"""The claims on ill-conditioned data: each rule decides as stated, and what is far beyond doubt comes out so."""
+
+import numpy as np
+import pytest
+
+from lorakappa.conditioning.factors import change_gauge
+from lorakappa.conditioning.weighted import optimal_gauge_of_pair, weighted_hessian
+from lorakappa.synthetic.claims import CLAIMS, data_gauges
+from lorakappa.synthetic.claims.data_gauges import WEIGHTS, smallest_trace, trace, weighted_gains
+from lorakappa.synthetic.experiments.gauges import Reached
+from lorakappa.synthetic.problems import make_problems
+from lorakappa.synthetic.settings import ProblemSettings
+
+
+def reached(values):
+    return Reached(10.0 ** np.asarray(values), np.asarray(values), 0.1, False)
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [
+        ({}, "holds"),
+        ({"crossed 10, 10": 1.0}, "not seen"),
+        ({"crossed 10, 10": -0.01}, "inconclusive"),
+        (dict.fromkeys(WEIGHTS, 0.01), "equivalent"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("id", "optimizer", "first", "second"),
+    [
+        ("balance-helps-weighted-gd", "gd", "lora", "balora"),
+        ("data-gauge-beats-balance-gd", "gd", "balora", "balora-data"),
+        ("data-gauge-beats-balance-sgd", "sgd", "balora", "balora-data"),
+        ("data-gauge-beats-balance-sgd-uneven", "sgd", "balora", "balora-data"),
+        ("fisher-gauge-beats-balance-sgd", "sgd", "balora", "balora-fisher"),
+    ],
+)
+def test_a_gain_has_to_be_there_in_every_setting(monkeypatch, id, optimizer, first, second, ends, verdict):
+    asked = set()
+
+    def fake(settings, method, rule):
+        asked.add((method, rule, settings.seeds, settings.seed))
+        name = next(name for name, weights in WEIGHTS.items() if same(weights, settings))
+        return reached([0.0] * 5 if method == first else [ends.get(name, -1.0)] * 5)
+
+    monkeypatch.setattr(data_gauges, "_reached", fake)
+    found = CLAIMS[id].measure(5, 3)
+    assert found.verdict == verdict
+    assert asked == {(method, optimizer, 5, 3) for method in (first, second)}
+    assert ("random 10, 10" in found.evidence) == (
+        id not in ("data-gauge-beats-balance-sgd-uneven", "fisher-gauge-beats-balance-sgd")
+    )
+
+
+def same(one, other):
+    return (one.weights, one.alignment) == (other.weights, other.alignment)
+
+
+def test_gains_need_pairs():
+    with pytest.raises(ValueError, match="2 paired seeds give no interval"):
+        weighted_gains("gd", ("lora", "balora"), 2, 0)
+
+
+def test_traces_are_those_of_the_hessian_now_and_in_the_best_gauge():
+    problems = make_problems(
+        ProblemSettings(loss="weighted", shape=(5, 4), rank=2, seeds=2, start="gaussian", weights=(3.0, 20.0))
+    )
+    loss, (A, B) = problems.loss, problems.start
+    found = trace(loss, (A, B)), smallest_trace(loss, (A, B))
+    for i in range(2):
+        T = optimal_gauge_of_pair(A[i], B[i], C=loss.C[i], D=loss.D[i]).T
+        for given, pair in zip(found, ((A[i], B[i]), change_gauge(A[i], B[i], T)), strict=True):
+            H = weighted_hessian(*pair, A[i] @ B[i], loss.C[i], loss.D[i])
+            assert given[i] == pytest.approx(np.trace(H))
+
+
+@pytest.mark.parametrize(
+    ("fisher", "verdict"), [([0.2] * 4, "holds"), ([0.6] * 4, "not seen"), ([0.2] + [np.nan] * 3, "inconclusive")]
+)
+def test_the_fisher_gauge_has_to_halve_the_excess(monkeypatch, fisher, verdict):
+    monkeypatch.setattr(
+        data_gauges,
+        "_trace_excess",
+        lambda problems, method, seed: np.asarray([1.0] * 4 if method == "balora" else fisher),
+    )
+    found = CLAIMS["fisher-gauge-finds-the-data"].measure(4, 1)
+    assert found.verdict == verdict
+    low = 0.0 if np.isnan(fisher[1]) else -np.log10(fisher[0])
+    assert found.worst_margin == pytest.approx(low - np.log10(2))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [((1.05, 0.95), "holds"), ((1.05, 1.2), "not seen"), ((0.8, 1.0), "not seen")],
+)
+def test_a_floor_is_the_predicted_one_within_a_tenth(monkeypatch, ratios, verdict):
+    floors = {
+        name: (np.full(4, 2 * ratio), np.full(4, 2.0))
+        for name, ratio in zip(("balora", "balora-data"), ratios, strict=True)
+    }
+    monkeypatch.setattr(data_gauges, "noise_floors", lambda trials, seed: floors)
+    found = CLAIMS["sgd-noise-floor-measured"].measure(4, 1)
+    assert found.verdict == verdict
+    assert found.worst_margin == pytest.approx(0.1 - max(abs(ratio - 1) for ratio in ratios))
+    lowest = CLAIMS["sgd-noise-floor-lowest"].measure(4, 1)
+    assert lowest.evidence["median"] == pytest.approx(np.log10(ratios[0] / ratios[1]))
+    assert lowest.evidence["predicted"] == 0.0
+
+
+def test_what_is_far_beyond_doubt_comes_out_with_few_seeds():
+    for id, trials in (("fisher-gauge-finds-the-data", 12), ("sgd-noise-floor-lowest", 4)):
+        assert CLAIMS[id].examine(trials=trials, seed=2).verdict == "holds"
