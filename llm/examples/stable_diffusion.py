@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_kohya
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image, ImageOps
-from safetensors.torch import load_file, save_file
 
 from lorakappa import create_balora_optimizer, create_ilora_optimizer, create_pilora_optimizer
+from lorakappa.llm import convert_adapter
 
 METHODS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "lora": lambda model, cls, *, lr, **kw: cls([p for p in model.parameters() if p.requires_grad], lr=lr, **kw),
@@ -112,8 +111,9 @@ def save(pipe: Any, folder: Path) -> None:
     # PEFT's own names: convert_state_dict_to_diffusers renames attention only, and loading then drops one of the styles
     layers = {f"{name}_lora_layers": get_peft_model_state_dict(getattr(pipe, name)) for name in ATTENTION}
     StableDiffusionPipeline.save_lora_weights(folder, **layers)
-    tensors = load_file(folder / "pytorch_lora_weights.safetensors")
-    save_file(convert_state_dict_to_kohya(tensors), folder / "kohya.safetensors")
+    kohya = folder / "kohya.safetensors"
+    kohya.unlink(missing_ok=True)
+    convert_adapter(folder / "pytorch_lora_weights.safetensors", kohya, "kohya")
 
 
 def sample(pipe: Any, folder: Path, options: Any) -> None:

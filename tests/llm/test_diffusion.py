@@ -139,6 +139,7 @@ def test_saved_adapters_give_the_same_outputs_in_a_fresh_pipeline(pipe, tmp_path
     ]
     steps(pipe, optimizers, 3)
     example.save(pipe, tmp_path)
+    example.save(pipe, tmp_path)  # again, over its own files
     plain = outputs(example.tiny_pipeline())
     for file in FILES:
         fresh = example.tiny_pipeline()

@@ -3,6 +3,7 @@
 import copy
 import io
 from functools import partial
+from inspect import signature
 
 import pytest
 import pytorch_optimizer
@@ -445,3 +446,20 @@ def test_wrong_options():
             factory(model, torch.optim.AdamW, lr=1e-2, every=1.5)
     with pytest.raises(TypeError, match="momentum"):
         create_balora_optimizer(model, torch.optim.AdamW, lr=1e-2, momentum=0.9)
+
+
+@pytest.mark.parametrize(("factory", "attach"), [(f, attach) for f, (_, attach) in BY_HAND.items()])
+def test_defaults_are_those_of_the_hook(factory, attach):
+    check_defaults(factory, attach, {"adapter"})
+
+
+def test_defaults_of_pilora_are_those_of_its_parts():
+    check_defaults(create_pilora_optimizer, regularize_after_step, {"strength", "every"})
+    check_defaults(create_pilora_optimizer, create_riemannian_optimizer, {"reg"})
+
+
+def check_defaults(factory, other, at_least):
+    ours, theirs = ({n: p.default for n, p in signature(f).parameters.items()} for f in (factory, other))
+    shared = ours.keys() & theirs.keys() - {"model", "optimizer", "optimizer_cls", "kwargs"}
+    assert at_least <= shared
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
