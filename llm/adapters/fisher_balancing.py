@@ -9,10 +9,10 @@ that treats the entries of a row apart; for plain gradient steps the gauges are 
 
 A short comparison on the tiny model (r = 8, 60 steps of AdamW, 2 seeds, no more): the test loss at learning rates
 0.0058, 0.017 and 0.05 was 1.38, 1.32, 2.15 for LoRA, 1.39, 1.29, 1.49 for BaLoRA, 1.40, 1.31, 2.16 for BaLoRA in the
-symmetric gauge, 1.39, 1.33, 2.52 for this one and 1.38, 1.29, 1.91 (the last two of one seed) for this one in the gauge
-"hyperbalanced". Seeds differ by 0.03 at the first two rates and by up to 0.3 at the last. δ of 0.01 or 1 and a decay of
-0.9 made no difference that one seed could tell. So under Adam the rotation seems to count, rather than which moments
-are made equal; try gauge="hyperbalanced" first.
+symmetric gauge, 1.39, 1.33, 2.52 for this one and 1.38, 1.31, 1.96 for this one in the gauge "hyperbalanced". Seeds
+differ by 0.04 at the first two rates and by up to 0.3 at the last. δ of 0.01 or 1 and a decay of 0.9 made no difference
+that one seed could tell. So under Adam the rotation seems to count, rather than which moments are made equal; try
+gauge="hyperbalanced" first.
 """
 
 from typing import Any

@@ -210,6 +210,16 @@ def test_null_directions_are_carried_over_and_the_rest_is_as_without_them():
     assert np.linalg.norm(with_null.B[0]) > 0.1  # so that A's direction can be learned again
 
 
+def test_null_directions_are_not_scaled_where_there_is_no_damping():
+    A, B, _, _ = problem(18)
+    H_A, H_B = problem(18, r=4)[2:]
+    padded_A, padded_B = np.concatenate([A, 0 * A[:, :1]], 1), np.concatenate([B, np.ones((1, 6))], 0)
+    for scale in (1.0, 1e6):  # the live directions take it up
+        T, T_inv = fisher_gauge(padded_A, padded_B, scale * H_A, H_B, damping=0)
+        np.testing.assert_allclose(T @ T_inv, np.eye(4), atol=1e5 * EPS * np.linalg.norm(T) * np.linalg.norm(T_inv))
+        np.testing.assert_allclose(padded_A @ T @ T_inv @ padded_B, A @ B, atol=1e4 * EPS * np.abs(A @ B).max())
+
+
 @pytest.mark.parametrize("damping", [1e-3, 0.1])
 @pytest.mark.parametrize("power", [-150, 150])
 def test_graded_moments_and_factors_of_extreme_size(damping, power):
@@ -324,3 +334,21 @@ def test_the_route_by_gram_matrices_knows_what_it_cannot_do():
     np.testing.assert_allclose(factors[6, 1].T @ B[6], Y, atol=1e-6)
     # singular moments without damping
     assert not from_gram(A[:1], B[:1], np.ones((1, 3, 3)), np.eye(3)[None], damping=0)[1].any()
+
+
+@pytest.mark.parametrize(("smallest", "expected"), [(0.08, True), (0.065, False), (1e-5, False)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_route_by_gram_matrices_leaves_what_a_rounded_gauge_would_move_too_far(smallest, expected, transposed):
+    """A = diag(1, ε), B = I: at balance the columns of T are 1 and ε^{-1/2}, and turned by 45° they meet both of Y.
+
+    Then ‖A‖²Σ‖T_j‖²‖Y_j‖² = (1/ε + 2 + ε)/2 up to ε², to be at most 4‖A‖²‖B‖² = 8.
+    """
+    A, B = np.zeros((5, 2)), np.zeros((2, 4))
+    A[:2], B[:, :2] = np.diag([1.0, smallest]), np.eye(2)
+    to_balance = np.diag([1.0, smallest**-0.5])
+    H = np.array([[1.0, 0.9], [0.9, 1.0]])
+    H_A, H_B = to_balance @ H @ to_balance, np.linalg.inv(to_balance) @ H @ np.linalg.inv(to_balance)
+    if transposed:
+        A, B, H_A, H_B = B.T.copy(), A.T.copy(), H_B, H_A
+    _, safe = from_gram(*(M[None] for M in (A, B, H_A, H_B)), damping=1e-6, gauge="hyperbalanced")
+    assert safe.tolist() == [expected]
