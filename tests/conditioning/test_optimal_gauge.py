@@ -366,6 +366,17 @@ def test_the_bound_of_a_leading_part_holds_for_the_whole_and_stays_below_that_of
         assert problem.value("lambda_max", part.T) >= whole.lower_bound
 
 
+def test_a_wider_gap_ends_the_search_earlier():
+    gaps = []
+    for seed in range(6):
+        problem = Problem(seed)
+        loose = optimal_gauge_from_factor(problem.factor().T, problem.shape, criterion="lambda_max", gap=0.05)
+        gaps.append(1 - loose.lower_bound / loose.value)
+        assert problem.value("lambda_max", loose.T) == pytest.approx(loose.value, rel=1e-9)
+    assert max(gaps) <= 0.05
+    assert max(gaps) > 1e-3
+
+
 def test_factors_of_extreme_size_and_of_wrong_shape():
     problem = Problem(3)
     F = problem.factor().T
