@@ -30,6 +30,7 @@ from .llm.adapters.disk import balance_adapter as balance_adapter
 from .llm.adapters.fisher_balancing import (
     fisher_balance_after_step as fisher_balance_after_step,
 )
+from .llm.adapters.formats.converting import convert_adapter as convert_adapter
 from .llm.adapters.hooks import balance_after_step as balance_after_step
 from .llm.adapters.operations.comparing import diff_adapters as diff_adapters
 from .llm.adapters.operations.folding import fold_adapter as fold_adapter
