@@ -133,10 +133,12 @@ def keep(found: Described, progress: Progress, folder: Path, claims: dict[str, s
     Raises:
         OSError: if it cannot be written.
     """
+    used = {(run, shared): record for run, shared, record in _used(progress)}
+    progress = Progress(progress.study, lambda run, shared: used.get((run, shared)))  # as its readers will see it
     settings: list[TrainingSettings] = []
     origins: list[dict[str, Any]] = []
     lines = []
-    for run, shared, record in _used(progress):
+    for (run, shared), record in used.items():
         origin = {name: record.get("meta_info", {}).get(name) for name in ORIGIN}
         entry = {
             "run": asdict(run),

@@ -63,6 +63,18 @@ def evidence(kept, tmp_path):
     return tmp_path
 
 
+def test_a_run_that_was_given_up_is_a_missing_one(tmp_path):
+    about = About(name="tiny", model=None, data=None, source="sums", digest=SPLITS.digest)
+    found = describe(tmp_path / "study", TEXT, about)
+    machine = Machine(lambda run: None if (run.method, run.seed) == ("balora", 3) else loss(run))
+    progress, failures = machine.run(found.study, tmp_path / "study")
+    assert len(failures) == 2
+    assert progress.pending() == []
+    evidence = read_evidence(keep(found, progress, tmp_path / "evidence"))
+    assert evidence.manifest.pending > 0
+    assert evidence.faults() == []
+
+
 def lines(folder):
     return lzma.decompress((folder / RECORDS).read_bytes()).decode().splitlines()
 
