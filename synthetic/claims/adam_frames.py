@@ -109,7 +109,7 @@ def _claim(
         "Rule: holds if the gain's interval is above 0 for all three losses, not seen if it is below 0 for one, "
         f"equivalent if all lie within ±0.05 decades.\n\n{why}"
     )
-    given = {"kind": "question", "domain": DOMAIN, "trials": 24, "experiment": "frames", **options}
+    given = {"kind": "question", "domain": DOMAIN, "trials": 24, "experiment": "frames", "seconds": 3.0, **options}
     return measured_claim(id, statement, **given)(measure)
 
 

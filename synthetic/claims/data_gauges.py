@@ -90,6 +90,7 @@ def judge_gains(found: Mapping[str, Any], trials: int) -> Measurement:
     domain=DOMAIN,
     trials=24,
     experiment="weighted",
+    seconds=2.0,
 )
 def balance_helps_weighted_gd(trials: int, seed: int) -> Measurement:
     """Rule: holds if the gain's interval is above 0 in all four settings, not seen if it is below 0 in one."""
@@ -104,6 +105,7 @@ def balance_helps_weighted_gd(trials: int, seed: int) -> Measurement:
     domain=DOMAIN,
     trials=24,
     experiment="weighted",
+    seconds=2.0,
     recorded="not seen",
     corrected_by="data-gauge-beats-balance-sgd-uneven",
 )
@@ -122,6 +124,7 @@ def data_gauge_beats_balance_gd(trials: int, seed: int) -> Measurement:
     domain=NOISY_DOMAIN,
     trials=24,
     experiment="weighted",
+    seconds=2.0,
     recorded="inconclusive",
     corrected_by="data-gauge-beats-balance-sgd-uneven",
 )
@@ -138,6 +141,7 @@ def data_gauge_beats_balance_sgd(trials: int, seed: int) -> Measurement:
     domain=NOISY_DOMAIN + "; the three settings but for random 10, 10",
     trials=24,
     experiment="weighted",
+    seconds=2.0,
 )
 def data_gauge_beats_balance_sgd_uneven(trials: int, seed: int) -> Measurement:
     """Rule: holds if the gain's interval is above 0 in the three settings, not seen if it is below 0 in one.
@@ -155,6 +159,7 @@ def data_gauge_beats_balance_sgd_uneven(trials: int, seed: int) -> Measurement:
     domain=NOISY_DOMAIN + "; the three settings but for random 10, 10",
     trials=24,
     experiment="weighted",
+    seconds=2.0,
 )
 def fisher_gauge_beats_balance_sgd(trials: int, seed: int) -> Measurement:
     """Rule: as for `data-gauge-beats-balance-sgd-uneven`."""
@@ -180,6 +185,7 @@ def smallest_trace(loss: Weighted, factors: Params) -> Array:
     "0.2/L; weights and noise as for `data-gauge-beats-balance-sgd`",
     trials=24,
     experiment="weighted",
+    seconds=2.0,
 )
 def fisher_gauge_finds_the_data(trials: int, seed: int) -> Measurement:
     """Rule: log₁₀ of the ratio of the excesses tr H/min − 1, balance over Fisher, above log₁₀ 2 in all four settings.
