@@ -65,6 +65,7 @@ def test_layers_of_the_second_only(tmp_path):
     found = diff_adapters(tmp_path / "a", tmp_path / "b")
     assert {layer.name[17:]: layer.r for layer in found.layers} == {"q_proj": (2, 0), "k_proj": (0, 2)}
     assert {layer.difference.relative for layer in found.layers} == {1.0}
+    assert {layer.scales for layer in found.layers} == {(1.0, 1.0)}
     assert len(found.remarks) == 2
 
 

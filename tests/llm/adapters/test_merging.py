@@ -114,6 +114,13 @@ def test_the_widest_types_are_kept(tmp_path):
         layers = merge_adapters([tmp_path / "a", tmp_path / other], tmp_path / f"a{other}")
         assert {tensor.dtype for tensor in load_file(tmp_path / f"a{other}" / WEIGHTS).values()} == {expected}
         assert layers[0].stored_error < 1e-15  # scales of 1: nothing is rounded
+    mixed = random_pair(dtype=torch.bfloat16, seed=3)
+    mixed[f"{MODULE}.lora_B.weight"] = mixed[f"{MODULE}.lora_B.weight"].float()
+    write_adapter(tmp_path / "d", mixed, r=2, lora_alpha=2)
+    merge_adapters([tmp_path / "a", tmp_path / "d"], tmp_path / "ad")
+    found = load_file(tmp_path / "ad" / WEIGHTS)
+    assert found[f"{MODULE}.lora_B.weight"].dtype == torch.float32
+    assert found[f"{MODULE}.lora_A.weight"].dtype == torch.bfloat16
 
 
 def test_what_is_the_same_in_all_is_kept_and_files_are_those_of_the_first(tmp_path):
