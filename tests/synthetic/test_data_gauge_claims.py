@@ -110,3 +110,13 @@ def test_a_floor_is_the_predicted_one_within_a_tenth(monkeypatch, ratios, verdic
 def test_what_is_far_beyond_doubt_comes_out_with_few_seeds():
     for id, trials in (("fisher-gauge-finds-the-data", 12), ("sgd-noise-floor-lowest", 4)):
         assert CLAIMS[id].examine(trials=trials, seed=2).verdict == "holds"
+
+
+def test_floors_are_where_theory_has_them_and_their_notes_count_from_1():
+    for measured, predicted in data_gauges.noise_floors(4, 2).values():
+        np.testing.assert_allclose(measured, predicted, rtol=0.25)
+    found = CLAIMS["sgd-noise-floor-measured"].measure(4, 2)
+    assert (
+        f"balora {1 + found.evidence['balora']['median']:.3f} [{1 + found.evidence['balora']['interval'][0]:.3f}"
+        in found.note
+    )
