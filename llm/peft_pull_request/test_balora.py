@@ -112,6 +112,17 @@ def test_a_warm_up_from_zero_does_not_stop_the_training():
     assert all(is_balanced(a, b) for a, b in factors(model))
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_products_of_low_rank_and_nan_stay_as_they_are(value):
+    model = make_model(init_lora_weights=False, target_modules=["linear"])
+    weight = model.base_model.model.linear.lora_B["default"].weight
+    with torch.no_grad():
+        weight[:, 3] = value
+    before = [factor.clone() for factor in factors(model)[0]]
+    _balance(_collect_lora_layers(model))
+    assert all(torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in zip(factors(model)[0], before, strict=True))
+
+
 def test_bfloat16():
     model = make_model(init_lora_weights=False).to(torch.bfloat16)
     products = [b.double() @ a.double() for a, b in factors(model)]
