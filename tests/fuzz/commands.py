@@ -339,6 +339,12 @@ COMMANDS = [
         extra=True,
     ),
     Command(
+        ("report", "--from", ".", "--out", "out"),
+        {"--from": [".", "nowhere"], "--out": OUT},
+        setup=verdicts,
+        weight=0.3,
+    ),
+    Command(
         ("synthetic", "convergence", *SMALL, *SHORT),
         {
             **PROBLEM, **RUNS, "--loss": ["one-layer", "two-layer", "mlp", "weighted"], "--scaling": ["1", "2"],

@@ -29,6 +29,14 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(drawing, "render", lambda plot, saved, formats: {suffix: b"drawn" for suffix in formats})
 
 
+@pytest.fixture
+def unmade(monkeypatch):
+    """No result that a report lacks is made: each is a command of its own, which is fuzzed, too."""
+    from lorakappa.figures.report import making
+
+    monkeypatch.setattr(making, "_run", lambda part, folder: 2)
+
+
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory):
     """Folders of a small model and of an adapter for it."""

@@ -32,6 +32,8 @@ def test_nothing_breaks(command, request, tmp_path):
         request.getfixturevalue("untrained")
     if command.name != "figures":
         request.getfixturevalue("undrawn")
+    if command.name == "report":
+        request.getfixturevalue("unmade")
     known = {name: count for name, count in options(command.name).items() if name != "--help"}
     report = Report(command.name)
 
