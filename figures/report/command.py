@@ -20,13 +20,14 @@ def report(
 ) -> int:
     """Write one page with every verdict, its ground and its pictures, made of saved results: report.html.
 
-    Beside it the same as data, ledger.json, and as text, ledger.md. Exit 1 if a part failed, or is missing.
+    Beside it the same as data, ledger.json, and as text, ledger.md. Exit 1 if a part failed, or is missing that --make can make.
     """
     from lorakappa.figures.drawing import warnings_noted
     from lorakappa.figures.report.ledger import find_all, ledger
     from lorakappa.figures.report.making import make_missing
     from lorakappa.figures.report.markdown import as_markdown
     from lorakappa.figures.report.page import write_page
+    from lorakappa.figures.report.parts import PARTS
     from lorakappa.shared.records import ensure_writable, write_bytes, write_json
 
     target = source if out is None else out
@@ -47,9 +48,8 @@ def report(
             if record.state != "present":
                 console.print(f"{record.name} {record.state}: {record.reason}", soft_wrap=True)
         say("saved", *files)
-    gone = [
-        record for record in found.records if record.state in ("missing", "unreadable") and record.name != "benchmarks"
-    ]
+    gone = [record for record in found.records if record.state == "unreadable"]
+    gone += [record for record in found.records if record.state == "missing" and PARTS[record.name].made_here]
     return int(bool(failures or undrawn or gone))
 
 

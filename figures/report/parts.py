@@ -74,7 +74,7 @@ def _figures_part(data: str) -> Part:
         files,
         command.replace("ADAPTER", "{folder}/adapter"),
         needs=("adapter",) if "ADAPTER" in kind.command else (),
-        made_here=bool(command),
+        made_here=bool(command) and "DIR" not in command,  # of a study that is made elsewhere
     )
 
 

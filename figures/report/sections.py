@@ -111,7 +111,17 @@ SECTIONS = (
         "What of it is seen in a language model?",
         "Methods at their own best learning rates over paired seeds, effects with intervals, each in a setting stated.",
         ("llm-balora-loss", "llm-balora-robust-lr", "llm-overhead-time", "llm-overhead-memory", "llm-balora-ilora"),
-        ("loss-by-rank", "robustness", "learning-curves", "conditioning-curves", "learning-rate-maps", "overhead"),
+        (
+            "study-effects",
+            "study-growth",
+            "study-starts",
+            "loss-by-rank",
+            "robustness",
+            "learning-curves",
+            "conditioning-curves",
+            "learning-rate-maps",
+            "overhead",
+        ),
     ),
     Section(
         "curvature",
