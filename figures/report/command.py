@@ -20,7 +20,7 @@ def report(
 ) -> int:
     """Write one page with every verdict, its ground and its pictures, made of saved results: report.html.
 
-    Beside it the same as data, ledger.json, and as text, ledger.md. Exit 1 if a part failed, or is missing that --make can make.
+    Beside it the same as data, ledger.json, and text, ledger.md. Exit 1 if a part failed or could be made and is not.
     """
     from lorakappa.figures.drawing import warnings_noted
     from lorakappa.figures.report.ledger import find_all, ledger
