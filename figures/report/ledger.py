@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from lorakappa.figures.report.parts import PARTS, Found, State, find
+from lorakappa.figures.schemas import DESCRIPTIONS
 from lorakappa.shared.records import write_json
 from lorakappa.shared.schemas import validated
 
@@ -23,6 +24,39 @@ class Entry(BaseModel):
     """Base of the models: no entries but those named."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Theorem(Entry):
+    """A theorem that proves a claim, in a file of the proofs."""
+
+    file: str
+    theorem: str
+    says: str
+
+
+class Certificate(Entry):
+    """A certificate that was checked, and (a, b, r) at which."""
+
+    file: str
+    says: str
+    shapes: list[list[int]]
+    by_hand: str
+
+
+class Instance(Entry):
+    """An instance in exact numbers; further entries are its matrices by name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    shape: dict[str, int]
+    left: str
+    right: str
+
+
+class TightInstance(Instance):
+    """A case of equality, or the closest one."""
+
+    equal: bool
 
 
 class ClaimEntry(Entry):
@@ -47,10 +81,10 @@ class ClaimEntry(Entry):
     worst_margin: float | str | None
     note: str
     setting: str | None
-    counterexample: dict[str, Any] | None
-    tight: dict[str, Any] | None
-    theorems: list[dict[str, Any]]
-    certificate: dict[str, Any] | None
+    counterexample: Instance | None
+    tight: TightInstance | None
+    theorems: list[Theorem]
+    certificate: Certificate | None
     faults: list[str]
     replay: str
     mapped: list[str]
@@ -105,6 +139,22 @@ class Ledger(Entry):
         return next((claim for claim in self.claims if claim.id == id), None)
 
 
+class _Ground(Entry):
+    """What a verdict rests on beside a search, and a line for each thing that failed to count."""
+
+    theorems: list[Theorem] = []
+    certificate: Certificate | None = None
+    faults: list[str] = []
+
+
+class _Evidence(BaseModel):
+    """What is shown of the evidence: a case of equality, or the closest one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    tight: TightInstance | None = None
+
+
 class _Verdict(BaseModel):
     """What is needed of a saved verdict."""
 
@@ -116,18 +166,18 @@ class _Verdict(BaseModel):
     statement: str
     source: str
     domain: str
-    sides: list[str]
+    sides: Annotated[list[str], Field(min_length=2, max_length=2)]
     argument: str
     verdict: VerdictName
     recorded: str
     trials: int
     seed: int
     worst_margin: float | str | None
-    counterexample: dict[str, Any] | None
+    counterexample: Instance | None
     level: Level | None
-    ground: dict[str, Any] | None
+    ground: _Ground | None
     corrected_by: str | None
-    evidence: dict[str, Any]
+    evidence: _Evidence
     note: str
     setting: str | None
 
@@ -149,10 +199,25 @@ class _Statement(BaseModel):
     reason: str
 
 
+def _each_once(verdicts: list[_Verdict]) -> list[_Verdict]:
+    twice = [id for id, times in Counter(verdict.id for verdict in verdicts).items() if times > 1]
+    if twice:
+        raise ValueError(f"has more than one verdict on {twice[0]}")
+    return verdicts
+
+
+_SCHEMAS: dict[str, Any] = {
+    "verdicts": Annotated[list[_Verdict], AfterValidator(_each_once)],
+    "sources": list[_Statement],
+    "benchmarks": DESCRIPTIONS["benchmarks"],
+}
+"""Of the parts whose content the ledger takes up; what others hold is checked when a figure is drawn."""
+
+
 def find_all(folder: Path) -> dict[str, Found]:
     """All parts of the report, as they are in a folder of results; what is not as it should be is unreadable."""
     found = {name: find(part, folder) for name, part in PARTS.items()}
-    for name, model in (("verdicts", list[_Verdict]), ("sources", list[_Statement])):
+    for name, model in _SCHEMAS.items():
         part = found[name]
         if part.state in ("missing", "unreadable"):
             continue
@@ -182,23 +247,23 @@ def ledger(found: Mapping[str, Found], folder: Path) -> Ledger:
         statements=[
             StatementEntry(**statement.model_dump(include=set(StatementEntry.model_fields))) for statement in statements
         ],
-        performance=list(benchmarks.get("rows", [])) if isinstance(benchmarks, dict) else [],
+        performance=benchmarks["rows"] if benchmarks else [],
         records=[_record(part, folder) for part in found.values()],
     )
 
 
 def _claim(verdict: _Verdict, verdicts: Sequence[_Verdict], statements: Sequence[_Statement]) -> ClaimEntry:
-    ground = verdict.ground or {}
-    shared = verdict.model_dump(include=set(ClaimEntry.model_fields))
+    ground = verdict.ground or _Ground()
+    shared = {name: value for name, value in verdict if name in ClaimEntry.model_fields}
     return ClaimEntry(
         **shared,
         as_recorded=verdict.verdict == verdict.recorded,
         measured=verdict.setting is not None,
         corrects=[other.id for other in verdicts if other.corrected_by == verdict.id],
-        tight=verdict.evidence.get("tight"),
-        theorems=ground.get("theorems", []),
-        certificate=ground.get("certificate"),
-        faults=ground.get("faults", []),
+        tight=verdict.evidence.tight,
+        theorems=ground.theorems,
+        certificate=ground.certificate,
+        faults=ground.faults,
         replay=f"lorakappa {'verify' if verdict.setting is not None else 'replay'} {verdict.id}",
         mapped=[f"{s.document}: {s.place}" for s in statements if verdict.id in s.claims],
     )

@@ -15,7 +15,7 @@ from lorakappa.figures.catalogue import FIGURES
 from lorakappa.figures.drawing import failure
 from lorakappa.figures.report.drawings import inline_svg
 from lorakappa.figures.report.formulas import typeset
-from lorakappa.figures.report.ledger import ClaimEntry, Ledger, RecordEntry
+from lorakappa.figures.report.ledger import ClaimEntry, Instance, Ledger, RecordEntry
 from lorakappa.figures.report.parts import PARTS
 from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS, Section
 
@@ -87,15 +87,29 @@ def headline(ledger: Ledger) -> str:
     if not ledger.claims:
         return "No verdicts were found: they are what this page is about."
     verdicts, levels = ledger.totals["verdicts"], ledger.totals["levels"]
-    statements = len(ledger.statements)
-    mapped = f"{statements} statements of {len(ledger.documents)} documents lead to " if statements else ""
-    return (
-        f"{mapped}{len(ledger.claims)} claims on Balanced LoRA, Imbalance-Regularized LoRA and their rivals, examined "
-        f"by machine. {verdicts['holds']} hold, {levels['proved']} of them proved and {levels['certified']} certified; "
-        f"{verdicts['refuted']} are refuted as stated, {ledger.totals['corrected']['refuted']} of these with what is "
-        f"true instead; {verdicts['not seen']} are not seen in our setting, {verdicts['equivalent']} finds no "
-        f"difference, and {verdicts['inconclusive']} stay open."
+    mapped = (
+        f"{len(ledger.statements)} statements of {len(ledger.documents)} documents are mapped. "
+        if ledger.documents
+        else ""
     )
+    grounds = [f"{levels[name]} {name}" for name in ("proved", "certified") if levels[name]]
+    corrected = ledger.totals["corrected"]["refuted"]
+    came_out = [
+        _counted(verdicts["holds"], "holds", "hold") + (f" ({', '.join(grounds)})" if grounds else ""),
+        _counted(verdicts["refuted"], "is refuted as stated", "are refuted as stated")
+        + (f" ({corrected} with what is true instead)" if corrected else ""),
+        _counted(verdicts["not seen"], "is not seen in our setting", "are not seen in our setting"),
+        _counted(verdicts["equivalent"], "finds no difference", "find no difference"),
+        _counted(verdicts["inconclusive"], "stays open", "stay open"),
+    ]
+    return (
+        f"{mapped}{_counted(len(ledger.claims), 'claim', 'claims')} on Balanced LoRA, Imbalance-Regularized LoRA and "
+        f"their rivals, examined by machine: {', '.join(part for part in came_out if not part.startswith('0 '))}."
+    )
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
 
 
 def _known(ledger: Ledger, ids: Any) -> list[ClaimEntry]:
@@ -162,9 +176,9 @@ def _paragraphs(text: str) -> Markup:
     return Markup("".join(f"<p>{typeset(' '.join(part.split()))}</p>" for part in re.split(r"\n\s*\n", text.strip())))
 
 
-def _matrices(instance: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
+def _matrices(instance: Instance) -> Iterator[tuple[str, list[list[str]]]]:
     """The matrices of an instance by name."""
-    for name, value in instance.items():
+    for name, value in (instance.model_extra or {}).items():
         if isinstance(value, list) and value and all(isinstance(row, list) for row in value):
             yield name, value
 

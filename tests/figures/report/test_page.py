@@ -134,7 +134,15 @@ def test_totals_are_counted(page):
     assert sum(n for document in found.documents for n in document.outcomes.values()) == len(found.statements) > 100
     assert found.claim("model1-upper-bound").corrected_by == "model1-upper-bound-positive"
     assert "4 claims" in headline(found)
-    assert "2 are refuted as stated" in headline(found)
+    assert "2 hold (2 proved), 2 are refuted as stated (2 with what is true instead)." in headline(found)
+
+
+def test_headline_names_what_there_is_and_counts_in_its_words(page):
+    found, _, _ = page
+    totals = found.totals | {"verdicts": dict.fromkeys(found.totals["verdicts"], 0) | {"equivalent": 1}}
+    one = found.model_copy(update={"claims": found.claims[:1], "documents": [], "totals": totals})
+    assert headline(one).startswith("1 claim on Balanced LoRA")
+    assert headline(one).endswith("examined by machine: 1 finds no difference.")
 
 
 def test_markdown_has_a_row_for_everything(page):

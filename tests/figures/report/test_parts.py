@@ -5,11 +5,12 @@ import json
 import pytest
 
 from lorakappa.figures.catalogue import FIGURES
-from lorakappa.figures.report.ledger import find_all
+from lorakappa.figures.report.ledger import find_all, ledger
 from lorakappa.figures.report.parts import PARTS, find
 from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS
 from lorakappa.shared import code_state
 from lorakappa.shared.packages import CLAIMS
+from tests.figures.report.conftest import EXAMINED
 
 
 def test_every_figure_and_claim_of_the_page_exists():
@@ -62,6 +63,42 @@ def test_other_data_in_place_of_verdicts_or_sources_is_unreadable(results, name,
     assert found.state == "unreadable"
     assert f"{name}.json" in found.reason
     assert found.content is None
+
+
+@pytest.mark.parametrize(
+    ("id", "field", "value"),
+    [
+        ("balanced-optimal-model1", "ground", {"theorems": 3, "certificate": None, "faults": []}),
+        ("balanced-optimal-model1", "ground", {"theorems": [{"file": "x.v"}], "certificate": None, "faults": []}),
+        ("balanced-optimal-model1", "ground", {"theorems": [], "certificate": {"says": "x"}, "faults": []}),
+        ("balanced-optimal-model1", "ground", {"theorems": [], "certificate": None, "faults": [1]}),
+        ("model1-upper-bound", "counterexample", {"shape": {}, "left": 3, "right": "1"}),
+        ("model1-upper-bound", "counterexample", {"shape": {}, "right": "1"}),
+        ("smallest-trace", "evidence", {"tight": [1]}),
+        ("smallest-trace", "evidence", {"tight": {"shape": {}, "left": "1", "right": "1"}}),
+        ("smallest-trace", "sides", ["one"]),
+        ("smallest-trace", "id", "model1-upper-bound"),
+    ],
+)
+def test_what_a_verdict_rests_on_is_read_against_a_schema(results, id, field, value):
+    file = results / "verdicts.json"
+    saved = json.loads(file.read_text())
+    next(row for row in saved if row["id"] == id)[field] = value
+    file.write_text(json.dumps(saved))
+    found = find_all(results)
+    assert found["verdicts"].state == "unreadable"
+    assert (field if field != "id" else value) in found["verdicts"].reason
+    assert ledger(found, results).claims == []
+
+
+@pytest.mark.parametrize("content", [{"rows": 3}, {"rows": [3]}, {"rows": [{}]}, []])
+def test_other_data_in_place_of_benchmarks_hides_no_verdict(results, content):
+    (results / "benchmarks.json").write_text(json.dumps(content))
+    found = find_all(results)
+    assert found["benchmarks"].state == "unreadable"
+    made = ledger(found, results)
+    assert made.performance == []
+    assert len(made.claims) == len(EXAMINED)
 
 
 def test_commands_name_the_folder():
