@@ -77,7 +77,12 @@ def parse_json(content: bytes, where: str) -> Any:
 def parse_text(text: str, where: str) -> Any:
     """As `parse_json`, from text, which must not begin with a byte order mark."""
     try:
-        return json.loads(text, object_pairs_hook=_different_keys, parse_constant=_no_constant)
+        found = json.loads(text, object_pairs_hook=_different_keys, parse_constant=_no_constant)
+        if "\\ud" in text.lower():  # an escape of half a character may stand alone: no file can hold it
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        raise ValueError(f"{where} is not JSON: it has half a character by an escape \\ud800 to \\udfff") from None
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
     except RecursionError:

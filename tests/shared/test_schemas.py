@@ -35,6 +35,7 @@ class Outer(Part):
         (b"[NaN]", "NaN is no number of JSON"),
         (b"[-Infinity]", "-Infinity is no number of JSON"),
         (b"[" + b"9" * 10_000 + b"]", "is not JSON: Exceeds the limit"),
+        (b'["\\uD800"]', "it has half a character"),
         (b"[1] [2]", "Extra data"),
         (b'["\n"]', "Invalid control character"),
     ],
@@ -50,8 +51,8 @@ def test_what_is_no_json_is_one_line(content, message, tmp_path):
 
 
 def test_a_byte_order_mark_is_skipped_and_a_large_number_stays(tmp_path):
-    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"\xce\xba": [1e400, "inf"]}')
-    assert read_json(tmp_path / "a.json") == {"κ": [float("inf"), "inf"]}
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"\xce\xba": [1e400, "\\ud83d\\ude00"]}')
+    assert read_json(tmp_path / "a.json") == {"κ": [float("inf"), "😀"]}
 
 
 def test_a_file_beyond_memory_is_not_read(tmp_path, monkeypatch):
