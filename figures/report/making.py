@@ -20,6 +20,9 @@ def make_missing(folder: Path, *, quiet: bool = False) -> list[str]:
 
     Returns:
         A line for each part that could not be made.
+
+    Raises:
+        KeyboardInterrupt: after a line that says where it stopped.
     """
     wanted = [part for part in PARTS.values() if part.made_here and find(part, folder).state != "present"]
     failures: dict[str, str] = {}
@@ -31,7 +34,11 @@ def make_missing(folder: Path, *, quiet: bool = False) -> list[str]:
         if not quiet:
             note(f"{number} of {len(wanted)}: {part.told(folder)}")
         began = time.perf_counter()
-        code = _run(part, folder)
+        try:
+            code = _run(part, folder)
+        except KeyboardInterrupt:
+            note(f"stopped at {part.name}: what was made before stays, and the same command goes on from there")
+            raise
         if code not in (0, *part.also_fine) or find(part, folder).state != "present":
             failures[part.name] = f"{part.name} failed with exit code {code}: {part.told(folder)}"
         elif not quiet:

@@ -79,6 +79,23 @@ def test_a_part_that_fails_hides_no_other(few, tmp_path):
     assert (tmp_path / "third.json").is_file()
 
 
+def test_a_stop_says_what_stays_and_the_next_call_goes_on(few, tmp_path, monkeypatch, capfd):
+    ran, _ = few
+    run = making._run
+
+    def stopped(part, folder):
+        if part.name == "second":
+            raise KeyboardInterrupt
+        return run(part, folder)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(making, "_run", stopped)
+        making.make_missing(tmp_path, quiet=True)
+    assert capfd.readouterr().err.startswith("stopped at second: what was made before stays")
+    assert making.make_missing(tmp_path, quiet=True) == []
+    assert ran == ["first", "second", "third"]
+
+
 def test_commands_are_run_as_they_are_told(monkeypatch, tmp_path):
     seen = []
 
