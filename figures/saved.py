@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorakappa.figures.array_axes import check_arrays
 from lorakappa.figures.catalogue import files
-from lorakappa.figures.schemas import DESCRIPTIONS, check_arrays
+from lorakappa.figures.schemas import DESCRIPTIONS
 from lorakappa.shared.array_files import read_npz
 from lorakappa.shared.schemas import read_json, validated
 

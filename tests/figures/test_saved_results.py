@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lorakappa.figures import FIGURES, draw, draw_saved
+from lorakappa.figures.array_axes import AXES
 from lorakappa.figures.command import app
 from lorakappa.figures.saved import load
-from lorakappa.figures.schemas import AXES, DESCRIPTIONS
+from lorakappa.figures.schemas import DESCRIPTIONS
 from lorakappa.shared.command_line import run
 from lorakappa.shared.records import write_json, write_npz
 from tests.figures.samples import SAMPLES, phase, rates, save
