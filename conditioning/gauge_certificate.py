@@ -96,7 +96,8 @@ def lower_bound_over_gauges(H: ArrayLike, shape: Shape, certificate: GaugeCertif
         ValueError: on a bad shape, non-finite entries, or H that is not positive semidefinite.
     """
     matrix, e = unit(as_hessian(H, shape))
-    return _bound(lambda X: (X @ matrix, np.abs(X) @ np.abs(matrix)), len(matrix), shape, certificate, e)
+    d = len(matrix)
+    return _bound(lambda X: (X @ matrix, np.abs(X) @ np.abs(matrix)), d, d, shape, certificate, e)
 
 
 def lower_bound_from_factor(F: ArrayLike, shape: Shape, certificate: GaugeCertificate) -> float:
@@ -118,18 +119,19 @@ def lower_bound_from_factor(F: ArrayLike, shape: Shape, certificate: GaugeCertif
     def products(X: Array) -> tuple[Array, Array]:
         return X @ factor @ factor.T, np.abs(X) @ np.abs(factor) @ np.abs(factor).T
 
-    return _bound(products, len(factor), shape, certificate, 2 * e)
+    return _bound(products, len(factor), sum(factor.shape), shape, certificate, 2 * e)
 
 
 Weighing = Callable[[Array], tuple[Array, Array]]
 """(m, d) rows X to the rows XH, and to the sums of absolute values that bound the rounding in them."""
 
 
-def _bound(products: Weighing, d: int, shape: Shape, certificate: GaugeCertificate, e: int) -> float:
-    top = _Products.of(products, d, shape, "certificate.top", certificate.top)
+def _bound(products: Weighing, d: int, terms: int, shape: Shape, certificate: GaugeCertificate, e: int) -> float:
+    """The bound for a (d, d) matrix times 2^e, each entry of a product with which takes so many products and sums."""
+    top = _Products.of(products, d, terms, shape, "certificate.top", certificate.top)
     if certificate.bottom is None:
         return Wide.of(top.largest, e).fit("the bound on λ_max") if top.largest > 0 else 0.0
-    return _Products.of(products, d, shape, "certificate.bottom", certificate.bottom).ratio_below(top)
+    return _Products.of(products, d, terms, shape, "certificate.bottom", certificate.bottom).ratio_below(top)
 
 
 @dataclass(frozen=True)
@@ -153,14 +155,14 @@ class _Products:
     tau_error: float
 
     @classmethod
-    def of(cls, products: Weighing, d: int, shape: Shape, name: str, directions: ArrayLike) -> "_Products":
+    def of(cls, products: Weighing, d: int, terms: int, shape: Shape, name: str, directions: ArrayLike) -> "_Products":
         """The products of the directions with a (d, d) H."""
         a, b, r = shape
         X = as_matrix(name, directions)
         if X.shape[1] != d:
             raise ValueError(f"{name} has {X.shape[1]} columns, but H has {d} rows")
         Y, sizes = products(X)
-        split, rtol = a * r, summation_rtol(Y.size)
+        split, rtol = a * r, summation_rtol(max(Y.size, terms))
         left = np.linalg.qr(Y[:, :split].reshape(-1, r), mode="r")
         right = np.linalg.qr(Y[:, split:].reshape(-1, r, b).swapaxes(1, 2).reshape(-1, r), mode="r")
         return cls(

@@ -2,8 +2,9 @@
 
 Each rule is its judge's docstring. Effects are means over paired seeds with 95 % Student t intervals, pooled over the
 ranks seed by seed; a claim holds if the interval lies on its side, is not seen if it lies on the other side, equivalent
-if it lies within a margin that the rule states, and inconclusive otherwise. Where the number of seeds was chosen by the
-variance of the first of them, that is the variance (`Outcome.variance_seeds`).
+if it lies within a margin that the rule states, and inconclusive otherwise, also where a method has no cell at some rank
+that trained with every seed. Where the number of seeds was chosen by the variance of the first of them, that is the
+variance (`Outcome.variance_seeds`).
 """
 
 from collections.abc import Callable
@@ -80,12 +81,13 @@ def _compared(
     method: str,
     measure: Callable[[Best, Best], NDArray[np.float64]],
 ) -> dict[int, NDArray[np.float64]] | None:
+    """By rank; None if one is missing: what diverges at a rank must not be judged on the others alone."""
     values = paired(best_cells(outcome), method, baseline, measure)
-    return values or None
+    return values if values.keys() == set(outcome.plan.ranks) else None
 
 
 def _nothing(outcome: Outcome, method: str) -> Measurement:
-    note = f"{method} or its baseline trained at no learning rate with every seed"
+    note = f"at some rank {method} or its baseline trained at no learning rate with every seed"
     return Measurement(verdict="inconclusive", trials=len(outcome.plan.seeds), worst_margin=None, note=note)
 
 

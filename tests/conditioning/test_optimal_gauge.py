@@ -334,6 +334,14 @@ def test_more_bad_input_is_refused():
         optimal_gauge_from_traces(np.eye(2) * 1.5e308, np.eye(2) * 1.5e308)
 
 
+def test_a_bound_from_a_factor_allows_for_all_of_its_columns():
+    """Rounding of a product with FFᵀ grows with the number of columns, though FFᵀ has few entries."""
+    n = 20_000
+    F = np.full((2, n), n**-0.5)  # FFᵀ = [[1, 1], [1, 1]], whose largest eigenvalue N + 1/N is 2 at least
+    bound = lower_bound_from_factor(F, (1, 1, 1), GaugeCertificate(np.ones((1, 2))))
+    assert 2 * (1 - 20 * n * EPS) < bound < 2 * (1 - n * EPS)
+
+
 @pytest.mark.parametrize("criterion", ["trace", "lambda_max", "kappa"])
 def test_a_factor_gives_what_its_hessian_gives(criterion):
     for seed in range(6):

@@ -43,8 +43,7 @@ class Replay:
         """The largest one; infinite if one of both diverged, or stopped elsewhere."""
         if len(self.recorded) != len(self.again):
             return math.inf
-        pairs = zip(self.recorded, self.again, strict=True)
-        return max((0.0 if _both_lost(a, b) else abs(a - b) for a, b in pairs), default=0.0)
+        return max((_apart(a, b) for a, b in zip(self.recorded, self.again, strict=True)), default=0.0)
 
     @property
     def agrees(self) -> bool:
@@ -150,5 +149,8 @@ def _losses(record: Record) -> tuple[float, ...]:
     return tuple(math.nan if loss is None else float(loss) for loss in (info.get("test_loss"), *curve))
 
 
-def _both_lost(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))
+def _apart(a: float, b: float) -> float:
+    """|a − b|: 0 for two losses that are both lost, infinite where one is."""
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return 0.0
+    return math.inf if math.isnan(a - b) else abs(a - b)

@@ -231,6 +231,20 @@ def test_judges_say_nothing_of_what_did_not_train(judge):
 
 
 @pytest.mark.parametrize("judge", JUDGES)
+@pytest.mark.parametrize("where", [lambda run: run.rank == 8, lambda run: (run.rank, run.seed) == (4, 2)])
+def test_a_rank_where_one_of_them_diverges_is_not_left_out(judge, where):
+    """Else a method could win at every rank because it diverged at the one where it is worse."""
+
+    def make(run):
+        if run.method == "balora" and where(run):
+            return diverged(run)
+        return fake_record(run, test_loss=0.5 + 0.1 * run.seed if run.method == "balora" else 1.5 + 0.1 * run.seed)
+
+    found = judge(outcome_of(make, ranks=(4, 8), rates=(1e-3,)), "lora", "balora")
+    assert (found.verdict, found.worst_margin) == ("inconclusive", None)
+
+
+@pytest.mark.parametrize("judge", JUDGES)
 def test_one_seed_decides_nothing(judge):
     found = judge(outcome_of(fake_record, seeds=(0,)), "lora", "balora")
     assert found.verdict == "inconclusive"

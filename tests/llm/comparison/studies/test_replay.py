@@ -1,5 +1,6 @@
 """Runs on record, made again: what is allowed to differ, and what is caught."""
 
+import itertools
 import math
 
 import pytest
@@ -64,6 +65,16 @@ def test_diverging_is_to_be_repeated_too():
     assert compared(key, lost, lost, 0.1).agrees
     assert compared(key, record(), lost, 0.1).difference == math.inf
     assert not compared(key, lost, record(), 0.1).agrees
+
+
+def test_a_loss_that_is_lost_in_one_of_both_is_no_agreement():
+    """Wherever it stands: NaN compares with nothing, so that the largest of several differences may pass it over."""
+    key, numbers = (run(), SETTINGS), (math.nan, 1.0, math.inf)
+    for a, b in itertools.product(numbers, numbers):
+        old, new = ({**fake_record(run(), (2.0, loss, 3.0), test_loss=1.0), "meta_info": META} for loss in (a, b))
+        found = compared(key, old, new, spread=0.2)
+        assert found.difference == (0.0 if a is b else math.inf)
+        assert found.agrees == (a is b)
 
 
 def test_the_spread_is_that_of_the_arm_s_fresh_seeds(tmp_path):
