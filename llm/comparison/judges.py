@@ -2,9 +2,9 @@
 
 Each rule is its judge's docstring. Effects are means over paired seeds with 95 % Student t intervals, pooled over the
 ranks seed by seed; a claim holds if the interval lies on its side, is not seen if it lies on the other side, equivalent
-if it lies within a margin that the rule states, and inconclusive otherwise, also where a method has no cell at some rank
-that trained with every seed. Where the number of seeds was chosen by the variance of the first of them, that is the
-variance (`Outcome.variance_seeds`).
+if it lies within a margin that the rule states, and inconclusive otherwise. It is inconclusive, too, if at some rank a
+method has no cell that trained with every seed. Where the number of seeds was chosen by the variance of the first of
+them, that is the variance (`Outcome.variance_seeds`).
 """
 
 from collections.abc import Callable

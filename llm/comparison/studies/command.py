@@ -98,6 +98,7 @@ def report(
     evidence = read_evidence(folder)
     _tell(evidence.progress, evidence.manifest.about.source, None, json_file, quiet)
     faults = evidence.faults()
+    faults += _other_verdicts(evidence)
     if replay and not faults:
         faults = _replayed(evidence, replay, seed, jobs)
     for fault in faults:
@@ -105,6 +106,15 @@ def report(
     if not faults and not quiet:
         say("manifest, records and conclusions agree")
     return int(bool(faults))
+
+
+def _other_verdicts(evidence: "Evidence") -> list[str]:
+    """A line for each claim on which the records say another thing than the manifest."""
+    from lorakappa.llm.comparison.claims import verdicts_of_study
+
+    again = verdicts_of_study(evidence.progress, evidence.manifest.about.source)
+    kept = evidence.manifest.claims
+    return [f"{id}: the verdict is {again.get(id)}, not {old}" for id, old in kept.items() if again.get(id) != old]
 
 
 def _replayed(evidence: "Evidence", count: int, seed: int, jobs: int | None) -> list[str]:

@@ -15,6 +15,7 @@ from lorakappa.llm.comparison.studies.files import parse_study
 from lorakappa.llm.comparison.studies.findings import findings
 from lorakappa.llm.comparison.studies.outcomes import outcome_of_study, recorded_verdict, sound_evidence
 from tests.llm.comparison.studies.made_up import SPLITS, Machine, noise
+from tests.llm.test_llm_command import call
 
 TEXT = """
 half_width = 0.05
@@ -172,6 +173,14 @@ def test_the_last_seed_dropped_is_caught_too(evidence):
 def test_an_edited_manifest_is_caught(change, message, evidence):
     edit_manifest(evidence, change)
     assert any(message in fault for fault in read_evidence(evidence).faults())
+
+
+def test_an_edited_verdict_on_a_claim_is_told_by_the_report(evidence, monkeypatch, capsys):
+    assert call(monkeypatch, capsys, "report", evidence, "--quiet")[0] == 0
+    edit_manifest(evidence, lambda manifest: manifest["claims"].update({"llm-balora-loss": "inconclusive"}))
+    code, out, err = call(monkeypatch, capsys, "report", evidence, "--quiet")
+    assert code == 1
+    assert "llm-balora-loss: the verdict is holds, not inconclusive" in " ".join((out + err).split())
 
 
 def test_another_rule_is_caught(evidence):
