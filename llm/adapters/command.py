@@ -1,13 +1,13 @@
 """The commands `audit`, `balance` and `convert` for adapters on disk."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lorakappa.conditioning.projection_gauges import GAUGES
 from lorakappa.llm.adapters.formats import FORMATS
-from lorakappa.shared.command_line import console, say
+from lorakappa.shared.command_line import console, note, say
 from lorakappa.shared.options import JsonFile, Quiet
 
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder written by PEFT's save_pretrained.")]
@@ -20,6 +20,28 @@ Target = Annotated[
 ]
 
 
+def short_name(name: str) -> str:
+    """Of a layer, without what PEFT puts before all names."""
+    return name.removeprefix("base_model.model.")
+
+
+def change_shown(change: float, name: str, more: str = "") -> str:
+    """The largest relative change of a product, and where it is if there is one."""
+    return f"largest relative change of a product {change:.2g}" + (f" ({short_name(name)}{more})" if change else "")
+
+
+def note_readers(out: Path) -> None:
+    """Says which program is known to misread what was written."""
+    from lorakappa.llm.adapters.formats.kohya_file import misread_by_diffusers
+    from lorakappa.llm.adapters.formats.reading import read_adapter
+
+    if out.is_file() and (misread := misread_by_diffusers(read_adapter(out))):
+        note(
+            f"diffusers gives {len(misread)} layers of this kohya file the α of other layers, such as {misread[0]}: "
+            "for diffusers, convert it --to diffusers"
+        )
+
+
 def audit(adapter: AdapterPath, json_file: JsonFile = None, quiet: Quiet = False) -> None:
     """Singular values, balancing gap and κ bound of every layer, now and after balancing, worst first."""
     from dataclasses import asdict
@@ -27,15 +49,14 @@ def audit(adapter: AdapterPath, json_file: JsonFile = None, quiet: Quiet = False
     from rich.table import Table
 
     from lorakappa.llm.adapters.audit import audit_adapter
-    from lorakappa.shared.records import ensure_writable, provenance, write_json
+    from lorakappa.shared.records import provenance, write_json
 
-    if json_file is not None:
-        ensure_writable(json_file)
+    check_record(json_file)
     layers = audit_adapter(adapter)
     factors = Table("factors", "σ(A)", "σ(B)", "gap", "κ bound", "balanced", box=None)
     products = Table("products", "scale", "σ(AB)", "rank", "stable", "entropy", "99 %", box=None)
     for layer in layers:
-        name = layer.name.removeprefix("base_model.model.")
+        name = short_name(layer.name)
         sigmas = layer.sigma_A, layer.sigma_B, layer.sigma_AB
         sigma_A, sigma_B, sigma_AB = (f"{s[0]:.3g} … {s[-1]:.3g}" for s in sigmas)
         bounds = f"{layer.kappa_bound:.4g}", f"{layer.kappa_bound_balanced:.4g}"
@@ -60,23 +81,25 @@ def balance(
     adapter: AdapterPath,
     out: Target,
     gauge: Annotated[str, typer.Option(help=f"Which balanced pair: {', '.join(GAUGES)}.")] = "hyperbalanced",
+    json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Write an adapter with the same products and balanced factors, everything else carried over."""
     from lorakappa.llm.adapters.disk import balance_adapter
 
+    check_record(json_file)
     changes = balance_adapter(adapter, out, gauge=gauge)  # type: ignore[arg-type]  # checked there
-    if quiet:
-        return
-    name, largest = max(changes.items(), key=lambda entry: entry[1])
-    balanced = len(changes) - len(changes.left)
-    say(f"{balanced} pairs balanced; largest relative change of a product {largest:.2g} ({name})")
-    if changes.left:
-        say(
-            f"{len(changes.left)} pairs left as they were, since AB = 0 or no balanced factors can be stored in their "
-            "type: " + ", ".join(changes.left)
-        )
-    say("saved", out)
+    if not quiet:
+        name, largest = max(changes.items(), key=lambda entry: entry[1])
+        balanced = len(changes) - len(changes.left)
+        say(f"{balanced} pairs balanced; {change_shown(largest, name)}")
+        if changes.left:
+            say(
+                f"{len(changes.left)} pairs left as they were, since AB = 0 or no balanced factors can be stored in "
+                "their type: " + ", ".join(map(short_name, changes.left))
+            )
+    layers = [{"name": name, "change": change, "left": name in changes.left} for name, change in changes.items()]
+    finish(out, json_file, {"gauge": gauge, "layers": layers}, quiet)
 
 
 def convert(
@@ -94,14 +117,36 @@ def convert(
         Path | None,
         typer.Option(help="Model or pipeline that a kohya file is for, whose headers tell its modules' names."),
     ] = None,
+    json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Write an adapter in another format: the same factors under other names, with the same products."""
     from lorakappa.llm.adapters.formats.converting import convert_adapter
 
+    check_record(json_file)
     changes = convert_adapter(adapters, out, to, component=component, names_from=names_from)  # type: ignore[arg-type]
-    if quiet:
-        return
-    name, largest = max(changes.items(), key=lambda entry: entry[1])
-    say(f"{len(changes)} pairs converted to {to}; largest relative change of a product {largest:.2g} ({name})")
-    say("saved", out)
+    if not quiet:
+        name, largest = max(changes.items(), key=lambda entry: entry[1])
+        say(f"{len(changes)} pairs converted to {to}; {change_shown(largest, name)}")
+    layers = [{"name": name, "change": change} for name, change in changes.items()]
+    finish(out, json_file, {"adapters": [str(one) for one in adapters], "layers": layers}, quiet)
+
+
+def check_record(json_file: Path | None) -> None:
+    """Raises OSError where a record could not be written, before any work."""
+    if json_file is not None:
+        from lorakappa.shared.records import ensure_writable
+
+        ensure_writable(json_file)
+
+
+def finish(out: Path, json_file: Path | None, record: dict[str, Any], quiet: bool) -> None:
+    """Writes the record of an adapter that was written, and says where both are and who misreads it."""
+    from lorakappa.shared.records import provenance, write_json
+
+    written = [out]
+    if json_file is not None:
+        written.append(write_json(json_file, {**provenance(), **record}))
+    if not quiet:
+        say("saved", *written)
+    note_readers(out)

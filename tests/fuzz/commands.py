@@ -438,7 +438,9 @@ COMMANDS = [
     ),
     Command(
         ("llm", "balance", "adapter", "--out", "out"),
-        {"--out": [*OUT, "out.safetensors"], "--gauge": ["hyperbalanced", "nearest", "symmetric"]},
+        {"--out": [*OUT, "out.safetensors"], "--gauge": ["hyperbalanced", "nearest", "symmetric"],
+         "--json": ["a.json"]},
+        {"--json": ".json"},
         setup=any_adapter,
         weight=2,
         extra=True,
@@ -448,8 +450,9 @@ COMMANDS = [
         ("llm", "convert", "adapter", "--to", "diffusers", "--out", "out"),
         {
             "--out": [*OUT, "out.safetensors"], "--to": ["peft", "diffusers", "kohya"],
-            "--component": ["unet", "text_encoder_2"], "--names-from": ["adapter", "."],
+            "--component": ["unet", "text_encoder_2"], "--names-from": ["adapter", "."], "--json": ["a.json"],
         },
+        {"--json": ".json"},
         setup=any_adapter,
         weight=2,
         extra=True,

@@ -38,9 +38,14 @@ def test_audit(adapter, tmp_path, monkeypatch, capsys):
 
 
 def test_balance(adapter, tmp_path, monkeypatch, capsys):
-    code, out, _ = call(monkeypatch, capsys, "balance", adapter, "--out", tmp_path / "out", "--gauge", "nearest")
+    code, out, _ = call(monkeypatch, capsys, "balance", adapter, "--out", tmp_path / "out", "--gauge", "nearest",
+                        "--json", tmp_path / "b.json")  # fmt: skip
     assert code == 0
     assert "4 pairs balanced; largest relative change of a product" in out
+    assert "(model.layers." in out
+    record = json.loads((tmp_path / "b.json").read_text())
+    assert record["gauge"] == "nearest"
+    assert [layer["left"] for layer in record["layers"]] == [False] * 4
     assert len(load_file(tmp_path / "out" / "adapter_model.safetensors")) == 8
 
 
@@ -51,6 +56,8 @@ def test_errors_are_one_line(adapter, tmp_path, monkeypatch, capsys):
         (("balance", adapter, "--out", adapter), "not an empty folder"),
         (("balance", adapter, "--out", tmp_path / "out", "--gauge", "flat"), "gauge must be one of"),
         (("audit", adapter, "--json", tmp_path), "is a folder"),
+        (("balance", adapter, "--out", tmp_path / "out", "--json", tmp_path), "is a folder"),
+        (("balance", adapter, "--out", tmp_path / "a.safetensors"), "an adapter of PEFT is a folder"),
     ):
         code, _, err = call(monkeypatch, capsys, *arguments)
         assert code == 2

@@ -77,7 +77,9 @@ def test_diff(adapters, tmp_path, monkeypatch, capsys):
 def test_quiet(command, adapters, tmp_path, monkeypatch, capsys):
     options = {"resize": ("--rank", 1), "merge": (adapters[1],), "diff": (adapters[1],)}.get(command, ())
     out = () if command == "diff" else ("--out", tmp_path / "out")
-    code, printed, err = call(monkeypatch, capsys, command, adapters[0], *options, *out, "--quiet")
+    record = ("--json", tmp_path / "record.json")
+    code, printed, err = call(monkeypatch, capsys, command, adapters[0], *options, *out, *record, "--quiet")
+    assert record[1].exists()
     assert (code, printed, err) == (0, "", "")
 
 

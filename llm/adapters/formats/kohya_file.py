@@ -6,6 +6,7 @@ product AB is refused: LoHa, LoKr, OFT, (IA)³, GLoRA, and convolutions in three
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,8 @@ _PART = re.compile(
     r"(?P<name>.+)\.(?P<part>lora_(?:up|down)\.weight|lora_mid.*|a1\.weight|(?:hada_w|lokr_|b?oft_|on_input).*)"
 )
 
+_NAME_LOST = re.compile(r"^lora_te|^lora_unet_.*_attn[12]_to_(q|k|v|out)")
+
 
 def is_kohya(names: Iterable[str]) -> bool:
     """Whether tensors of these names make a file of kohya's scripts or LyCORIS."""
@@ -77,6 +80,23 @@ def read_kohya_file(path: Path, weights: Weights) -> Adapter:
         if alpha in weights.entries:
             alphas[f"{name}.{UP}"] = alpha
     return found_adapter(path, "kohya", weights, pairs, alphas)
+
+
+def misread_by_diffusers(adapter: Adapter) -> list[str]:
+    """Layers of a kohya file to which diffusers 0.42 gives another scale; empty for other formats.
+
+    It keeps the most frequent α of a part of the pipeline, and those of single layers by their names. It loses these
+    names in text encoders, and in the attention of U-Nets, which then get the most frequent α.
+    """
+    misread = []
+    for part in dict.fromkeys(pair.component for pair in adapter.pairs if adapter.format == "kohya"):
+        pairs = [pair for pair in adapter.pairs if pair.component == part and pair.left in adapter.alphas]
+        alphas = [pair.scale * pair.r for pair in pairs]
+        common = Counter(alphas).most_common(1)
+        for pair, alpha in zip(pairs, alphas, strict=True):
+            if alpha != common[0][0] and _NAME_LOST.search(pair.name):
+                misread.append(pair.name)
+    return misread
 
 
 def write_kohya_file(plan: Plan, factors: NewFactors, path: Path) -> None:

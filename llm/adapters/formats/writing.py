@@ -123,6 +123,8 @@ def new_place(target: str | os.PathLike[str], format: Format) -> Iterator[Path]:
             yield path
     elif format == "kohya":
         raise ValueError(f"{target} does not end with {SUFFIX}: an adapter of kohya's scripts is one such file")
+    elif target.suffix == SUFFIX:
+        raise ValueError(f"{target} ends with {SUFFIX}, which a file does: an adapter of PEFT is a folder")
     else:
         with whole_folder(final_folder(target)) as folder:
             yield folder / (WEIGHTS if format == "peft" else FILE)

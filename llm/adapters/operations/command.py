@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lorakappa.llm.adapters.command import AdapterPath, Target
+from lorakappa.llm.adapters.command import AdapterPath, Target, change_shown, check_record, finish, short_name
 from lorakappa.shared.command_line import console, note, say
 from lorakappa.shared.options import JsonFile, Quiet, numbers
 
@@ -40,18 +40,18 @@ def resize(
     rule = _rule(rank, energy, nuclear, error, spectral_error)
     if rule is None:
         raise ValueError("say how far: --rank, --energy, --nuclear, --error or --spectral-error")
-    _check(json_file)
+    check_record(json_file)
     layers = resize_adapter(adapter, out, rule)
     table = Table("layer", "rank", "error", "spectral", "as stored", box=None)
     for layer in layers:
         errors = (layer.error, layer.spectral_error, layer.stored_error)
-        table.add_row(_short(layer.name), f"{layer.r} → {layer.rank}", *(f"{value:.3g}" for value in errors))
+        table.add_row(short_name(layer.name), f"{layer.r} → {layer.rank}", *(f"{value:.3g}" for value in errors))
     worst = max(layers, key=lambda layer: layer.stored_error)
     before, after = (sum(r * sum(layer.shape) for layer in layers for r in [getattr(layer, n)]) for n in ("r", "rank"))
     if not quiet:
         console.print(table)
         console.print("error: ‖AB − (AB)_k‖/‖AB‖ in the Frobenius norm, in the spectral norm, and with stored factors.")
-        say(f"{before:,} parameters → {after:,}; largest relative change of a product {_largest(worst)}")
+        say(f"{before:,} parameters → {after:,}; {_largest(worst)}")
     _finish(out, json_file, {"rule": vars(rule)}, layers, quiet)
 
 
@@ -59,13 +59,12 @@ def fold(adapter: AdapterPath, out: Target, json_file: JsonFile = None, quiet: Q
     """Write an adapter with its scales inside the factors (α = r), so that nobody can get them wrong."""
     from lorakappa.llm.adapters.operations.folding import fold_adapter
 
-    _check(json_file)
+    check_record(json_file)
     layers = fold_adapter(adapter, out)
     if not quiet:
         scales = ", ".join(f"{scale:.6g}" for scale in sorted({layer.scale for layer in layers}))
         worst = max(layers, key=lambda layer: layer.change)
-        say(f"{len(layers)} pairs, scale {scales} → 1; largest relative change of a product {worst.change:.2g} "
-            f"({_short(worst.name)})")  # fmt: skip
+        say(f"{len(layers)} pairs, scale {scales} → 1; {change_shown(worst.change, worst.name)}")
     _finish(out, json_file, {}, layers, quiet)
 
 
@@ -89,18 +88,18 @@ def merge(
 
     rule = _rule(rank, energy, nuclear, error, spectral_error)
     chosen = None if weights is None else numbers("weights", weights)
-    _check(json_file)
+    check_record(json_file)
     layers = merge_adapters(adapters, out, weights=chosen, rule=rule, other_bases=other_bases)
     table = Table("layer", "adapters", "rank", "error", "as stored", box=None)
     for layer in layers:
         sources = "all" if len(layer.adapters) == len(adapters) else ", ".join(str(i + 1) for i in layer.adapters)
         rank_shown = f"{layer.rank} of {layer.full_rank}"
-        table.add_row(_short(layer.name), sources, rank_shown, f"{layer.error:.3g}", f"{layer.stored_error:.3g}")
+        table.add_row(short_name(layer.name), sources, rank_shown, f"{layer.error:.3g}", f"{layer.stored_error:.3g}")
     worst = max(layers, key=lambda layer: layer.stored_error)
     if not quiet:
         console.print(table)
         console.print("error: distance from the sum of the products, relative to it, in the Frobenius norm.")
-        say(f"{len(adapters)} adapters, {len(layers)} layers; largest relative change of a product {_largest(worst)}")
+        say(f"{len(adapters)} adapters, {len(layers)} layers; {_largest(worst)}")
     _finish(out, json_file, {"adapters": [str(one) for one in adapters], "weights": chosen}, layers, quiet)
 
 
@@ -112,13 +111,13 @@ def diff(adapter: AdapterPath, other: AdapterPath, json_file: JsonFile = None, q
 
     from lorakappa.llm.adapters.operations.comparing import diff_adapters
 
-    _check(json_file)
+    check_record(json_file)
     found = diff_adapters(adapter, other)
     table = Table("layer", "rank", "‖W‖", "‖W'‖", "relative", "σ₁(W − W')", "cosine", "angles left", "right", box=None)
     for layer in found.layers:
         one = layer.difference
         table.add_row(
-            _short(layer.name),
+            short_name(layer.name),
             " | ".join(map(str, one.ranks)),
             *(f"{value:.3g}" for value in (*one.norms, one.relative, one.spectral_distance, one.cosine)),
             *(f"{a[-1]:.2g} … {a[0]:.2g}" if a else "-" for a in (one.left_angles, one.right_angles)),
@@ -132,7 +131,9 @@ def diff(adapter: AdapterPath, other: AdapterPath, json_file: JsonFile = None, q
     if json_file is not None:
         from lorakappa.shared.records import provenance, write_json
 
-        say("saved", write_json(json_file, {**provenance(), **asdict(found)}))
+        file = write_json(json_file, {**provenance(), **asdict(found)})
+        if not quiet:
+            say("saved", file)
 
 
 def _rule(
@@ -145,29 +146,11 @@ def _rule(
     return RankRule(**given) if any(value is not None for value in given.values()) else None  # type: ignore[arg-type]
 
 
-def _check(json_file: Path | None) -> None:
-    if json_file is not None:
-        from lorakappa.shared.records import ensure_writable
-
-        ensure_writable(json_file)
-
-
 def _finish(out: Path, json_file: Path | None, told: dict[str, Any], layers: list[Any], quiet: bool) -> None:
-    """Writes the record, and says what was written."""
     from dataclasses import asdict
 
-    from lorakappa.shared.records import provenance, write_json
-
-    written = [out]
-    if json_file is not None:
-        written.append(write_json(json_file, {**provenance(), **told, "layers": [asdict(layer) for layer in layers]}))
-    if not quiet:
-        say("saved", *written)
+    finish(out, json_file, {**told, "layers": [asdict(layer) for layer in layers]}, quiet)
 
 
 def _largest(layer: Any) -> str:
-    return f"{layer.stored_error:.2g} ({_short(layer.name)}; Eckart and Young: {layer.error:.2g})"
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("base_model.model.")
+    return change_shown(layer.stored_error, layer.name, f"; Eckart and Young: {layer.error:.2g}")

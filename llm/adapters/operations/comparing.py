@@ -9,6 +9,7 @@ import torch
 
 from lorakappa.conditioning.product_difference import ProductDifference, product_difference
 from lorakappa.llm.adapters.factors import shown
+from lorakappa.llm.adapters.formats.origins import component_of
 from lorakappa.llm.adapters.formats.reading import read_adapter
 from lorakappa.llm.adapters.formats.stored import Adapter, StoredPair
 from lorakappa.llm.adapters.operations.refusals import different_bases
@@ -66,10 +67,18 @@ def diff_adapters(first: str | os.PathLike[str], second: str | os.PathLike[str])
     Raises:
         OSError: if files cannot be read.
         CannotBalanceError: for layers that are not a free product AB, or whose type is too coarse (float8).
-        ValueError: for what is no readable adapter, NaN or infinity in a factor, or layers of different shapes.
+        ValueError: for what is no readable adapter, NaN or infinity in a factor, layers of different shapes, or
+            different formats whose names have no layer in common.
     """
     one, two = read_adapter(first), read_adapter(second)
-    pairs_of_one, pairs_of_two = _by_name(one), _by_name(two)
+    parts = _parts(one), _parts(two)
+    whole = {""} in parts and all(len(part) == 1 for part in parts)
+    pairs_of_one, pairs_of_two = _by_name(one, whole), _by_name(two, whole)
+    if one.format != two.format and pairs_of_one.keys().isdisjoint(pairs_of_two):
+        raise ValueError(
+            f"{one.path} is of the format {one.format} and {two.path} of {two.format}, and no layer of one has the "
+            "name of a layer of the other; convert one first"
+        )
     layers = []
     for name in dict.fromkeys([*pairs_of_one, *pairs_of_two]):
         layers.append(_compared(one, pairs_of_one.get(name), two, pairs_of_two.get(name)))
@@ -100,9 +109,18 @@ def _compared(one: Adapter, pair: StoredPair | None, two: Adapter, other: Stored
     return LayerDifference(known.name, known.shape, ranks, scales, difference)
 
 
-def _by_name(adapter: Adapter) -> dict[tuple[str, str, int], StoredPair]:
-    """The pairs by what names them in any format that tells the modules' names."""
-    return {(pair.component, pair.module or pair.name, pair.expert): pair for pair in adapter.pairs}
+def _parts(adapter: Adapter) -> set[str]:
+    """The parts of a pipeline in it; a PEFT folder is for one, which it may say."""
+    return {component_of(adapter)} if adapter.format == "peft" else {pair.component for pair in adapter.pairs}
+
+
+def _by_name(adapter: Adapter, whole: bool) -> dict[tuple[str, str, int], StoredPair]:
+    """The pairs by what names them in any format that tells the modules' names; a whole one needs no part."""
+    (of_all,) = _parts(adapter) if adapter.format == "peft" else ("",)
+    return {
+        ("" if whole else of_all or pair.component, pair.module or pair.name, pair.expert): pair
+        for pair in adapter.pairs
+    }
 
 
 def _remarks(one: Adapter, two: Adapter, layers: list[LayerDifference]) -> Iterator[str]:

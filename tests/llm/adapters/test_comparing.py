@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lorakappa import RankRule, balance_adapter, diff_adapters, fold_adapter, resize_adapter
+from lorakappa import RankRule, balance_adapter, convert_adapter, diff_adapters, fold_adapter, resize_adapter
 from tests.llm.adapters.dense import updates
 from tests.llm.adapters.stored import pair, random_pair, write_adapter
 from tests.llm.models import unbalance, with_lora
@@ -48,6 +48,21 @@ def test_gauge_and_scale_do_not_matter(tmp_path):
     assert 0 < found.relative < 1e-6
     assert max(angle for layer in found.layers for angle in layer.difference.left_angles) < 1e-4
     assert found.remarks == []
+
+
+def test_formats_do_not_matter(tmp_path):
+    unbalance(with_lora(r=4)).save_pretrained(tmp_path / "a")
+    for format in ("diffusers", "kohya"):
+        file = tmp_path / f"{format}.safetensors"
+        convert_adapter(tmp_path / "a", file, format, component="transformer" if format == "diffusers" else "unet")
+        for found in (diff_adapters(tmp_path / "a", file), diff_adapters(file, tmp_path / "a")):
+            assert (found.relative, found.remarks) == (0, [])
+    convert_adapter(tmp_path / "kohya.safetensors", tmp_path / "unet", "peft")  # which says what it is for
+    assert diff_adapters(tmp_path / "unet", tmp_path / "kohya.safetensors").relative == 0
+    assert diff_adapters(tmp_path / "a", tmp_path / "unet").relative == 0
+    message = "unet is of the format peft and .*diffusers.safetensors of diffusers, and no layer .*; convert one first"
+    with pytest.raises(ValueError, match=message):
+        diff_adapters(tmp_path / "unet", tmp_path / "diffusers.safetensors")
 
 
 def test_the_error_of_resizing_is_the_distance(tmp_path):

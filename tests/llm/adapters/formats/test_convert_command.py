@@ -19,7 +19,7 @@ def test_there_and_back(tmp_path, monkeypatch, capsys):
         monkeypatch, capsys, "convert", tmp_path / "in", "--to", "kohya", "--out", lora, "--component", "unet"
     )
     assert code == 0
-    assert "1 pairs converted to kohya; largest relative change of a product 0 (base_model.model.mid_block.conv)" in out
+    assert "1 pairs converted to kohya; largest relative change of a product 0\n" in out
     assert load_file(lora)["lora_unet_mid_block_conv.alpha"].item() == 6
     code, out, _ = call(monkeypatch, capsys, "convert", lora, "--to", "peft", "--out", tmp_path / "back", "--quiet")
     assert (code, out) == (0, "")
@@ -30,6 +30,29 @@ def test_there_and_back(tmp_path, monkeypatch, capsys):
         code, out, _ = call(monkeypatch, capsys, command, lora, *arguments)
         assert code == 0
     assert read_adapter(tmp_path / "balanced.safetensors").pairs[0].scale == 3
+
+
+def test_record_and_readers(tmp_path, monkeypatch, capsys):
+    layers = [random_pair(module=f"base_model.model.down_blocks.0.attn1.to_{name}") for name in "qkv"]
+    folder = write_adapter(tmp_path / "in", layers[0] | layers[1] | layers[2], r=2, lora_alpha=6)
+    lora, record = tmp_path / "lora.safetensors", tmp_path / "c.json"
+    write = ("--to", "kohya", "--out", lora, "--component", "unet", "--json", record)
+    code, out, err = call(monkeypatch, capsys, "convert", folder, *write)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"saved {lora} {record}"
+    names = [f"base_model.model.down_blocks.0.attn1.to_{name}" for name in "kqv"]
+    assert json.loads(record.read_text())["layers"] == [{"name": name, "change": 0} for name in names]
+    write_adapter(folder, layers[0] | layers[1] | layers[2], r=2, lora_alpha=6, alpha_pattern={"to_q": 1})
+    lora.unlink()
+    code, _, err = call(monkeypatch, capsys, "convert", folder, *write)
+    assert code == 0
+    assert err == (
+        "diffusers gives 1 layers of this kohya file the α of other layers, such as "
+        "lora_unet_down_blocks_0_attn1_to_q: for diffusers, convert it --to diffusers\n"
+    )
+    said = err
+    lora.unlink()
+    assert call(monkeypatch, capsys, "convert", folder, *write, "--quiet") == (0, "", said)
 
 
 def kohya(path, name="lora_unet_mid_block_conv", **more):

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lorakappa.llm import balance_adapter, convert_adapter, read_adapter
+from lorakappa.llm.adapters.formats.kohya_file import misread_by_diffusers
 from tests.llm.adapters.formats.pipelines import (
     config,
     denoised,
@@ -55,6 +56,26 @@ def test_pipelines_load_what_is_written(pipeline, tmp_path, target):
     balance_adapter(path, balanced)
     for file in (path, balanced):
         torch.testing.assert_close(denoised(*loaded_pipeline(file)), expected, **CLOSE)
+
+
+def test_layers_of_kohya_files_that_diffusers_scales_wrong_are_named(tmp_path):
+    base, text = unet(), text_encoder()
+    base.add_adapter(config("unet", r=4, lora_alpha=6, alpha_pattern={"attn2.to_q": 2, "conv1": 5}))
+    text.add_adapter(config("text_encoder", r=2, lora_alpha=8, alpha_pattern={"fc1": 1}))
+    folder, path = saved_pipeline(tmp_path, base, text), tmp_path / "lora.safetensors"
+    assert misread_by_diffusers(read_adapter(folder)) == []
+    convert_adapter(folder, path, "kohya")
+    modules = {pair.name: pair.module for pair in read_adapter(path).pairs}
+    misread = {modules[name] for name in misread_by_diffusers(read_adapter(path))}
+    wrong = set()
+    for trained, loaded in zip((base, text), loaded_pipeline(path), strict=True):
+        layers = {name: layer for name, layer in loaded.named_modules() if hasattr(layer, "scaling")}
+        for name, layer in trained.named_modules():
+            if hasattr(layer, "scaling") and [*layer.scaling.values()] != [*layers[name].scaling.values()]:
+                wrong.add(name)
+    assert wrong == misread
+    assert any(name.endswith("attn2.to_q") for name in wrong)
+    assert any(name.endswith("mlp.fc1") for name in wrong)
 
 
 def test_peft_loads_what_is_written(pipeline, tmp_path):
