@@ -44,7 +44,7 @@ def test_the_table_is_what_pyproject_says():
 def test_extras_contain_each_other():
     extras = PROJECT["optional-dependencies"]
     assert set(extras["torch"]) < set(extras["llm"])
-    assert extras["all"] == ["lorakappa[llm,cluster,lora-rite]"]
+    assert extras["all"] == ["lorakappa[llm,diffusion,cluster,lora-rite]"]
 
 
 def test_base_and_extras_hold_all_that_is_imported():

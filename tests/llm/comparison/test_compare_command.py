@@ -81,11 +81,11 @@ def test_finetune_writes_an_adapter_that_audit_reads(small, tmp_path, monkeypatc
     code, out, _ = call(monkeypatch, capsys, "audit", adapter)
     assert code == 0
     assert out.count("3 of 3") == 7
-    for line in out.splitlines():
-        if "3 of 3" in line:
-            gap, kappa, balanced = line.split()[-3:]
-            assert float(gap) < 1e-5
-            assert float(kappa) == pytest.approx(float(balanced), rel=1e-2)
+    rows = [line.split() for line in out.splitlines() if "…" in line]  # from the largest σ to the smallest
+    assert len(rows) == 7
+    for gap, kappa, balanced in (row[-3:] for row in rows):
+        assert float(gap) < 1e-5
+        assert float(kappa) == pytest.approx(float(balanced), rel=1e-2)
 
 
 def test_a_short_fine_tune_needs_no_other_option(small, tmp_path, monkeypatch, capsys):

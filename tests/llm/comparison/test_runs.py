@@ -41,6 +41,7 @@ def test_the_key_depends_on_every_setting(task, name):
     other = {
         "model": "another", "dtype": "bfloat16", "schedule": "cosine", "betas": (0.9, 0.99), "targets": ("q_proj",),
         "warmup": 0.5, "dropout": 0.5, "label_smoothing": 0.5, "gradient_checkpointing": True, "evaluations": 2,
+        "optimizer": "sgd", "momentum": 0.5,
     }  # fmt: skip
     settings = replace(task.settings, **{name: other.get(name, 77)})
     assert replace(task, settings=settings).key != task.key
