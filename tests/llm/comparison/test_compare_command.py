@@ -81,7 +81,7 @@ def test_finetune_writes_an_adapter_that_audit_reads(small, tmp_path, monkeypatc
     code, out, _ = call(monkeypatch, capsys, "audit", adapter)
     assert code == 0
     assert out.count("3 of 3") == 7
-    rows = [line.split() for line in out.splitlines() if "…" in line]  # from the largest σ to the smallest
+    rows = [line.split() for line in out.splitlines() if line.count("…") == 2]  # of σ(A) and of σ(B)
     assert len(rows) == 7
     for gap, kappa, balanced in (row[-3:] for row in rows):
         assert float(gap) < 1e-5
