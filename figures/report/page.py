@@ -142,6 +142,7 @@ def _section(
         "nav": section.id.replace("-", " ").capitalize(),
         "text": section.text,
         "claims": _known(ledger, section.claims),
+        "unexamined": [id for id in section.claims if ledger.claim(id) is None],
         "figures": figures,
     }
 

@@ -95,6 +95,18 @@ def test_nothing_is_wider_than_the_page(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_paper_is_light_whatever_the_screen_is(browser, file):
+    colours = {}
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme)
+        page = context.new_page()
+        page.goto(file.as_uri())
+        page.emulate_media(media="print", color_scheme=scheme)
+        colours[scheme] = page.eval_on_selector(".badge", "badge => getComputedStyle(badge).color")
+        context.close()
+    assert colours["dark"] == colours["light"]
+
+
 def test_readable_without_script(browser, file):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -78,6 +78,14 @@ def test_page_shows_every_claim_with_its_ground(page):
     assert read.ids.count("figure-phase") == 1
 
 
+def test_a_section_names_its_claims_without_a_verdict(page):
+    _, _, read = page
+    text = " ".join(" ".join(read.text).split())
+    geometry = text.partition("Which minimizers are well conditioned?")[2].partition("What does P keep")[0]
+    assert "No verdict was saved on balanced-unique kappa-spread model1-exact-spectrum ." in geometry
+    assert "Balanced minimizers are optimally conditioned" in geometry
+
+
 def test_page_is_the_same_from_the_same_records(results):
     pages = [write_page(ledger(find_all(results), results), results)[0] for _ in range(2)]
     assert pages[0] == pages[1]
