@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorakappa.conditioning.verification.measured import decide
 from lorakappa.llm.comparison.effects import Effect
@@ -63,7 +64,8 @@ class Finding:
         needed: seeds at which the interval would be as narrow as wanted; None before the least number is there.
         to_decide: seeds at which it would decide, if the mean stayed where it is; None where it has decided or nothing
             is known.
-        reason: why the seeds end here: "width", "maximum", "budget", or "unfinished".
+        reason: why the seeds end here: "width", "maximum", "budget", or "unfinished"; "diverged" if a run of them did,
+            so that no number of seeds gives an interval.
     """
 
     contrast: Contrast
@@ -160,11 +162,14 @@ def _finding(progress: Progress, contrast: Contrast, over: bool) -> Finding:
         baseline=_arm(progress, contrast.baseline, number),
         needed=needed,
         to_decide=None if word != "inconclusive" else _to_decide(effect, study),
-        reason=_reason(study, number, needed, over),
+        reason=_reason(study, values, needed, over),
     )
 
 
-def _reason(study: Study, number: int, needed: int | None, over: bool) -> str:
+def _reason(study: Study, values: NDArray[np.float64], needed: int | None, over: bool) -> str:
+    number = len(values)
+    if number >= study.fresh.minimum and not np.isfinite(values).all():
+        return "diverged"
     if needed is not None and number >= min(needed, study.fresh.maximum):
         return "width" if needed <= number else "maximum"
     return "budget" if over else "unfinished"

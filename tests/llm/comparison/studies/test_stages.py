@@ -195,12 +195,16 @@ def test_a_method_with_an_optimizer_of_its_own_is_refused_with_another(tmp_path)
         Machine(noise).run(chosen, tmp_path)
 
 
-def test_a_run_that_diverges_on_a_fresh_seed_is_no_number(tmp_path):
-    def loss(run):
-        return math.inf if run.method == "balora" and run.seed == 102 else noise(run)
+@pytest.mark.parametrize("lost", [102, 106])
+def test_a_run_that_diverges_on_a_fresh_seed_is_no_number(lost, tmp_path):
+    """Whether it is one of those that give the variance or not; neither the width nor the budget ended the seeds."""
 
-    (found,) = findings(Machine(loss).run(study(), tmp_path)[0])
+    def loss(run):
+        return math.inf if run.method == "balora" and run.seed == lost else noise(run, 0.3)
+
+    (found,) = findings(Machine(loss).run(study(half_width=0.1), tmp_path)[0])
     assert (found.verdict, found.effect.low, found.method.diverged) == ("inconclusive", -math.inf, 1)
+    assert (found.reason, found.to_decide) == ("diverged", None)
     assert found.as_json()["effect"]["low"] is None
 
 
