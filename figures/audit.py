@@ -1,5 +1,6 @@
 """κ bound and balancing gap of every layer of an adapter, as they are and as balancing would leave the bound."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -67,27 +68,52 @@ def short_names(names: list[str]) -> list[str]:
     """Names of layers without what they share: numbers and last part where that tells them apart.
 
     Args:
-        names: dotted module names.
+        names: dotted module names, or kohya's with `_` for dots.
 
     Returns:
         As many different names, if they were different.
     """
-    split = [name.split(".") for name in names]
+    split = [_parts(name) for name in names]
     shared = 0
     while all(len(parts) > shared + 1 and parts[shared] == split[0][shared] for parts in split):
         shared += 1
     rest = [parts[shared:] for parts in split]
-    brief = [" ".join([*(part for part in parts[:-1] if part.isdigit()), parts[-1]]) for parts in rest]
-    if len(set(brief)) < len(set(names)):
-        brief = [".".join(parts) for parts in rest]
-    return [name if len(name) <= LONGEST else "…" + name[1 - LONGEST :] for name in brief]
+    several = len(set(names))
+    for words in (
+        [[*(part for part in parts[:-1] if part.isdigit()), parts[-1]] for parts in rest],
+        *([_ends(parts, last) for parts in rest] for last in (1, 2)),
+    ):
+        brief = [_cut(" ".join(parts)) for parts in words]
+        if len(set(brief)) == several:
+            return brief
+    whole = [".".join(parts) for parts in rest]
+    brief = [_cut(name) for name in whole]
+    return brief if len(set(brief)) == several else whole
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a module's name; in kohya's, numbers end a part."""
+    if "." not in name:
+        name = re.sub(r"\.(\d+)_", r".\1.", re.sub(r"_(\d+)(?=_|$)", r".\1", name))
+    return name.split(".")
+
+
+def _ends(parts: list[str], last: int) -> list[str]:
+    """The first part, all numbers, and everything from the last words on."""
+    words = [i for i, part in enumerate(parts) if not part.isdigit()]
+    start = max(words[-last] if len(words) >= last else 0, 1)
+    return [parts[0], *(part for part in parts[1:start] if part.isdigit()), *parts[start:]]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
 
 
 def module_types(names: list[str]) -> dict[str, NDArray[np.int64]]:
     """Module type, the last part of the name that is no number → the layers of that type, the largest ones first."""
     kinds: dict[str, list[int]] = {}
     for i, name in enumerate(names):
-        words = [part for part in name.partition(" expert ")[0].split(".") if not part.isdigit()]
+        words = [part for part in _parts(name.partition(" expert ")[0]) if not part.isdigit()]
         kinds.setdefault(words[-1] if words else name, []).append(i)
     return {kind: np.asarray(kinds[kind]) for kind in sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind))}
 

@@ -30,6 +30,13 @@ def change_shown(change: float, name: str, more: str = "") -> str:
     return f"largest relative change of a product {change:.2g}" + (f" ({short_name(name)}{more})" if change else "")
 
 
+def layer_table(*heads: str) -> Any:
+    """A table whose first column holds names, which are folded rather than cut: their ends tell layers apart."""
+    from rich.table import Column, Table
+
+    return Table(Column(heads[0], overflow="fold"), *heads[1:], box=None)
+
+
 def note_readers(out: Path) -> None:
     """Says which program is known to misread what was written."""
     from lorakappa.llm.adapters.formats.kohya_file import misread_by_diffusers
@@ -46,15 +53,13 @@ def audit(adapter: AdapterPath, json_file: JsonFile = None, quiet: Quiet = False
     """Singular values, balancing gap and κ bound of every layer, now and after balancing, worst first."""
     from dataclasses import asdict
 
-    from rich.table import Table
-
     from lorakappa.llm.adapters.audit import audit_adapter
     from lorakappa.shared.records import provenance, write_json
 
     check_record(json_file)
     layers = audit_adapter(adapter)
-    factors = Table("factors", "σ(A)", "σ(B)", "gap", "κ bound", "balanced", box=None)
-    products = Table("products", "scale", "σ(AB)", "rank", "stable", "entropy", "99 %", box=None)
+    factors = layer_table("factors", "σ(A)", "σ(B)", "gap", "κ bound", "balanced")
+    products = layer_table("products", "scale", "σ(AB)", "rank", "stable", "entropy", "99 %")
     for layer in layers:
         name = short_name(layer.name)
         sigmas = layer.sigma_A, layer.sigma_B, layer.sigma_AB

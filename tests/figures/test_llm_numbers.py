@@ -225,13 +225,37 @@ def test_audit_of_many_layers_shows_the_worst_and_all_by_type():
     ("names", "expected"),
     [
         (["base.layers.0.attn.q", "base.layers.1.attn.q", "base.layers.1.mlp.up"], ["0 q", "1 q", "1 up"]),
-        (["encoder.0.q", "decoder.0.q"], ["encoder.0.q", "decoder.0.q"]),
+        (["encoder.0.q", "decoder.0.q"], ["encoder 0 q", "decoder 0 q"]),
         (["a.b.c"], ["c"]),
         (["m.0." + "x" * 40, "m.1.y"], ["…" + "x" * 33, "1 y"]),
+        (["m.a" + "x" * 40, "m.b" + "x" * 40], ["a" + "x" * 40, "b" + "x" * 40]),
+        (["0.1.q.0", "1.0.q.1"], ["0 1 0", "1 0 1"]),
     ],
 )
 def test_short_names(names, expected):
     assert short_names(names) == expected
+
+
+def test_layers_of_u_nets_are_told_apart():
+    tails = [
+        f"{block}.attentions.{i}.transformer_blocks.0.{attention}.to_{to}"
+        for block in ("down_blocks.1", "mid_block", "up_blocks.1")
+        for i in (0, 1)
+        for attention in ("attn1", "attn2")
+        for to in ("q", "out.0")
+    ]
+    for names, first in (
+        ([f"unet.{tail}" for tail in tails], "down_blocks 1 0 0 attn1 to_q"),
+        ([f"lora_unet_{tail}".replace(".", "_") for tail in tails], "lora_unet_down_blocks 1 0 0 attn1_to_q"[-33:]),
+    ):
+        short = short_names(names)
+        assert len(set(short)) == len(names)
+        assert short[0].lstrip("…") == first
+        assert max(map(len, short)) <= 34
+    kinds = module_types([f"lora_unet_{tail}".replace(".", "_") for tail in tails])
+    assert {kind: len(layers) for kind, layers in kinds.items()} == {
+        f"attn{i}_to_{to}": 6 for i in (1, 2) for to in ("q", "out")
+    }
 
 
 def test_module_types():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lorakappa.llm import read_adapter
+from tests.llm.adapters.stored import random_pair, write_adapter
 from tests.llm.models import unbalance, with_lora
 from tests.llm.test_llm_command import call
 
@@ -71,6 +72,19 @@ def test_diff(adapters, tmp_path, monkeypatch, capsys):
     assert code == 0
     assert err == f"2 of 4 layers are not in {tmp_path / 'c'} and count as 0 there\n"
     assert " - " in out
+
+
+def test_tables_cut_no_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    module = f"base_model.model.{'long_' * 20}name_of_a_layer.to_"
+    write_adapter(
+        tmp_path / "a", random_pair(module=f"{module}q") | random_pair(module=f"{module}k"), r=2, lora_alpha=2
+    )
+    for arguments in (("audit",), ("diff", tmp_path / "a"), ("resize", "--rank", 1, "--out", tmp_path / "out")):
+        code, out, _ = call(monkeypatch, capsys, arguments[0], tmp_path / "a", *arguments[1:])
+        assert code == 0
+        first = "".join(line[1:].split("  ")[0] for line in out.splitlines())
+        assert all(f"name_of_a_layer.to_{name}" in first for name in "qk")
 
 
 @pytest.mark.parametrize("command", ["resize", "fold", "merge", "diff"])

@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from lorakappa.llm.adapters.command import AdapterPath, Target, change_shown, check_record, finish, short_name
+from lorakappa.llm.adapters.command import (
+    AdapterPath,
+    Target,
+    change_shown,
+    check_record,
+    finish,
+    layer_table,
+    short_name,
+)
 from lorakappa.shared.command_line import console, note, say
 from lorakappa.shared.options import JsonFile, Quiet, numbers
 
@@ -33,8 +41,6 @@ def resize(
 
     Of several measures the strictest counts, but no rank exceeds --rank.
     """
-    from rich.table import Table
-
     from lorakappa.llm.adapters.operations.resizing import resize_adapter
 
     rule = _rule(rank, energy, nuclear, error, spectral_error)
@@ -42,7 +48,7 @@ def resize(
         raise ValueError("say how far: --rank, --energy, --nuclear, --error or --spectral-error")
     check_record(json_file)
     layers = resize_adapter(adapter, out, rule)
-    table = Table("layer", "rank", "error", "spectral", "as stored", box=None)
+    table = layer_table("layer", "rank", "error", "spectral", "as stored")
     for layer in layers:
         errors = (layer.error, layer.spectral_error, layer.stored_error)
         table.add_row(short_name(layer.name), f"{layer.r} → {layer.rank}", *(f"{value:.3g}" for value in errors))
@@ -82,15 +88,13 @@ def merge(
     quiet: Quiet = False,
 ) -> None:
     """Write the weighted sum of adapters: exactly, at the sum of their ranks, or the nearest of smaller ranks."""
-    from rich.table import Table
-
     from lorakappa.llm.adapters.operations.merging import merge_adapters
 
     rule = _rule(rank, energy, nuclear, error, spectral_error)
     chosen = None if weights is None else numbers("weights", weights)
     check_record(json_file)
     layers = merge_adapters(adapters, out, weights=chosen, rule=rule, other_bases=other_bases)
-    table = Table("layer", "adapters", "rank", "error", "as stored", box=None)
+    table = layer_table("layer", "adapters", "rank", "error", "as stored")
     for layer in layers:
         sources = "all" if len(layer.adapters) == len(adapters) else ", ".join(str(i + 1) for i in layer.adapters)
         rank_shown = f"{layer.rank} of {layer.full_rank}"
@@ -107,13 +111,11 @@ def diff(adapter: AdapterPath, other: AdapterPath, json_file: JsonFile = None, q
     """How far two adapters are from each other, layer by layer, as products: their factors' gauge does not matter."""
     from dataclasses import asdict
 
-    from rich.table import Table
-
     from lorakappa.llm.adapters.operations.comparing import diff_adapters
 
     check_record(json_file)
     found = diff_adapters(adapter, other)
-    table = Table("layer", "rank", "‖W‖", "‖W'‖", "relative", "σ₁(W − W')", "cosine", "angles left", "right", box=None)
+    table = layer_table("layer", "rank", "‖W‖", "‖W'‖", "relative", "σ₁(W − W')", "cosine", "angles left", "right")
     for layer in found.layers:
         one = layer.difference
         table.add_row(
