@@ -132,6 +132,8 @@ def _is_formula(piece: str, core: str) -> bool:
         return not re.search(r"[A-Za-z]{4,}", _NAMED.sub("", core))
     if _LETTER.fullmatch(core) or _PRODUCT.fullmatch(core):
         return True
+    if core in ("a", "A") and piece != core:  # no article stands before a comma
+        return True
     # a word with a slash or a star beside it is a word
     words = re.search(r"[A-Za-z]{3,}[/*]|[/*][A-Za-z]{3,}|[a-z]{4,}", _NAMED.sub("", core))
     return any(c in SYMBOLS for c in core) and words is None
@@ -142,6 +144,8 @@ def _goes_on(core: str, run: str, following: str) -> bool:
     bare = core.strip("()")
     if bare in WORDS:
         return bool(following) and _is_formula(following, _bare(following))
+    if len(bare) == 2 and bare.isalpha() and run.rstrip()[-1:] in tuple("=<>≤≥+−·"):
+        return True  # a product, w² = ab
     if bare in ("a", "A", "I") or _NUMBER.fullmatch(bare):
         before = run.rstrip()[-1:]
         return (before != "" and _operator(before)) or (following[:1] != "" and _operator(following[0]))

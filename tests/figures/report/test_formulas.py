@@ -32,6 +32,8 @@ def formulas(text):
         ("A pair is a gauge of LoRA+, πLoRA's and sign-GD's", []),
         ("lower by 5 % at seeds 0, 1 and/or 2", []),
         ("`balance` leaves a pair", []),
+        ("w² = ab + cd is so, f* is least, r < k in all", ["w² = ab + cd", "f*", "r < k"]),
+        ("searched for a, b ≤ 4; a pair of A, B.", ["a", "b ≤ 4", "A", "B"]),
         ("the norm ‖P(x + tv) − (x + tv)‖ = O(t²) (bounded)", ["‖P(x + tv) − (x + tv)‖ = O(t²)"]),
         ("H[d] ≤ L‖d‖² for all d", ["H[d] ≤ L‖d‖²", "d"]),
     ],
