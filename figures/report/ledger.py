@@ -306,7 +306,7 @@ def _record(found: Found, folder: Path) -> RecordEntry:
         reason=found.reason,
         command=found.part.told(folder),
         files=dict(found.digests or {}),
-        provenance=dict(found.provenance) if found.provenance and found.part.name != "audit" else None,
+        provenance=dict(found.provenance) if found.provenance else None,
     )
 
 

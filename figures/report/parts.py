@@ -109,13 +109,18 @@ def find(part: Part, folder: Path) -> Found:
     return Found(part, *_age(provenance), provenance, sums, content)
 
 
+ENTRIES = ("command", "seed", "python", "versions", "commit", "code", "platform", "cores", "seconds")
+"""Of a provenance, by which it is told from what stands beside it."""
+
+
 def _provenance(content: Any) -> Mapping[str, Any] | None:
     """What a result says of its making: in an entry of its own, in every row of a list, or beside its other entries."""
     if isinstance(content, list):
         content = content[0] if content else None
     if not isinstance(content, dict):
         return None
-    found = content.get("provenance", content if "versions" in content else None)
+    beside = {name: content[name] for name in ENTRIES if name in content} if "versions" in content else None
+    found = content.get("provenance", beside)
     return found if isinstance(found, dict) else None
 
 

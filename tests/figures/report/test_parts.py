@@ -6,10 +6,11 @@ import pytest
 
 from lorakappa.figures.catalogue import FIGURES
 from lorakappa.figures.report.ledger import find_all, ledger
-from lorakappa.figures.report.parts import PARTS, find
+from lorakappa.figures.report.parts import ENTRIES, PARTS, find
 from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS
 from lorakappa.shared import code_state
 from lorakappa.shared.packages import CLAIMS
+from lorakappa.shared.records import provenance
 from tests.figures.report.conftest import EXAMINED
 
 
@@ -53,6 +54,15 @@ def test_what_other_code_made_is_out_of_date(results, code, state, reason):
     file.write_text(json.dumps(saved))
     found = find(PARTS["phase"], results)
     assert (found.state, found.reason) == (state, reason)
+
+
+def test_provenance_beside_other_entries_is_told_from_them(results):
+    assert set(ENTRIES) == set(provenance())
+    (results / "audit.json").write_text(json.dumps({**provenance(), "layers": []}))
+    made = ledger(find_all(results), results)
+    records = {record.name: record for record in made.records}
+    assert set(records["audit"].provenance) == set(ENTRIES)
+    assert records["settle"].provenance is None
 
 
 @pytest.mark.parametrize("name", ["verdicts", "sources"])
