@@ -12,9 +12,6 @@ from lorakappa.figures.schemas import DESCRIPTIONS
 from lorakappa.shared.records import write_json
 from lorakappa.shared.schemas import validated
 
-FORMAT = 1
-"""Of the ledger; it grows by one whenever what an entry means changes."""
-
 VerdictName = Literal["holds", "refuted", "not seen", "equivalent", "inconclusive"]
 Level = Literal["proved", "certified", "exact", "sampled"]
 Kind = Literal["claim", "correction", "question"]
@@ -124,7 +121,7 @@ class RecordEntry(Entry):
 
 
 class Ledger(Entry):
-    """All that the report says."""
+    """All that the report says; `format` grows by one whenever what an entry means changes."""
 
     format: Literal[1]
     totals: dict[str, dict[str, int]]
