@@ -34,7 +34,7 @@ class BalanceReport:
         unchanged: pairs left as they were: AB = 0, balanced already to the last bit, or with balanced factors that are
             too small or too large for the type they are stored in.
         frozen: number of pairs skipped because they do not train.
-        batches: number of batched calls.
+        batches: number of batched calls of the projection, each for pairs of one shape; not of data.
     """
 
     balanced: int

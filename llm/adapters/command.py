@@ -37,12 +37,12 @@ def layer_table(*heads: str) -> Any:
     return Table(Column(heads[0], overflow="fold"), *heads[1:], box=None)
 
 
-def note_readers(out: Path) -> None:
-    """Says which program is known to misread what was written."""
+def note_readers(adapter: Path) -> None:
+    """Says which program is known to misread an adapter."""
     from lorakappa.llm.adapters.formats.kohya_file import misread_by_diffusers
     from lorakappa.llm.adapters.formats.reading import read_adapter
 
-    if out.is_file() and (misread := misread_by_diffusers(read_adapter(out))):
+    if adapter.is_file() and (misread := misread_by_diffusers(read_adapter(adapter))):
         note(
             f"diffusers gives {len(misread)} layers of this kohya file the α of other layers, such as {misread[0]}: "
             "for diffusers, convert it --to diffusers"
@@ -80,6 +80,7 @@ def audit(adapter: AdapterPath, json_file: JsonFile = None, quiet: Quiet = False
         drawn = draw_saved("audit", file.parent, file) if file.suffix == ".json" else []
         if not quiet:
             say("saved", file, *drawn)
+    note_readers(adapter)
 
 
 def balance(

@@ -84,8 +84,8 @@ def check_dtypes(module: str, left: torch.dtype, right: torch.dtype) -> None:
     for dtype in (left, right):
         if dtype not in STORED_DTYPES:
             name = str(dtype).removeprefix("torch.")
-            what = "too coarse for balanced factors" if dtype.is_floating_point else "not floating point"
-            raise CannotBalanceError(module, f"its factors are {name}, which is {what}; convert them to bfloat16 first")
+            what = "too coarse for new factors" if dtype.is_floating_point else "not floating point"
+            raise CannotBalanceError(module, f"its factors are {name}, which is {what}; store them in bfloat16 first")
 
 
 def shown(value: object) -> str:

@@ -53,6 +53,7 @@ def test_record_and_readers(tmp_path, monkeypatch, capsys):
     said = err
     lora.unlink()
     assert call(monkeypatch, capsys, "convert", folder, *write, "--quiet") == (0, "", said)
+    assert call(monkeypatch, capsys, "audit", lora, "--quiet") == (0, "", said)
 
 
 def kohya(path, name="lora_unet_mid_block_conv", **more):

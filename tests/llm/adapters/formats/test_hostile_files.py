@@ -75,7 +75,10 @@ CONTENTS = {
     "one kind among others": ({**KOHYA, "lora_unet_x.lokr_w1": A}, "lora_unet_x: LoKr"),
     "other ranks": ({**KOHYA, f"{NAME}.lora_up.weight": torch.ones(6, 3)}, "factors that do not share r"),
     "a vector": ({**KOHYA, f"{NAME}.lora_up.weight": torch.ones(6)}, "which are no matrices"),
-    "float8": ({**KOHYA, f"{NAME}.lora_up.weight": A.to(torch.float8_e4m3fn)}, "too coarse for balanced factors"),
+    "float8": (
+        {**KOHYA, f"{NAME}.lora_up.weight": A.to(torch.float8_e4m3fn)},
+        "too coarse for new factors; store them in bfloat16 first",
+    ),
     "NaN": ({**KOHYA, f"{NAME}.lora_up.weight": A * torch.nan}, ""),
 }
 
