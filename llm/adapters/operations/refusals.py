@@ -18,7 +18,6 @@ SAME: Final = (
     "layer_replication",
     "alora_invocation_tokens",
     "use_qalora",
-    "qalora_group_size",
     "target_parameters",
 )
 """What configurations must agree on for their products to be of the same matrices."""
@@ -87,7 +86,8 @@ def refuse_different(adapters: list[Adapter], *, other_bases: bool) -> None:
                 f"{first.path} was trained on {shown(names[0])} and {other.path} on {shown(names[1])}; where these are "
                 "the same weights, say so: --other-bases (other_bases=True)"
             )
-        for name in SAME:
+        qalora = config_value(first, "use_qalora")  # without it the group size, which older folders lack, means nothing
+        for name in (*SAME, "qalora_group_size") if qalora else SAME:
             one, two = (config_value(adapter, name) for adapter in (first, other))
             if (one or None) != (two or None):
                 raise ValueError(

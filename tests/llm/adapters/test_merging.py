@@ -171,6 +171,19 @@ def test_different_models_are_refused_unless_told(tmp_path):
     merge_adapters([tmp_path / "a", tmp_path / "c"], tmp_path / "out2")
 
 
+def test_the_group_size_of_qalora_counts_under_qalora_only(tmp_path):
+    for name, config in (
+        ("a", {}),
+        ("b", {"qalora_group_size": 16}),
+    ):  # folders of older versions of PEFT, and converted
+        write_adapter(tmp_path / name, random_pair(), r=2, lora_alpha=2, **config)
+        write_adapter(tmp_path / f"q{name}", random_pair(), r=2, lora_alpha=2, use_qalora=True, **config)
+    (layer,) = merge_adapters([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert layer.rank == 4
+    with pytest.raises(ValueError, match="qalora_group_size is None there, 16 here"):
+        merge_adapters([tmp_path / "qa", tmp_path / "qb"], tmp_path / "qout")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("fan_in_fan_out", True), ("layer_replication", [[0, 2]]), ("alora_invocation_tokens", [1]), ("use_qalora", True)],
