@@ -151,13 +151,20 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built):
             "*.py",
             "*.pyi",
             "sources/*.toml",
+            "studies/*.toml",
             "tiny/*",
+            "report/page.*",
+            "report/*.woff2",
+            "report/*.txt",
+            "report/*.json",
             "proofs/*.v",
             "proofs/*.json",
             "certificates/*.json",
             "schemas/*.json",
         ):
-            wanted |= {f"lorakappa/{file.relative_to(root).as_posix()}" for file in (root / name).rglob(pattern)}
+            files_of = (root / name).rglob(pattern)
+            shipped = [file for file in files_of if file.suffix != ".py" or (file.parent / "__init__.py").is_file()]
+            wanted |= {f"lorakappa/{file.relative_to(root).as_posix()}" for file in shipped}
     assert {"lorakappa/llm/data/tiny/model.safetensors", "lorakappa/conditioning/__init__.pyi"} <= wanted
     assert {name for name in files if ".dist-info/" not in name} == wanted
     assert not [name for name in files if "test" in Path(name).name or "gallery" in name]
