@@ -13,7 +13,7 @@ from lorakappa.shared.records import write_json
 from lorakappa.shared.schemas import validated
 
 VerdictName = Literal["holds", "refuted", "not seen", "equivalent", "inconclusive"]
-Level = Literal["proved", "certified", "exact", "sampled"]
+Level = Literal["sampled", "exact", "certified", "proved"]
 Kind = Literal["claim", "correction", "question"]
 
 
@@ -271,7 +271,7 @@ def _totals(claims: Sequence[ClaimEntry]) -> dict[str, dict[str, int]]:
     verdicts, levels = Counter(claim.verdict for claim in claims), Counter(claim.level for claim in claims)
     return {
         "verdicts": {name: verdicts[name] for name in get_args(VerdictName)},
-        "levels": {name: levels[name] for name in get_args(Level)},
+        "levels": {name: levels[name] for name in reversed(get_args(Level))},
         "kinds": dict(Counter(claim.kind for claim in claims)),
         "packages": dict(Counter(claim.package for claim in claims)),
         "corrected": {

@@ -40,7 +40,7 @@ BAD = {
     ),
     "a mark inside": ("x.jsonl", GOOD + "\ufeff" + GOOD, "line 2 is not JSON"),
     "no number": ("x.jsonl", '{"prompt": NaN, "completion": "b"}\n', "NaN is no number of JSON"),
-    "half a character": ("x.jsonl", '{"prompt": "\\ud800", "completion": "b"}\n', "holds half a character"),
+    "half a character": ("x.jsonl", '{"prompt": "\\ud800", "completion": "b"}\n', "has half a character"),
     "cut short": ("x.jsonl", GOOD + '{"prompt": "a', "line 2 is not JSON"),
     "empty": ("x.jsonl", "", "is empty"),
     "binary": ("x.jsonl", b"\x80\x81\x82", "line 1 is not UTF-8"),
