@@ -101,8 +101,6 @@ def _check_rows(path: Path, rows: Iterable[tuple[int, Any]], used: Collection[st
             raise ValueError(f"{where}: {len(row)} columns; at most {MOST_COLUMNS} can be read")
         for column, value in row.items():
             kind = _kind(value)
-            if kind == "text":
-                _check_text(value, where, column)
             if column in wanted and kind not in ("text", "a number", "true or false"):
                 raise ValueError(f"{where}: {column!r} holds {kind}, no text")
             if kind != "null" and kinds.setdefault(column, kind) != kind:
@@ -124,13 +122,6 @@ def _kind(value: Any) -> str:
     if isinstance(value, int | float):
         return "a number"
     return "a list" if isinstance(value, list) else "an object"
-
-
-def _check_text(text: str, where: str, column: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError(f"{where}: {column!r} holds half a character (a lone surrogate)") from None
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
