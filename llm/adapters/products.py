@@ -47,11 +47,6 @@ def product_errors(A: Tensor, B: Tensor, X: Tensor, Y: Tensor) -> tuple[float, f
     return _ratio(change, product), _ratio(change, size)
 
 
-def product_change(A: Tensor, B: Tensor, X: Tensor, Y: Tensor) -> float:
-    """‖XY − AB‖_F/‖AB‖_F (`product_errors`)."""
-    return product_errors(A, B, X, Y)[0]
-
-
 def storage_eps(*dtypes: torch.dtype) -> float:
     """The coarsest epsilon of several floating types."""
     return max(float(torch.finfo(dtype).eps) for dtype in dtypes)

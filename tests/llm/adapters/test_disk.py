@@ -19,7 +19,7 @@ from lorakappa.llm import (
     lora_pairs,
     read_adapter,
 )
-from lorakappa.llm.adapters.products import product_change
+from lorakappa.llm.adapters.products import product_errors
 from tests.llm.models import Mixed, Mixture, tiny_qwen, tokens, unbalance, with_lora
 
 
@@ -122,8 +122,8 @@ def test_the_change_of_a_product():
     torch.manual_seed(0)
     A, B, X, Y = torch.randn(7, 3), torch.randn(3, 5), torch.randn(7, 3), torch.randn(3, 5)
     expected = torch.linalg.matrix_norm(X @ Y - A @ B) / torch.linalg.matrix_norm(A @ B)
-    assert product_change(A, B, X, Y) == pytest.approx(float(expected), rel=1e-5)
-    assert product_change(A, 0 * B, A, 0 * B) == 0
+    assert product_errors(A, B, X, Y)[0] == pytest.approx(float(expected), rel=1e-5)
+    assert product_errors(A, 0 * B, A, 0 * B)[0] == 0
 
 
 def test_the_audit_measures_what_it_says():
