@@ -4,9 +4,7 @@ Three files: the study's own, all records (one JSON object a line, compressed), 
 where and how they were made, and what was concluded. `Evidence.faults` concludes again from the records.
 """
 
-import hashlib
 import json
-import lzma
 import math
 import time
 from collections.abc import Iterable
@@ -25,13 +23,11 @@ from lorakappa.llm.comparison.studies.files import parse_study, study_digest
 from lorakappa.llm.comparison.studies.findings import findings
 from lorakappa.llm.comparison.studies.progress import Progress
 from lorakappa.llm.comparison.studies.study import Study
+from lorakappa.shared.evidence_files import difference, digest, pack, unpacked
 from lorakappa.shared.records import provenance, write_bytes, write_json
 from lorakappa.shared.schemas import parse_json, read_model
 
 RECORDS, MANIFEST = "runs.jsonl.xz", "manifest.json"
-
-MOST_BYTES = 1 << 30
-"""Of the records, unpacked: a file that claims more is not read."""
 
 DIGITS = 4
 """To which times and memory are rounded, which nothing repeats; losses are kept as they are."""
@@ -94,8 +90,8 @@ class Evidence:
     def faults(self) -> list[str]:
         """Where manifest, records and conclusions disagree, a line each; empty if they agree."""
         manifest, found = self.manifest, []
-        for name, digest in manifest.parts.items():
-            if _digest((self.folder / name).read_bytes()) != digest:
+        for name, stated in manifest.parts.items():
+            if digest((self.folder / name).read_bytes()) != stated:
                 found.append(f"{name} is not the file that the manifest is of")
         if set(manifest.parts) != {STUDY, RECORDS}:
             found.append(f"the manifest is not of {STUDY} and {RECORDS}")
@@ -112,7 +108,7 @@ class Evidence:
         if len(again) != len(manifest.findings):
             found.append(f"the study has {len(again)} contrasts, not {len(manifest.findings)}")
         for new, old in zip(again, manifest.findings, strict=False):
-            if (place := _difference(new, old)) is not None:
+            if (place := difference(new, old, CONCLUSION_TOL)) is not None:
                 what = f"{new['method']} against {new['baseline']}, r = {new['rank']}, {new['steps']} steps"
                 found.append(f"{new['table']}, {what}: {place}")
         return found
@@ -149,13 +145,13 @@ def keep(found: Described, progress: Progress, folder: Path, claims: dict[str, s
         }
         lines.append(json.dumps(entry, sort_keys=True, allow_nan=False))
     content = "".join(line + "\n" for line in lines).encode()
-    packed = lzma.compress(content, preset=9)
+    packed = pack(content)
     write_bytes(folder / STUDY, found.text.encode())
     write_bytes(folder / RECORDS, packed)
     manifest = Manifest(
         about=found.about,
         study=study_digest(progress.study),
-        parts={STUDY: _digest(found.text.encode()), RECORDS: _digest(packed)},
+        parts={STUDY: digest(found.text.encode()), RECORDS: digest(packed)},
         runs=len(lines),
         pending=len(progress.pending()),
         settings=[asdict(each) for each in settings],
@@ -192,7 +188,7 @@ def read_evidence(folder: Path) -> Evidence:
     study = parse_study(text, f"{about.name}.toml", model=about.model, data=about.data)
     settings = [_settings(entry, folder) for entry in manifest.settings]
     records: dict[tuple[Run, TrainingSettings], Record] = {}
-    for number, line in enumerate(_unpacked(folder / RECORDS).splitlines(), start=1):
+    for number, line in enumerate(unpacked(folder / RECORDS).splitlines(), start=1):
         where = f"{folder / RECORDS}, line {number}"
         entry = restore_all(parse_json(line, where))
         if (problem := record_problem(entry)) is not None:
@@ -257,32 +253,3 @@ def _settings(entry: dict[str, Any], folder: Path) -> TrainingSettings:
         return TrainingSettings(**values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / MANIFEST}: no settings of a run: {error}") from None
-
-
-def _unpacked(file: Path) -> bytes:
-    try:
-        with lzma.open(file) as stream:
-            content = stream.read(MOST_BYTES + 1)
-    except (lzma.LZMAError, EOFError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from None
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{file} unpacks to more than {MOST_BYTES} bytes")
-    return content
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _difference(new: Any, old: Any, name: str = "") -> str | None:
-    """Where two conclusions differ by more than the rounding of sums of losses; None if nowhere."""
-    if isinstance(new, dict) and isinstance(old, dict) and new.keys() == old.keys():
-        places = (_difference(new[key], old[key], f"{name}.{key}".lstrip(".")) for key in new)
-        return next((place for place in places if place is not None), None)
-    if isinstance(new, float) and isinstance(old, float | int):
-        return (
-            None
-            if math.isclose(new, old, rel_tol=CONCLUSION_TOL, abs_tol=CONCLUSION_TOL)
-            else f"{name} is {new:g}, not {old:g}"
-        )
-    return None if new == old else f"{name} is {new!r}, not {old!r}"
