@@ -1,9 +1,9 @@
 """What a study says: an effect with its interval and a verdict for each contrast, from the records that there are.
 
 The rule, set beforehand: the interval is that of `fixed_width`, at the share of the error that Bonferroni's correction
-leaves to one contrast of its table (`Study.alpha`). It decides "equivalent" if it lies within ±δ, even if above 0 or
-below; else "better" if all of it is above 0, "worse" if below, and "inconclusive" if it is on both sides. Where a run
-diverged the interval is infinite, and nothing is decided.
+leaves to one look at one contrast of its table (`Study.alpha`). It decides "equivalent" if it lies within ±δ, even if
+above 0 or below; else "better" if all of it is above 0, "worse" if below, and "inconclusive" if it is on both sides.
+Where a run diverged the interval is infinite, and nothing is decided.
 """
 
 import math
@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lorakappa.conditioning.verification.measured import decide
 from lorakappa.llm.comparison.effects import Effect
@@ -61,11 +60,11 @@ class Finding:
             measured. Nothing is decided on it.
         method: its arm; None if no cell of it has been chosen.
         baseline: likewise.
-        needed: seeds at which the interval would be as narrow as wanted; None before the least number is there.
+        needed: seeds at which it is decided or the interval as narrow as wanted; None before the least number is there.
         to_decide: seeds at which it would decide, if the mean stayed where it is; None where it has decided or nothing
             is known.
-        reason: why the seeds end here: "width", "maximum", "budget", or "unfinished"; "diverged" if a run of them did,
-            so that no number of seeds gives an interval.
+        reason: why the seeds end here: "decided" if the first ones did, "width", "maximum", "budget", or "unfinished";
+            "diverged" if a run of them did, so that no number of seeds gives an interval.
     """
 
     contrast: Contrast
@@ -123,7 +122,7 @@ def study_json(progress: Progress, source: str) -> dict[str, Any]:
         "delta": study.delta,
         "half_width": study.half_width,
         "confidence": study.confidence,
-        "correction": "Bonferroni, over the comparisons of a table",
+        "correction": "Bonferroni, over the comparisons of a table and the looks at each",
         "tables": [
             {
                 "name": table.name,
@@ -162,17 +161,18 @@ def _finding(progress: Progress, contrast: Contrast, over: bool) -> Finding:
         baseline=_arm(progress, contrast.baseline, number),
         needed=needed,
         to_decide=None if word != "inconclusive" else _to_decide(effect, study),
-        reason=_reason(study, values, needed, over),
+        reason=_reason(study, effect, needed, over),
     )
 
 
-def _reason(study: Study, values: NDArray[np.float64], needed: int | None, over: bool) -> str:
-    number = len(values)
-    if number >= study.fresh.minimum and not np.isfinite(values).all():
+def _reason(study: Study, effect: Effect, needed: int | None, over: bool) -> str:
+    if effect.n >= study.fresh.minimum and not math.isfinite(effect.estimate):
         return "diverged"
-    if needed is not None and number >= min(needed, study.fresh.maximum):
-        return "width" if needed <= number else "maximum"
-    return "budget" if over else "unfinished"
+    if needed is None or effect.n < min(needed, study.fresh.maximum):
+        return "budget" if over else "unfinished"
+    if effect.n < needed:
+        return "maximum"
+    return "width" if effect.high - effect.low <= 2 * study.half_width else "decided"
 
 
 def _to_decide(effect: Effect, study: Study) -> int | None:

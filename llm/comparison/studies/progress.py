@@ -4,7 +4,7 @@ So a study can be stopped at any moment, looked at while it runs, and recomputed
 """
 
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,9 +104,15 @@ class Progress:
         return np.array([_value(baseline, name) - _value(method, name) for baseline, method in pairs])
 
     def needed(self, contrast: Contrast) -> int | None:
-        """Seeds at which its interval is narrow enough, as known from the first ones; None before that."""
+        """Seeds at which it is decided or its interval narrow enough, as known from the first; None before that."""
         study = self.study
-        return seeds_needed(self.gains(contrast), study.fresh.minimum, study.alpha(contrast.table), study.half_width)
+        return seeds_needed(
+            self.gains(contrast),
+            study.fresh.minimum,
+            study.alpha(contrast.table),
+            study.half_width,
+            delta=study.delta,
+        )
 
     def target(self, contrast: Contrast) -> int:
         """Seeds that it gets: the least number, then as many as it needs, in steps and up to the maximum."""
@@ -117,8 +123,9 @@ class Progress:
         return min(fresh.maximum, fresh.minimum + fresh.step * more)
 
     def seeds(self, contrast: Contrast) -> int:
-        """Seeds that count: those that both have, and no more than its target, whatever others needed."""
-        return min(self.target(contrast), len(self.gains(contrast)))
+        """Seeds that count: its target, whatever others needed; before that the first, which have an interval, too."""
+        target, there = self.target(contrast), len(self.gains(contrast))
+        return target if there >= target else min(there, self.study.fresh.minimum)
 
     def records(self) -> list[Record]:
         """All records that the study rests on, each once."""
@@ -134,8 +141,8 @@ class Progress:
     def pending(self) -> list[Pending]:
         """The runs to be made next, as far as the budget goes; empty once the study is done or its budget spent.
 
-        The least numbers of seeds come first. Beyond them all contrasts share what is left: each gets what it needs up
-        to one common number of seeds, the largest that the budget allows.
+        The least numbers of seeds come first. Then contrasts get what they need, those first that need the fewest, as
+        long as the budget allows for all that need so many.
         """
         found = [
             Pending(run, arm, False)
@@ -143,7 +150,7 @@ class Progress:
             for run in selection.missing
             if (run, arm.settings) not in self.given_up
         ]
-        found += self._fresh_runs(self.study.fresh.minimum)
+        found += self._fresh_runs(dict.fromkeys(self.study.contrasts(), self.study.fresh.minimum))
         if not found:
             found = self._affordable_extra()
         seconds, runs = self.spent()
@@ -169,11 +176,11 @@ class Progress:
         return float(np.mean([run_seconds(record) for record in own])) if own else 0.0
 
     def _affordable_extra(self) -> list[Pending]:
-        """Fresh runs beyond the least number, up to the largest common number that the budget allows."""
-        fresh, (seconds, runs) = self.study.fresh, self.spent()
+        """Fresh runs that bring contrasts to their targets, in the order of these, as far as the budget allows."""
+        targets, (seconds, runs) = {each: self.target(each) for each in self.study.contrasts()}, self.spent()
         found: list[Pending] = []
-        for cap in range(fresh.minimum + fresh.step, fresh.maximum + fresh.step, fresh.step):
-            more = self._fresh_runs(min(cap, fresh.maximum))
+        for limit in sorted(set(targets.values())):
+            more = self._fresh_runs({each: target for each, target in targets.items() if target <= limit})
             cost = sum(self.expected_seconds(each.arm) for each in more)
             if seconds + cost > 3600 * self.study.hours or runs + len(more) > self.study.runs:
                 break
@@ -188,14 +195,14 @@ class Progress:
         lost = (i for i, seed in enumerate(seeds) if (arm.run(chosen, seed), arm.settings) in self.given_up)
         return next(lost, len(seeds))
 
-    def _fresh_runs(self, cap: int) -> list[Pending]:
-        """Fresh runs without a record that bring every contrast to its target, but to no more than `cap` seeds."""
+    def _fresh_runs(self, numbers: Mapping[Contrast, int]) -> list[Pending]:
+        """Fresh runs without a record that bring contrasts to so many seeds."""
         wanted: dict[Arm, int] = {}
-        for contrast in self.study.contrasts():
+        for contrast, count in numbers.items():
             arms = (contrast.baseline, contrast.method)
             if any(self.selections[arm].chosen is None for arm in arms):
                 continue
-            number = min(self.target(contrast), cap, *(self._reach(arm) for arm in arms))
+            number = min(count, *(self._reach(arm) for arm in arms))
             for arm in arms:
                 wanted[arm] = max(wanted.get(arm, 0), number)
         found = []

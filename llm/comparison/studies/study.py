@@ -13,6 +13,7 @@ from typing import Any
 
 from lorakappa.llm.comparison.protocol import DIGITS, MOST_EXTENSIONS, MOST_RUNS
 from lorakappa.llm.comparison.settings import LARGEST_SEED, Run, TrainingSettings
+from lorakappa.llm.comparison.studies.fixed_width import LOOKS
 from lorakappa.shared.grids import rounded
 from lorakappa.shared.methods import at_strengths, parse_method_name
 
@@ -293,11 +294,12 @@ class Study:
     def alpha(self, table: str) -> float:
         """The error that one interval of a table may have, so that all of them have 1 − confidence together.
 
-        Bonferroni's correction: a share for each comparison (Dunn 1961, Multiple comparisons among means, section 2).
+        Bonferroni's correction: a share for each comparison (Dunn 1961, Multiple comparisons among means, section 2),
+        and of that one for each of its looks (`fixed_width`).
         Holm's would decide a little more, but it orders p-values and gives no intervals whose width could be aimed at.
         """
         (found,) = [each for each in self.tables if each.name == table]
-        return (1 - self.confidence) / len(found.contrasts())
+        return (1 - self.confidence) / (LOOKS * len(found.contrasts()))
 
     def fresh_seeds(self, number: int) -> list[int]:
         """The first so many fresh seeds."""

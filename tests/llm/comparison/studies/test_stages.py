@@ -113,8 +113,8 @@ def test_a_method_that_needs_fewer_seeds_counts_no_more_of_them(tmp_path):
 
 def test_the_error_is_shared_by_the_comparisons_of_a_table():
     chosen = study(table("one", ranks=(2, 4), steps=(20, 40)), table("two", methods=("lora", "dora", "pissa")))
-    assert chosen.alpha("one") == pytest.approx(0.05 / 4)
-    assert chosen.alpha("two") == pytest.approx(0.05 / 2)
+    assert chosen.alpha("one") == pytest.approx(0.05 / 4 / 2)  # two looks
+    assert chosen.alpha("two") == pytest.approx(0.05 / 2 / 2)
     assert len(chosen.arms()) == 8 + 2  # lora at rank 4 and 20 steps is in both
     assert chosen.least_runs() == 10 * (2 + 4)
     assert chosen.most_runs() == 10 * (2 + 20)
@@ -140,7 +140,7 @@ def test_a_study_that_is_stopped_goes_on(stop, tmp_path):
     assert third.made == []
 
 
-@pytest.mark.parametrize(("hours", "seeds"), [(0.081, 4), (0.12, 4), (0.2, 8), (100.0, 12)])
+@pytest.mark.parametrize(("hours", "seeds"), [(0.081, 4), (0.12, 4), (0.27, 4), (0.28, 12), (100.0, 12)])
 def test_a_budget_of_hours_is_kept(hours, seeds, tmp_path):
     """A run is a hundredth of an hour; 2 arms of 1 cell take 4 runs to choose and 8 to begin with."""
     machine = Machine(lambda run: noise(run, 1.0))
@@ -152,13 +152,35 @@ def test_a_budget_of_hours_is_kept(hours, seeds, tmp_path):
         assert found.effect.n < 4
     else:
         assert found.effect.n == seeds
-        assert found.reason == ("maximum" if hours > 1 else "budget")
+        assert found.reason == ("maximum" if hours >= 0.28 else "budget")
 
 
-def test_a_budget_of_runs_is_kept(tmp_path):
+@pytest.mark.parametrize(("runs", "made", "seeds"), [(17, 12, 4), (43, 12, 4), (44, 44, 20), (50, 44, 20)])
+def test_a_budget_of_runs_is_kept(runs, made, seeds, tmp_path):
+    """Seeds that would not bring a comparison to its number are not begun."""
     machine = Machine(lambda run: noise(run, 1.0))
-    machine.run(study(half_width=0.01, runs=17), tmp_path)
-    assert len(machine.made) == 16  # the least number takes 12, and two more seeds 4
+    progress, _ = machine.run(study(half_width=0.01, runs=runs), tmp_path)
+    assert len(machine.made) == made
+    assert findings(progress)[0].effect.n == seeds
+
+
+def test_a_budget_goes_to_those_first_that_need_the_fewest(tmp_path):
+    def loss(run):
+        return 0.5 * math.sin(run.seed) + {"lora": 0.0, "balora": 0.1, "dora": 1.0}[run.method] * (noise(run) % 1)
+
+    chosen = study(table(methods=("lora", "dora", "balora")), half_width=0.03, maximum=40, runs=60)
+    progress, _ = Machine(loss).run(chosen, tmp_path)
+    wild, calm = findings(progress)
+    assert (wild.effect.n, wild.reason) == (4, "budget")
+    assert 4 < calm.effect.n == progress.target(calm.contrast) < progress.target(wild.contrast)
+    assert len(progress.fresh(calm.contrast.baseline)) == calm.effect.n
+
+
+def test_what_the_first_seeds_decide_takes_no_more_of_them(tmp_path):
+    machine = Machine(lambda run: noise(run, 0.05) - (run.method == "balora"))
+    (found,) = findings(machine.run(study(half_width=0.001), tmp_path)[0])
+    assert (found.verdict, found.effect.n, found.needed, found.reason) == ("better", 4, 4, "decided")
+    assert found.effect.high - found.effect.low > 0.002
 
 
 def test_a_run_that_fails_stops_nobody_else(tmp_path):
@@ -180,7 +202,7 @@ def test_a_fresh_run_that_fails_ends_its_own_arm_only(tmp_path):
     progress, failures = machine.run(chosen, tmp_path)
     lost, kept = findings(progress)
     assert len(failures) == 1
-    assert (lost.effect.n, kept.effect.n) == (5, 12)
+    assert (lost.effect.n, kept.effect.n) == (4, 12)  # five seeds are there, the rule has an interval for four
     again = Machine(lambda run: noise(run, 0.3))
     progress, failures = again.run(chosen, tmp_path)
     assert failures == []
