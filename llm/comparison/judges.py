@@ -3,8 +3,7 @@
 Each rule is its judge's docstring. Effects are means over paired seeds with 95 % Student t intervals, pooled over the
 ranks seed by seed; a claim holds if the interval lies on its side, is not seen if it lies on the other side, equivalent
 if it lies within a margin that the rule states, and inconclusive otherwise. It is inconclusive, too, if at some rank a
-method has no cell that trained with every seed. Where the number of seeds was chosen by the variance of the first of
-them, that is the variance (`Outcome.variance_seeds`).
+method has no cell that trained with every seed.
 """
 
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from lorakappa.conditioning.verification.measured import MeasuredName, Measurement, all_of, decide
 from lorakappa.llm.comparison.best import Best, best_cells
 from lorakappa.llm.comparison.effects import (
+    CONFIDENCE,
     Effect,
     effect,
     loss_gain,
@@ -50,13 +50,9 @@ Judge = Callable[[Outcome, str, str], Measurement]
 """Judges an outcome with (baseline, method)."""
 
 
-def _pooled(outcome: Outcome, values: dict[int, NDArray[np.float64]]) -> Effect:
+def _pooled(values: dict[int, NDArray[np.float64]]) -> Effect:
     """The mean over ranks, seed by seed, and its interval over seeds."""
-    return _effect(outcome, np.mean(list(values.values()), axis=0))
-
-
-def _effect(outcome: Outcome, values: NDArray[np.float64]) -> Effect:
-    return effect(values, first=outcome.variance_seeds)
+    return effect(np.mean(list(values.values()), axis=0))
 
 
 def model_of(outcome: Outcome) -> str:
@@ -99,25 +95,25 @@ def lower_loss(outcome: Outcome, baseline: str, method: str) -> Measurement:
     values = _compared(outcome, baseline, method, loss_gain)
     if values is None:
         return _nothing(outcome, method)
-    pooled = _pooled(outcome, values)
+    pooled = _pooled(values)
     return _measurement(
         outcome,
         decide((pooled.low, pooled.high), margin=SAME_LOSS),
         pooled,
         f"test loss lower by {pooled} nats per answer token",
-        by_rank={str(rank): asdict(_effect(outcome, found)) for rank, found in values.items()},
+        by_rank={str(rank): asdict(effect(found)) for rank, found in values.items()},
     )
 
 
 def lower_loss_at_every_rank(outcome: Outcome, baseline: str, method: str) -> Measurement:
     """Holds if that interval is above 0 at every rank, not seen if it is below 0 at one.
 
-    Equivalent if it lies within ±0.01 nats at every rank, inconclusive otherwise.
+    Equivalent if it lies within ±0.01 nats at every rank, inconclusive otherwise. The ranks share an error of 5 %.
     """
     values = _compared(outcome, baseline, method, loss_gain)
     if values is None:
         return _nothing(outcome, method)
-    effects = {rank: _effect(outcome, found) for rank, found in values.items()}
+    effects = {rank: effect(found, alpha=(1 - CONFIDENCE) / len(values)) for rank, found in values.items()}
     verdict = all_of(decide((found.low, found.high), margin=SAME_LOSS) for found in effects.values())
     worst = min(effects.values(), key=lambda found: found.low)
     text = "; ".join(f"r = {rank} {found}" for rank, found in sorted(effects.items()))
@@ -136,10 +132,8 @@ def larger_gain_at_the_largest_rank(outcome: Outcome, baseline: str, method: str
         return _nothing(outcome, method)
     ranks = sorted(values)
     if len(ranks) == 1:
-        return _measurement(
-            outcome, "inconclusive", _effect(outcome, values[ranks[0]]), f"one rank only, r = {ranks[0]}"
-        )
-    grown = _effect(outcome, values[ranks[-1]] - values[ranks[0]])
+        return _measurement(outcome, "inconclusive", effect(values[ranks[0]]), f"one rank only, r = {ranks[0]}")
+    grown = effect(values[ranks[-1]] - values[ranks[0]])
     return _measurement(
         outcome,
         decide((grown.low, grown.high), margin=SAME_LOSS),
@@ -159,7 +153,7 @@ def wider_window(outcome: Outcome, baseline: str, method: str) -> Measurement:
         return _nothing(outcome, method)
     best = best_cells(outcome)
     cut = sum(int(window(best[name, rank])[1].sum()) for name in (baseline, method) for rank in values)
-    pooled = _pooled(outcome, values)
+    pooled = _pooled(values)
     return _measurement(
         outcome,
         decide((pooled.low, pooled.high), margin=SAME_WINDOW),
@@ -176,7 +170,7 @@ def cheap_step(outcome: Outcome, baseline: str, method: str) -> Measurement:
     values = _compared(outcome, baseline, method, lambda _, best: time_overhead(best))
     if values is None:
         return _nothing(outcome, method)
-    pooled = _pooled(outcome, values)
+    pooled = _pooled(values)
     best = [entry for (name, _), entry in best_cells(outcome).items() if name == method]
     step = float(np.mean([entry.seconds_per_step.mean() for entry in best]))
     return _measurement(
@@ -194,7 +188,7 @@ def cheap_memory(outcome: Outcome, baseline: str, method: str) -> Measurement:
     values = _compared(outcome, baseline, method, memory_overhead)
     if values is None or not all(np.isfinite(found).all() for found in values.values()):
         return _nothing(outcome, method)
-    pooled = _pooled(outcome, values)
+    pooled = _pooled(values)
     return _measurement(
         outcome,
         decide((-pooled.high, -pooled.low), threshold=-MEMORY_ALLOWED),
@@ -213,7 +207,7 @@ def sooner(outcome: Outcome, baseline: str, method: str) -> Measurement:
     by_second = _compared(outcome, baseline, method, partial(speedup, by="train time"))
     if by_step is None or by_second is None:
         return _nothing(outcome, method)
-    steps, seconds = _pooled(outcome, by_step), _pooled(outcome, by_second)
+    steps, seconds = _pooled(by_step), _pooled(by_second)
     never = sum(int((found == -1).sum()) for found in by_step.values())
     verdicts = {decide((found.low, found.high), margin=SAME_SPEED) for found in (steps, seconds)}
     factors = [

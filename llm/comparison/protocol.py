@@ -94,14 +94,12 @@ class Outcome:
         source: description of the data.
         records: by (method as in the plan, rank), one per run, all variants.
         failures: one line per run that failed.
-        variance_seeds: number of first seeds that give the variance of effects; None for all.
     """
 
     plan: Plan
     source: str
     records: dict[tuple[str, int], list[Record]]
     failures: list[str]
-    variance_seeds: int | None = None
 
 
 DIGITS = 4

@@ -54,12 +54,11 @@ def outcome_of_study(progress: Progress, source: str, baseline: str, method: str
         source: description of the data.
         baseline: one of the methods.
         method: the other.
-        stage: "fresh" for the chosen cells on the seeds that measure effects, as many as both have at every rank;
-            "selection" for the whole grids on the seeds that choose.
+        stage: "fresh" for the chosen cells on the seeds that measure effects, the least number of them (how many more
+            there are depends on what the first ones showed); "selection" for the whole grids on the seeds that choose.
 
     Returns:
-        The outcome, whose intervals take the variance from the least number of seeds in the fresh stage; None if no
-        table has both methods.
+        The outcome; None if no table has both methods.
     """
     table = table_with(progress.study, {baseline, method})
     if table is None:
@@ -74,7 +73,7 @@ def outcome_of_study(progress: Progress, source: str, baseline: str, method: str
         records = {key: list(progress.selections[arm].records) for key, arm in arms.items()}
     else:
         known = {key: progress.fresh(arm) for key, arm in arms.items()}
-        number = min(map(len, known.values()))
+        number = min(progress.study.fresh.minimum, *map(len, known.values()))
         seeds = tuple(progress.study.fresh_seeds(number)) or (progress.study.fresh.first,)
         records = {key: found[:number] for key, found in known.items()}
     plan = Plan(
@@ -87,8 +86,7 @@ def outcome_of_study(progress: Progress, source: str, baseline: str, method: str
         settings=next(iter(arms.values())).settings,
         extensions=progress.study.extensions,
     )
-    first = progress.study.fresh.minimum if stage == "fresh" else None
-    return Outcome(plan, source, records, [], variance_seeds=first)
+    return Outcome(plan, source, records, [])
 
 
 def _arm(progress: Progress, method: str, rank: int, table: StudyTable, steps: int) -> Arm:
