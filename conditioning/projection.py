@@ -1,9 +1,9 @@
 """P: the projection of a factor pair onto the balanced manifold that keeps the product AB.
 
 P is a change of gauge, P(A, B) = (AT, T⁻¹B). With AB = U S Vᵀ it is the pair (US^{1/2}, S^{1/2}Vᵀ) of the poster, up to
-signs. Two routes lead there. `projection_by_qr` serves every pair; `projection_by_gram` is several times faster, serves
-factors stored in at most single precision, and knows from r×r numbers where it keeps what is promised. Elsewhere the
-first one is taken.
+signs. Three routes lead there. `projection_by_qr` serves every pair; `projection_by_gram` and, for r > min(a, b),
+`projection_by_short_side` are several times faster, serve factors stored in at most single precision, and know from
+r×r numbers where they keep what is promised. Elsewhere the first one is taken.
 """
 
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from lorakappa.conditioning.checks import factor_namespace
 from lorakappa.conditioning.projection_by_gram import balance_by_gram
 from lorakappa.conditioning.projection_by_qr import balance_by_qr
+from lorakappa.conditioning.projection_by_short_side import LEAST_RANK, balance_by_short_side
 from lorakappa.conditioning.projection_gauges import GAUGES as GAUGES
 from lorakappa.conditioning.projection_gauges import Gauge as Gauge
 from lorakappa.conditioning.projection_gauges import check_gauge
@@ -59,10 +60,14 @@ def balance(A: ArrayT, B: ArrayT, *, gauge: Gauge = "hyperbalanced") -> tuple[Ar
     xp = factor_namespace(A, B)
     A, B = _with_checked_gradient(A), _with_checked_gradient(B)
     differentiable = any(getattr(M, "requires_grad", False) for M in (A, B))
-    null = A.shape[-1] > min(A.shape[-2], B.shape[-1])  # AB has null directions, whatever the entries
-    if A.dtype.itemsize > 4 or differentiable or null:
+    if A.dtype.itemsize > 4 or differentiable:
         return balance_by_qr(xp, A, B, gauge)
-    X, Y, done = balance_by_gram(xp, A, B, gauge)
+    if A.shape[-1] <= min(A.shape[-2], B.shape[-1]):
+        X, Y, done = balance_by_gram(xp, A, B, gauge)
+    elif A.shape[-1] >= LEAST_RANK:  # AB has null directions, whatever the entries
+        X, Y, done = balance_by_short_side(xp, A, B, gauge)
+    else:
+        return balance_by_qr(xp, A, B, gauge)
     left = ~done
     if bool(xp.any(left)):
         X[left], Y[left] = balance_by_qr(xp, A[left], B[left], gauge)
