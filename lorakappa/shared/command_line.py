@@ -22,6 +22,9 @@ from lorakappa.shared.renamed import now_called
 PIPE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, where neither a terminal nor COLUMNS says how wide it is."""
 
+WIDEST = 10**6
+"""Most columns or lines that the environment may ask for."""
+
 BROKEN_PIPE = 141
 """Exit code when whoever reads the output has stopped, as if by the signal SIGPIPE."""
 
@@ -66,17 +69,29 @@ class _Trimming(RenderHook):
         return [_Trimmed(renderable) for renderable in renderables]
 
 
+def _forget_odd_sizes() -> None:
+    """Takes a COLUMNS or LINES that is no number of a size to print at out of the environment.
+
+    Rich, and Typer with it, asks `str.isdigit` only, fails at "²" and at more digits than Python reads, and fills lines
+    up to any length.
+    """
+    for name in ("COLUMNS", "LINES"):
+        text = os.environ.get(name, "")
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and 0 < int(text) <= WIDEST):
+            os.environ.pop(name, None)
+
+
 def _standard_output() -> PlainConsole:
     """A console as wide as the terminal, COLUMNS or, without either, `PIPE_WIDTH`."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    columns = os.environ.get("COLUMNS", "")
-    told = terminal or (columns.isascii() and columns.isdigit() and int(columns) > 0)
+    told = terminal or "COLUMNS" in os.environ
     made = PlainConsole(highlight=False, markup=False, emoji=False, width=None if told else PIPE_WIDTH)
     if not terminal:
         made.push_render_hook(_Trimming())
     return made
 
 
+_forget_odd_sizes()
 console = _standard_output()
 errors = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
 

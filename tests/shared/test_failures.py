@@ -12,7 +12,7 @@ import pytest
 from rich.text import Text
 
 from lorakappa.conditioning import condition_number
-from lorakappa.shared.command_line import PlainConsole, _Trimming, console, new_app, run, say
+from lorakappa.shared.command_line import PlainConsole, _forget_odd_sizes, _Trimming, console, new_app, run, say
 from lorakappa.shared.failures import BUG, foreseeable, one_line, printable
 from lorakappa.shared.grids import parse_grid
 
@@ -153,6 +153,26 @@ def test_what_is_piped_is_as_wide_as_columns_says_and_ends_without_blanks(column
     lines = done.stdout.decode("utf-8").splitlines()
     assert width - 12 < max(map(len, lines)) <= width
     assert lines == [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("arguments", [("list", "--source", "theorem"), ("--help",)])
+def test_a_width_that_is_no_number_is_as_good_as_none(arguments):
+    done = python("-m", "conditioning", *arguments, environment={"COLUMNS": "²", "LINES": "²", "PYTHONUTF8": "1"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert 60 < max(map(len, done.stdout.decode("utf-8").splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [("80", True), ("1", True), ("0", False), ("", False), ("-80", False), ("٣", False), ("²", False)]
+    + [("1000000", True), ("1000001", False), ("9" * 5000, False)],
+)
+def test_only_sizes_that_something_can_be_printed_at_are_kept(monkeypatch, size, kept):
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.setenv(name, size)
+    _forget_odd_sizes()
+    for name in ("COLUMNS", "LINES"):
+        assert os.environ.get(name) == (size if kept else None)
 
 
 def test_blanks_are_trimmed_and_nothing_else():
