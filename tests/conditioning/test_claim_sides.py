@@ -96,13 +96,13 @@ def test_floats_and_rationals_agree_on_a_refuted_claim(id):
     assert violated or id in RARE
 
 
-def ordinary(claim):
-    """A well-conditioned instance of shape (4, 3, 2), whose further matrices are drawn."""
+def ordinary(claim, q=(1.5, 1.0)):
+    """A well-conditioned instance of shape (4, 3, 2) with the roots q of s₁ and s₂, whose further matrices are drawn."""
     family, shape = claim.family, Shape(4, 3, 2)
     if shape not in family.shapes:
         shape = Shape(3, 3, 2)
     gauge = [1.2] if family.scalar_gauge else [1.2, 0.3, -0.2, 0.9]
-    head = np.array([1.5, 1.0, *([] if family.exact_rank else [0.5]), *gauge])
+    head = np.array([*q, *([] if family.exact_rank else [0.5]), *gauge])
     drawn = family.draw(shape, np.random.default_rng(7))
     parameters = np.concatenate([head, drawn[len(head) :]])
     assert family.valid(shape, parameters)

@@ -28,12 +28,12 @@ def test_the_remainder_of_p_is_measured_over_steps_of_a_tenth_of_the_smallest_fa
 
 
 @pytest.mark.parametrize(
-    ("id", "condition"), [("projection-first-order", 2.25 / 1.0), ("balanced-gauges-first-order", 1.5**4)]
+    ("id", "condition"), [("projection-first-order", 1.5**2 / 0.8**2), ("balanced-gauges-first-order", (1.5 / 0.8) ** 4)]
 )
 def test_what_counts_as_no_remainder_is_a_hundred_times_the_rounding_of_p(monkeypatch, id, condition):
-    """Errors just above the threshold are compared, errors just below are not. The pair has ‖X‖ = ‖Y‖ = √3.25."""
-    x, real = ordinary(CLAIMS[id]), balance
-    threshold = 100 * claim_rtol(condition, 14) * 2 * 3.25**0.5
+    """Errors just above the threshold are compared, errors just below are not. The pair has ‖X‖ = ‖Y‖ = √2.89."""
+    x, real = ordinary(CLAIMS[id], q=(1.5, 0.8)), balance
+    threshold = 100 * claim_rtol(condition, 14) * 2 * 1.7
     for factor, left in ((1.01, 16.0), (0.99, 1.0)):
         calls = []
 

@@ -177,6 +177,8 @@ def test_bad_input_is_refused():
         weighted_spectrum(A, B, Z, C, D)
     with pytest.raises(ValueError, match="C has rank < 4: the loss has directions without weight"):
         weighted_minimizer(Z, 2, C[:3], D)
+    with pytest.raises(ValueError, match="C has rank < 4"):
+        weighted_minimizer(Z, 2, np.diag([1e17, 1.0, 1.0, 1.0]), D)  # 1 is rounding beside the largest
     with pytest.raises(ValueError, match="D has rank < 3"):
         weighted_minimizer(Z, 2, C, D * [[1.0], [1.0], [0.0]])
     with pytest.raises(DegenerateTargetError):
