@@ -209,18 +209,18 @@ def smallest_trace(x: Pair) -> Comparison:
 
 @algebraic_claim(
     "imbalanced-condition-number",
-    "For r < k and AᵀA = ρBBᵀ, κ = 2s₁τ/(s_rτ − (s_r²(τ² − 4) + 4s_{r+1}²)^{1/2}) with τ = ρ^{1/2} + ρ^{-1/2}.",
+    "For r < k and BBᵀ = ρAᵀA, κ = 2s₁τ/(s_rτ − (s_r²(τ² − 4) + 4s_{r+1}²)^{1/2}) with τ = ρ^{1/2} + ρ^{-1/2}.",
     kind="question",
     family=INTERIOR,
     sides=("κ at G = G₁₁·I", "closed form"),
 )
 def imbalanced_kappa(x: FloatPair) -> Comparison:
-    """Proof: G = tI, ρ = t⁴, splits the block into [[s_i/t², −s_{r+1}], [−s_{r+1}, t²s_i]], which increase with
+    """Proof: G = tI, ρ = t⁻⁴, splits the block into [[s_i/t², −s_{r+1}], [−s_{r+1}, t²s_i]], which increase with
     s_i; the smallest eigenvalue is the one of i = r, and L = s₁τ.
     """
     r, t = x.shape.r, abs(x.G[0, 0]) or 1.0
     pair = x.with_diagonal_gauge([t] * r)
-    expected = closed_form.imbalanced_condition_number(x.s, r, t**4, (x.shape.a, x.shape.b))
+    expected = closed_form.imbalanced_condition_number(x.s, r, 1 / t**4, (x.shape.a, x.shape.b))
     return equal(pair.kappa, expected, pair.rounding)
 
 

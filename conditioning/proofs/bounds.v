@@ -52,7 +52,7 @@ Qed.
 
 End Transposed.
 
-Section CanonicalBounds.
+Section Canonical.
 
 Variables (F : realFieldType) (r p q : nat) (s : nat -> F) (A1 B1 : 'M[F]_r) (alpha beta : F).
 Hypotheses (step : forall i, s i.+1 <= s i) (s_ge0 : forall i, 0 <= s i) (s_gap : s r < s r.-1).
@@ -61,84 +61,11 @@ Hypothesis AB : A1 *m B1 = diagonal r r s.
 Let Z := block_mx (diagonal r r s) 0 0 (diagonal p q (fun i => s (r + i)%N)).
 Let A := col_mx A1 0 : 'M_(r + p, r).
 Let B := row_mx B1 0 : 'M_(r, r + q).
+Let A1u := A1_unit step s_ge0 s_gap AB.
+Let B1u := B1_unit step s_ge0 s_gap AB.
 
 Lemma right_tr n (X : 'M[F]_(n, r)) : |[X *m B1]| = |[B1^T *m X^T]|.
 Proof. by rewrite -inner_tr trmx_mul. Qed.
-
-Lemma above_gt0 (C : 'M[F]_r) c : C \in unitmx -> (forall v : 'cV_r, |[C *m v]| <= c * |[v]|) -> 0 < c.
-Proof.
-move=> Cu le; have i := Ordinal (r_gt0 s_gap).
-have := le (delta_mx i 0); rewrite inner_delta mxE !eqxx mulr1; apply: lt_le_trans.
-rewrite norm_gt0; apply/eqP => zero; have : delta_mx i 0 = 0 :> 'cV[F]_r by rewrite -(mulKmx Cu (delta_mx i 0)) zero mulmx0.
-by move/matrixP => /(_ i 0); rewrite !mxE !eqxx => /eqP; rewrite oner_eq0.
-Qed.
-
-Hypotheses (above_A : forall v : 'cV_r, |[A1 *m v]| <= alpha * |[v]|).
-Hypotheses (above_B : forall v : 'cV_r, |[B1^T *m v]| <= beta * |[v]|).
-
-Let A1u := A1_unit step s_ge0 s_gap AB.
-Let B1u := B1_unit step s_ge0 s_gap AB.
-
-Lemma alpha_gt0 : 0 < alpha. Proof. exact: above_gt0 A1u above_A. Qed.
-Lemma beta_gt0 : 0 < beta. Proof. by apply: above_gt0 above_B; rewrite unitmx_tr. Qed.
-
-Lemma top_le : s r ^+ 2 <= alpha * beta.
-Proof.
-have i := Ordinal (r_gt0 s_gap); pose e := delta_mx i 0 : 'cV[F]_r.
-have ee : |[e]| = 1 by rewrite inner_delta mxE !eqxx.
-have : |[A1 *m (B1 *m e)]| <= alpha * beta.
-  apply: le_trans (bound_above _ above_A) _; rewrite ler_pmul2l ?alpha_gt0 //.
-  by have := above_tr e beta_gt0 above_B; rewrite trmxK ee mulr1.
-apply: le_trans; rewrite mulmxA AB diagonal_square inner_mull tr_diag_mx mulmxA mulmx_diag.
-rewrite -[_ ^+ 2]mulr1 -ee; apply: diag_form_ge => j; rewrite !mxE -expr2 ler_expn2r ?nnegrE ?s_ge0 //.
-by apply: descends => //; apply: ltnW.
-Qed.
-
-Lemma smooth_above X1 X2 Y1 Y2 : form Z A B (col_mx X1 X2) (row_mx Y1 Y2) <=
-  (alpha + beta) * (|[col_mx X1 X2]| + |[row_mx Y1 Y2]|).
-Proof.
-have a_gt0 := alpha_gt0; have b_gt0 := beta_gt0.
-have XB n (X : 'M[F]_(n, r)) : |[X *m B1]| <= beta * |[X]| by rewrite right_tr -(inner_tr X); apply: bound_above.
-have AY n (Y : 'M[F]_(r, n)) : |[A1 *m Y]| <= alpha * |[Y]| by apply: bound_above.
-rewrite form0 // inner_col inner_row.
-have -> : (alpha + beta) * (|[X1]| + |[X2]| + (|[Y1]| + |[Y2]|)) =
-  (alpha + beta) * (|[X1]| + |[Y1]|) + (alpha + beta) * (|[X2]| + |[Y2]|) by ring.
-apply: ler_add.
-  have := XB _ X1; have := AY _ Y1; move: (X1 *m B1) (A1 *m Y1) => P Q leQ leP.
-  rewrite -(ler_pmul2l (mulr_gt0 a_gt0 b_gt0)) norm_add.
-  have cross := inner_le (alpha *: P) (beta *: Q); rewrite !innerZl !innerZr in cross.
-  have -> : alpha * beta * (|[P]| + 2%:R * <[P, Q]> + |[Q]|) =
-    alpha * beta * (|[P]| + |[Q]|) + 2%:R * (alpha * (beta * <[P, Q]>)) by ring.
-  apply: le_trans (_ : _ <= (alpha + beta) * (alpha * |[P]| + beta * |[Q]|)) _.
-    have -> : (alpha + beta) * (alpha * |[P]| + beta * |[Q]|) =
-      alpha * beta * (|[P]| + |[Q]|) + (alpha * (alpha * |[P]|) + beta * (beta * |[Q]|)) by ring.
-    by rewrite ler_add2l.
-  have -> : alpha * beta * ((alpha + beta) * (|[X1]| + |[Y1]|)) =
-    (alpha + beta) * (alpha * (beta * |[X1]|) + beta * (alpha * |[Y1]|)) by ring.
-  by rewrite ler_pmul2l ?addr_gt0 // ler_add // ler_pmul2l.
-have leX := XB _ X2; have leY := AY _ Y2.
-have le := coupling_weighted r step s_ge0 alpha (- X2) Y2.
-rewrite mulNmx innerNr mulrN innerNl innerNr opprK in le.
-rewrite /core; move: le; set c := <[_, _]> => le.
-have -> : (alpha + beta) * (|[X2]| + |[Y2]|) =
-  beta * |[X2]| + alpha * |[Y2]| + (alpha * |[X2]| + beta * |[Y2]|) by ring.
-rewrite ler_add ?ler_add // -(ler_pmul2l a_gt0) mulrN mulrA [alpha * 2%:R]mulrC; apply: le_trans le _.
-by rewrite mulrDr expr2 !mulrA ler_add2l ler_wpmul2r ?norm_ge0 // top_le.
-Qed.
-
-End CanonicalBounds.
-
-Section CanonicalDirections.
-
-Variables (F : realFieldType) (r p q : nat) (s : nat -> F) (A1 B1 : 'M[F]_r) (alpha beta : F).
-Hypotheses (step : forall i, s i.+1 <= s i) (s_ge0 : forall i, 0 <= s i) (s_gap : s r < s r.-1).
-Hypothesis AB : A1 *m B1 = diagonal r r s.
-
-Let Z := block_mx (diagonal r r s) 0 0 (diagonal p q (fun i => s (r + i)%N)).
-Let A := col_mx A1 0 : 'M_(r + p, r).
-Let B := row_mx B1 0 : 'M_(r, r + q).
-Let A1u := A1_unit step s_ge0 s_gap AB.
-Let B1u := B1_unit step s_ge0 s_gap AB.
 
 (* Where |A1 w|^2 = alpha |w|^2 and |B1^T v|^2 = beta |v|^2, the sum alpha + beta is attained. *)
 
@@ -216,7 +143,65 @@ rewrite !(mul0mx, mulmx0, addr0, add0r, inner0r, mulr0, subr0) mulmxA !inner_out
 by apply/orthogonal0 => //; exists 0; rewrite mul0mx mulmx0.
 Qed.
 
-End CanonicalDirections.
+Lemma above_gt0 (C : 'M[F]_r) c : C \in unitmx -> (forall v : 'cV_r, |[C *m v]| <= c * |[v]|) -> 0 < c.
+Proof.
+move=> Cu le; have i := Ordinal (r_gt0 s_gap).
+have := le (delta_mx i 0); rewrite inner_delta mxE !eqxx mulr1; apply: lt_le_trans.
+rewrite norm_gt0; apply/eqP => zero; have : delta_mx i 0 = 0 :> 'cV[F]_r by rewrite -(mulKmx Cu (delta_mx i 0)) zero mulmx0.
+by move/matrixP => /(_ i 0); rewrite !mxE !eqxx => /eqP; rewrite oner_eq0.
+Qed.
+
+Hypotheses (above_A : forall v : 'cV_r, |[A1 *m v]| <= alpha * |[v]|).
+Hypotheses (above_B : forall v : 'cV_r, |[B1^T *m v]| <= beta * |[v]|).
+
+Lemma alpha_gt0 : 0 < alpha. Proof. exact: above_gt0 A1u above_A. Qed.
+Lemma beta_gt0 : 0 < beta. Proof. by apply: above_gt0 above_B; rewrite unitmx_tr. Qed.
+
+Lemma top_le : s r ^+ 2 <= alpha * beta.
+Proof.
+have i := Ordinal (r_gt0 s_gap); pose e := delta_mx i 0 : 'cV[F]_r.
+have ee : |[e]| = 1 by rewrite inner_delta mxE !eqxx.
+have : |[A1 *m (B1 *m e)]| <= alpha * beta.
+  apply: le_trans (bound_above _ above_A) _; rewrite ler_pmul2l ?alpha_gt0 //.
+  by have := above_tr e beta_gt0 above_B; rewrite trmxK ee mulr1.
+apply: le_trans; rewrite mulmxA AB diagonal_square inner_mull tr_diag_mx mulmxA mulmx_diag.
+rewrite -[_ ^+ 2]mulr1 -ee; apply: diag_form_ge => j; rewrite !mxE -expr2 ler_expn2r ?nnegrE ?s_ge0 //.
+by apply: descends => //; apply: ltnW.
+Qed.
+
+Lemma smooth_above X1 X2 Y1 Y2 : form Z A B (col_mx X1 X2) (row_mx Y1 Y2) <=
+  (alpha + beta) * (|[col_mx X1 X2]| + |[row_mx Y1 Y2]|).
+Proof.
+have a_gt0 := alpha_gt0; have b_gt0 := beta_gt0.
+have XB n (C : 'M[F]_(n, r)) : |[C *m B1]| <= beta * |[C]| by rewrite right_tr -(inner_tr C); apply: bound_above.
+have AY n (C : 'M[F]_(r, n)) : |[A1 *m C]| <= alpha * |[C]| by apply: bound_above.
+rewrite form0 // inner_col inner_row.
+have -> : (alpha + beta) * (|[X1]| + |[X2]| + (|[Y1]| + |[Y2]|)) =
+  (alpha + beta) * (|[X1]| + |[Y1]|) + (alpha + beta) * (|[X2]| + |[Y2]|) by ring.
+apply: ler_add.
+  have := XB _ X1; have := AY _ Y1; move: (X1 *m B1) (A1 *m Y1) => P Q leQ leP.
+  rewrite -(ler_pmul2l (mulr_gt0 a_gt0 b_gt0)) norm_add.
+  have cross := inner_le (alpha *: P) (beta *: Q); rewrite !innerZl !innerZr in cross.
+  have -> : alpha * beta * (|[P]| + 2%:R * <[P, Q]> + |[Q]|) =
+    alpha * beta * (|[P]| + |[Q]|) + 2%:R * (alpha * (beta * <[P, Q]>)) by ring.
+  apply: le_trans (_ : _ <= (alpha + beta) * (alpha * |[P]| + beta * |[Q]|)) _.
+    have -> : (alpha + beta) * (alpha * |[P]| + beta * |[Q]|) =
+      alpha * beta * (|[P]| + |[Q]|) + (alpha * (alpha * |[P]|) + beta * (beta * |[Q]|)) by ring.
+    by rewrite ler_add2l.
+  have -> : alpha * beta * ((alpha + beta) * (|[X1]| + |[Y1]|)) =
+    (alpha + beta) * (alpha * (beta * |[X1]|) + beta * (alpha * |[Y1]|)) by ring.
+  by rewrite ler_pmul2l ?addr_gt0 // ler_add // ler_pmul2l.
+have leX := XB _ X2; have leY := AY _ Y2.
+have le := coupling_weighted r step s_ge0 alpha (- X2) Y2.
+rewrite mulNmx innerNr mulrN innerNl innerNr opprK in le.
+rewrite /core; move: le; set c := <[_, _]> => le.
+have -> : (alpha + beta) * (|[X2]| + |[Y2]|) =
+  beta * |[X2]| + alpha * |[Y2]| + (alpha * |[X2]| + beta * |[Y2]|) by ring.
+rewrite ler_add ?ler_add // -(ler_pmul2l a_gt0) mulrN mulrA [alpha * 2%:R]mulrC; apply: le_trans le _.
+by rewrite mulrDr expr2 !mulrA ler_add2l ler_wpmul2r ?norm_ge0 // top_le.
+Qed.
+
+End Canonical.
 
 Section Bounds.
 

@@ -9,7 +9,7 @@
 
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp Require Import ring.
-From LoRA Require Import frobenius model1 condition_number minimizers bounds optimality.
+From LoRA Require Import frobenius model1 condition_number minimizers bounds optimality square_roots.
 
 Set Implicit Arguments.
 Unset Strict Implicit.
@@ -20,29 +20,14 @@ Local Open Scope ring_scope.
 
 (* Where the smallest |C w|^2 / |w|^2 is attained, w is an eigenvector of C^T C. *)
 
-Lemma shifted (F : realFieldType) (x y n k e c w : F) : n = x - c * y ->
-  c * w - 2%:R * (e * x) + e * (e * k) - c * (w - 2%:R * (e * y) + e * (e * n)) =
-  - (2%:R * e * n) + e ^+ 2 * (k - c * n).
-Proof. by move=> ->; ring. Qed.
-
 Lemma smallest_eigenvector (F : realFieldType) m n (C : 'M[F]_(m, n)) (c : F) (w : 'cV_n) :
   (forall v : 'cV_n, c * |[v]| <= |[C *m v]|) -> |[C *m w]| = c * |[w]| -> C^T *m (C *m w) = c *: w.
 Proof.
-move=> ge Ew; move Eg : (C^T *m (C *m w) - c *: w) => g.
-have gw (v : 'cV_n) : <[g, v]> = <[C *m w, C *m v]> - c * <[w, v]>.
-  by rewrite -Eg innerBl innerZl inner_mull trmxK.
-have step (e : F) : 0 <= - (2%:R * e * |[g]|) + e ^+ 2 * (|[C *m g]| - c * |[g]|).
-  have := ge (w - e *: g); rewrite -subr_ge0 mulmxBr -scalemxAr !norm_sub !innerZl !innerZr Ew.
-  by congr (_ <= _); by apply: shifted; exact: gw.
-apply/eqP; rewrite -subr_eq0 Eg -norm_eq0 eq_le norm_ge0 andbT leNgt; apply/negP => g_gt0.
-set q := |[C *m g]| - c * |[g]| in step; set k := |[g]| in step g_gt0.
-have q_ge0 : 0 <= q by rewrite subr_ge0.
-have q1 : 0 < q + 1 by apply: ltr_paddl => //; apply: ltr01.
-have := step (k / (q + 1)); apply/negP; rewrite -ltNge.
-have -> : - (2%:R * (k / (q + 1)) * k) + (k / (q + 1)) ^+ 2 * q = - (k ^+ 2 / (q + 1) ^+ 2 * (q + 2%:R)).
-  by field; rewrite gt_eqF.
-rewrite oppr_lt0 mulr_gt0 ?divr_gt0 ?exprn_gt0 //.
-by apply: ltr_paddl => //; rewrite ltr0n.
+move=> ge Ew; pose P := C^T *m C - c%:M.
+have PE (v : 'cV_n) : P *m v = C^T *m (C *m v) - c *: v by rewrite mulmxBl mul_scalar_mx mulmxA.
+have form (v : 'cV_n) : <[v, P *m v]> = |[C *m v]| - c * |[v]| by rewrite PE innerBr innerZr -inner_mull.
+have P_psd : psd P by split=> [|v]; [rewrite /P linearB /= trmx_mul trmxK tr_scalar_mx | rewrite form subr_ge0].
+by apply/eqP; rewrite -subr_eq0 -PE (psd_kernel P_psd) // form Ew subrr.
 Qed.
 
 Theorem corrected_lower_bound (F : realFieldType) r p q (Z : 'M[F]_(r + p, r + q)) s U V A B

@@ -1,4 +1,4 @@
-(* kappa of a minimizer with A^T A = rho B B^T, the ratio that iLoRA asks for, where r < min(a, b): a = r + p,
+(* kappa of a minimizer with B B^T = rho A^T A, the ratio that iLoRA asks for, where r < min(a, b): a = r + p,
    b = r + q.
 
    With square roots h of rho, w of s_r^2 (tau^2 - 4) + 4 s_{r+1}^2 and v of tau^2 - 4 + 4 (s_{r+1}/s_r)^2, all >= 0,
@@ -7,11 +7,11 @@
    - imbalanced_condition_number: kappa = 2 s_1 tau / (s_r tau - w).
    - ratio_condition_number: that is tau (tau + v) / (4 (1 + s_{r+1}/s_r)) times 2 s_1 / (s_r - s_{r+1}), its value at
      balance (balance.v).
-   - ratio_cost_lower: that factor is at least (rho + 2 + 1/rho) / 4, which exceeds rho / 4.
+   - ratio_cost_lower: that factor is at least (rho + 2 + 1/rho) / 4, which exceeds 1 / (4 rho).
    - ratio_cost_upper: it is at most (1 + max(rho, 1/rho)) / 2, and just that if s_{r+1} = 0.
 
-   The reason: A1 = h B1^T, so that A1 A1^T = h S and B1^T B1 = S/h, and the form's smallest value is the smaller
-   eigenvalue of [[s_r/h, -s_{r+1}], [-s_{r+1}, s_r h]]. *)
+   The reason: B1 = h A1^T, so that B1^T B1 = h S and A1 A1^T = S/h, and the form's smallest value is the smaller
+   eigenvalue of [[s_r h, -s_{r+1}], [-s_{r+1}, s_r/h]]. In the canonical frame h stands for 1/h. *)
 
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp Require Import ring.
@@ -222,7 +222,7 @@ Section Ratio.
 Variables (F : realFieldType) (r p q : nat) (Z : 'M[F]_(r + p, r + q)) (s : nat -> F).
 Variables (U : 'M[F]_(r + p)) (V : 'M[F]_(r + q)) (A : 'M[F]_(r + p, r)) (B : 'M[F]_(r, r + q)) (h : F).
 Hypotheses (p_gt0 : (0 < p)%N) (q_gt0 : (0 < q)%N) (min : truncated Z s U V A B).
-Hypotheses (h_gt0 : 0 < h) (proportional : A^T *m A = h ^+ 2 *: (B *m B^T)).
+Hypotheses (h_gt0 : 0 < h) (proportional : B *m B^T = h ^+ 2 *: (A^T *m A)).
 
 Let tau := h + h^-1.
 
@@ -232,22 +232,26 @@ Theorem imbalanced_condition_number w : 0 <= w ->
 Proof.
 move=> w_ge0 ww; have [A1 [B1 [AB EA EB EZ]]] := canonical min.
 have [UU VV step s_ge0 _ s_gap _ _] := min.
-have prop1 : A1^T *m A1 = h ^+ 2 *: (B1 *m B1^T).
+have k_gt0 : 0 < h^-1 by rewrite invr_gt0.
+have tauE : h^-1 + h^-1^-1 = tau by rewrite invrK addrC.
+have prop1 : A1^T *m A1 = h^-1 ^+ 2 *: (B1 *m B1^T).
+  apply: (scalerI (expf_neq0 2 (lt0r_neq0 h_gt0))); rewrite scalerA -exprMn mulfV ?gt_eqF // expr1n scale1r.
   move: proportional; rewrite EA EB !trmx_mul !mulmxA -(mulmxA _ U^T) UU mulmx1 -(mulmxA _ V) VV mulmx1.
-  by rewrite tr_col_mx tr_row_mx !mul_row_col !(trmx0, mul0mx, mulmx0, addr0).
-have ok := ratio_valid p q step s_ge0 s_gap AB h_gt0 prop1 w_ge0 ww.
-have low_gt0 : 0 < low r s h w by case: ok.
+  by rewrite tr_col_mx tr_row_mx !mul_row_col !(trmx0, mul0mx, mulmx0, addr0) => ->.
+have ww' : w ^+ 2 = s r.-1 ^+ 2 * ((h^-1 + h^-1^-1) ^+ 2 - 4%:R) + 4%:R * s r ^+ 2 by rewrite tauE.
+have ok := ratio_valid p q step s_ge0 s_gap AB k_gt0 prop1 w_ge0 ww'; rewrite tauE in ok.
+have low_gt0 : 0 < low r s h^-1 w by case: ok.
 have tau_gt0 : 0 < tau by rewrite addr_gt0 ?invr_gt0.
-have formula : 2%:R * s 0%N * tau / (s r.-1 * tau - w) = s 0%N * tau / low r s h w.
+have formula : 2%:R * s 0%N * tau / (s r.-1 * tau - w) = s 0%N * tau / low r s h^-1 w.
   have d_neq0 : s r.-1 * tau - w != 0.
-    by move: low_gt0; rewrite /low -/tau pmulr_rgt0 ?invr_gt0 ?ltr0n // => /gt_eqF->.
-  by rewrite /low -/tau; move: tau d_neq0 => t d_neq0; field; rewrite d_neq0 ?pnatr_eq0.
+    by move: low_gt0; rewrite /low tauE pmulr_rgt0 ?invr_gt0 ?ltr0n // => /gt_eqF->.
+  by rewrite /low tauE; move: tau d_neq0 => t d_neq0; field; rewrite d_neq0 ?pnatr_eq0.
 rewrite formula; split=> [L mu okL|]; last first.
-  by exists (s 0%N * tau), (low r s h w); split=> //; rewrite EA EB EZ; apply: (valid_frame UU VV _ _ _ _ _).2.
+  by exists (s 0%N * tau), (low r s h^-1 w); split=> //; rewrite EA EB EZ; apply: (valid_frame UU VV _ _ _ _ _).2.
 have mu_gt0 : 0 < mu by case: okL.
 move: okL; rewrite EA EB EZ => /(valid_frame UU VV) okL.
-have L_ge := ratio_L step s_ge0 s_gap AB h_gt0 prop1 okL.
-have mu_le := ratio_mu step s_ge0 s_gap AB h_gt0 prop1 ww (l := Ordinal p_gt0) (c := Ordinal q_gt0) erefl erefl okL.
+have L_ge := ratio_L step s_ge0 s_gap AB k_gt0 prop1 okL; rewrite tauE in L_ge.
+have mu_le := ratio_mu step s_ge0 s_gap AB k_gt0 prop1 ww' (l := Ordinal p_gt0) (c := Ordinal q_gt0) erefl erefl okL.
 rewrite ler_pdivr_mulr // mulrAC ler_pdivl_mulr //; apply: ler_pmul => //; rewrite ?(ltW mu_gt0) //.
 by rewrite mulr_ge0 ?s_ge0 // ltW.
 Qed.
@@ -304,10 +308,10 @@ Lemma tau_square : tau ^+ 2 - 4%:R = (h - h^-1) ^+ 2.
 Proof. by rewrite /tau; field; rewrite gt_eqF. Qed.
 
 Theorem ratio_cost_lower : kappa_at_least Z A B ((rho + 2%:R + rho^-1) / 4%:R * balanced_kappa) /\
-  rho / 4%:R < (rho + 2%:R + rho^-1) / 4%:R.
+  rho^-1 / 4%:R < (rho + 2%:R + rho^-1) / 4%:R.
 Proof.
 have rho_gt0 : 0 < rho by rewrite exprn_gt0.
-split; last by rewrite ltr_pmul2r ?invr_gt0 ?ltr0n // -addrA ltr_addl addr_gt0 ?invr_gt0 ?ltr0n.
+split; last by rewrite ltr_pmul2r ?invr_gt0 ?ltr0n // ltr_addr addr_gt0 ?ltr0n.
 have [least _] := ratio_condition_number => L mu ok; apply: le_trans (least L mu ok).
 rewrite ler_wpmul2r ?balanced_kappa_ge0 //; have [tr_ge0 tr_lt1 _ _] := ratio_bounds.
 have tau_gt0 : 0 < tau by rewrite addr_gt0 ?invr_gt0.

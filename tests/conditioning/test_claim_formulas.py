@@ -96,7 +96,7 @@ class Plain:
             turn = np.zeros((self.r, self.r))
             turn[i, j] = 1
             moves = self.A @ turn, -turn @ self.B
-            change = moves[1] @ self.B.T - self.A.T @ moves[0] / ratio
+            change = moves[1] @ self.B.T - ratio * self.A.T @ moves[0]
             kept.append((change + change.T).ravel())
         return self.r**2 - np.linalg.matrix_rank(np.array(kept), tol=1e-9)
 
@@ -160,7 +160,7 @@ def far_gauge(x):
     return q / c if x.b <= x.a else c / q
 
 
-RHO = lambda x: np.linalg.norm(x.A.T @ x.A) / np.linalg.norm(x.B @ x.B.T)  # noqa: E731
+RHO = lambda x: np.linalg.norm(x.B @ x.B.T) / np.linalg.norm(x.A.T @ x.A)  # noqa: E731
 
 FORMULAS = {
     "minimizers-orbit": (lambda x: (np.abs(x.eigenvalues) < 1e-9 * x.eigenvalues[-1]).sum(), "==", lambda x: x.r**2),

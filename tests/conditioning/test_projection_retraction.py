@@ -28,7 +28,8 @@ def test_the_remainder_of_p_is_measured_over_steps_of_a_tenth_of_the_smallest_fa
 
 
 @pytest.mark.parametrize(
-    ("id", "condition"), [("projection-first-order", 1.5**2 / 0.8**2), ("balanced-gauges-first-order", (1.5 / 0.8) ** 4)]
+    ("id", "condition"),
+    [("projection-first-order", 1.5**2 / 0.8**2), ("balanced-gauges-first-order", (1.5 / 0.8) ** 4)],
 )
 def test_what_counts_as_no_remainder_is_a_hundred_times_the_rounding_of_p(monkeypatch, id, condition):
     """Errors just above the threshold are compared, errors just below are not. The pair has ‖X‖ = ‖Y‖ = √2.89."""
