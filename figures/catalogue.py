@@ -54,7 +54,7 @@ class Kind:
 
 COMPARE = ("llm-compare", "llm", "compare --out {folder}")
 
-STUDY = ("study", "llm", "report DIR --json {folder}/study.json")
+STUDY = ("study", "llm", "report STUDY --json {folder}/study.json")
 
 FIGURES: dict[str, Kind] = {
     "manifold": Kind("minimizers of a 2×2 problem coloured by κ, and where P sends pairs", "manifold", "manifold"),

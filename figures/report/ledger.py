@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -210,18 +211,26 @@ _SCHEMAS: dict[str, Any] = {
 }
 """Of the parts whose content the ledger takes up; what others hold is checked when a figure is drawn."""
 
+_MODELS = ("verdicts", "sources")
+"""Of these the ledger takes up what their schema read; of the others, the data as it was saved."""
+
 
 def find_all(folder: Path) -> dict[str, Found]:
-    """All parts of the report, as they are in a folder of results; what is not as it should be is unreadable."""
+    """All parts of the report, as they are in a folder of results; what is not as it should be is unreadable.
+
+    The content of what the ledger takes up is what its schema read.
+    """
     found = {name: find(part, folder) for name, part in PARTS.items()}
     for name, model in _SCHEMAS.items():
         part = found[name]
         if part.state in ("missing", "unreadable"):
             continue
         try:
-            validated(part.content, model, part.part.files[-1], what=f"what {part.part.told(folder)} writes")
+            read = validated(part.content, model, part.part.files[-1], what=f"what {part.part.told(folder)} writes")
         except ValueError as error:
             found[name] = Found(part.part, "unreadable", str(error), part.provenance, part.digests)
+        else:
+            found[name] = replace(part, content=read if name in _MODELS else part.content)
     return found
 
 
@@ -232,8 +241,8 @@ def ledger(found: Mapping[str, Found], folder: Path) -> Ledger:
         found: by name (`find_all`).
         folder: of the results, for the commands that make them.
     """
-    verdicts = TypeAdapter(list[_Verdict]).validate_python(found["verdicts"].content or [])
-    statements = TypeAdapter(list[_Statement]).validate_python(found["sources"].content or [])
+    verdicts: list[_Verdict] = found["verdicts"].content or []
+    statements: list[_Statement] = found["sources"].content or []
     claims = [_claim(verdict, verdicts, statements) for verdict in verdicts]
     benchmarks = found["benchmarks"].content
     return Ledger(

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lorakappa.figures.catalogue import FIGURES
-from lorakappa.shared.code_state import digests
+from lorakappa.shared.code_state import digests, package_folder
 from lorakappa.shared.failures import one_line
 from lorakappa.shared.schemas import read_json
 
@@ -26,6 +26,9 @@ class Part:
         needs: names of the parts that must be there first.
         made_here: whether `report --make` makes it; else it is shown as missing, with its command.
         also_fine: exit codes beside 0 with which the command has done its work.
+        seconds: of processor time that it takes, about, for the forecast.
+        memory: bytes that it takes at most, about.
+        shares: whether the command itself divides its work among all cores.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Part:
     needs: tuple[str, ...] = ()
     made_here: bool = True
     also_fine: tuple[int, ...] = ()
+    seconds: float = 5.0
+    memory: int = 200 << 20
+    shares: bool = False
 
     def told(self, folder: Path) -> str:
         """The whole command line that makes it."""
@@ -63,35 +69,83 @@ class Found:
 
 ADAPTER = "adapter/adapter_config.json"
 
+STUDY = "tiny"
+"""The study whose evidence comes with the project, if any does."""
 
-def _figures_part(data: str) -> Part:
+METHODS = "lora,balora,reflora,ilora,pilora,scaled-gd"
+"""Of its methods, those whose curves and grids are shown: more of them hide each other."""
+
+SECONDS = {
+    "verdicts": 340,
+    "adapter": 19,
+    "kappa-histogram": 4,
+    "convergence": 3,
+    "rates": 4,
+    "phase": 6,
+    "settle": 4,
+    "duel": 17,
+    "ratios": 8,
+    "gauges": 20,
+    "curvature": 40,
+    "audit": 5,
+    "study": 10,
+    "llm-compare": 15,
+}
+"""Of processor time that parts were seen to take on a core of 2025; `USUAL_SECONDS` where it is less."""
+
+USUAL_SECONDS = 2.0
+COMPARISON_SECONDS = 600.0
+"""Of the comparison that is made where no evidence of a study is there."""
+
+TORCH_BYTES = 700 << 20
+"""What a command of `llm` takes at most, with the tiny model."""
+
+
+def evidence_ships(study: str = STUDY) -> bool:
+    """Whether the evidence of a study comes with the project, without importing what reads it."""
+    folder = package_folder("llm")
+    return folder is not None and (folder / "evidence" / study / "manifest.json").is_file()
+
+
+def all_parts(*, evidence: bool) -> dict[str, Part]:
+    """The parts by name, in the order in which they are shown.
+
+    Args:
+        evidence: whether that of the study comes with the project. Then the figures of fine-tunes are drawn from it;
+            otherwise a comparison is made for them, and the study is shown if somebody has put its result there.
+    """
+    verify = "verify --json {folder}/verdicts.json"
+    finetune = "llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --out {folder}/adapter"
+    parts = [
+        Part("verdicts", ("verdicts.json",), verify, also_fine=(1,), shares=True, memory=TORCH_BYTES),
+        Part("sources", ("sources.json",), "sources --json {folder}/sources.json"),
+        Part("adapter", (ADAPTER,), finetune, memory=TORCH_BYTES),
+        *(_figures_part(data, evidence) for data in dict.fromkeys(kind.data for kind in FIGURES.values())),
+    ]
+    costs = SECONDS if evidence else SECONDS | {"llm-compare": COMPARISON_SECONDS}
+    return {part.name: replace(part, seconds=costs.get(part.name, USUAL_SECONDS)) for part in parts}
+
+
+def _figures_part(data: str, evidence: bool) -> Part:
     """The part that the figures of a result are drawn from."""
     kind = next(kind for kind in FIGURES.values() if kind.data == data)
     files = (f"{data}.npz", f"{data}.json") if kind.arrays else (f"{data}.json",)
     command = f"{kind.package} {kind.command.replace('{data}', data)}" if kind.package else ""
+    if data == "llm-compare" and evidence:
+        command = f"llm report {STUDY} --quiet --comparison {{folder}} --methods {METHODS}"
     return Part(
         data,
         files,
-        command.replace("ADAPTER", "{folder}/adapter"),
+        command.replace("ADAPTER", "{folder}/adapter").replace("STUDY", STUDY),
         needs=("adapter",) if "ADAPTER" in kind.command else (),
-        made_here=bool(command) and "DIR" not in command,  # of a study that is made elsewhere
+        made_here=bool(command) and (evidence or data != "study"),
+        memory=TORCH_BYTES if kind.package == "llm" else Part.memory,
+        shares=data == "llm-compare" and not evidence,
     )
 
 
-PARTS: dict[str, Part] = {
-    part.name: part
-    for part in (
-        Part("verdicts", ("verdicts.json",), "verify --quiet --json {folder}/verdicts.json", also_fine=(1,)),
-        Part("sources", ("sources.json",), "sources --json {folder}/sources.json"),
-        Part(
-            "adapter",
-            (ADAPTER,),
-            "llm finetune lora --model tiny --rank 4 --learning-rate 0.017 --out {folder}/adapter",
-        ),
-        *(_figures_part(data) for data in dict.fromkeys(kind.data for kind in FIGURES.values())),
-    )
-}
-"""All parts by name, in the order in which they are made."""
+PARTS = all_parts(evidence=evidence_ships())
+"""All parts by name."""
 
 
 def find(part: Part, folder: Path) -> Found:

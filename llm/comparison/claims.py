@@ -122,7 +122,7 @@ class ComparisonClaim(MeasuredClaim):
 
     def judged(self, progress: Progress, source: str) -> Measurement | None:
         """What a study says on it; None if no table of it has both methods."""
-        outcome = outcome_of_study(progress, source, self.baseline, self.method, self.stage)
+        outcome = outcome_of_study(progress, source, (self.baseline, self.method), self.stage)
         return None if outcome is None else self.judge(outcome, self.baseline, self.method)
 
     def about(self, outcome: Outcome) -> Verdict | None:

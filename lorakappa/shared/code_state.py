@@ -22,7 +22,7 @@ DRAWN_ONLY = ("figures",)
 def loaded_packages() -> list[str]:
     """The packages of this distribution that the process has loaded a module of and that make results."""
     names = {name.split(".")[1] for name in sys.modules if name.startswith("lorakappa.")}
-    return sorted(name for name in names if name not in DRAWN_ONLY and _folder(name) is not None)
+    return sorted(name for name in names if name not in DRAWN_ONLY and package_folder(name) is not None)
 
 
 def digests(packages: Iterable[str]) -> dict[str, str]:
@@ -34,7 +34,7 @@ def digests(packages: Iterable[str]) -> dict[str, str]:
     Returns:
         Digest by name; packages that are not there are left out.
     """
-    return {name: _digest(folder) for name in packages if (folder := _folder(name)) is not None}
+    return {name: _digest(folder) for name in packages if (folder := package_folder(name)) is not None}
 
 
 def commit() -> str | None:
@@ -52,7 +52,7 @@ def commit() -> str | None:
     return head.strip() + ("+" if changes.strip() else "")
 
 
-def _folder(name: str) -> Path | None:
+def package_folder(name: str) -> Path | None:
     """Where a package lies; None if there is none of that name, or if it is a single file."""
     spec = find_spec(f"lorakappa.{name}")
     places = None if spec is None else spec.submodule_search_locations

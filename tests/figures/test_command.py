@@ -82,7 +82,7 @@ def test_missing_data_says_what_makes_it(call, tmp_path, name):
         "curvature": f"lorakappa llm curvature ADAPTER --out {tmp_path}",
         "llm-compare": f"lorakappa llm compare --out {tmp_path}",
         "benchmarks": "make bench",
-        "study": f"lorakappa llm report DIR --json {tmp_path}/study.json",
+        "study": f"lorakappa llm report STUDY --json {tmp_path}/study.json",
     }
     command = commands.get(kind.data, f"lorakappa synthetic {kind.data} --out {tmp_path}")
     assert code == 2

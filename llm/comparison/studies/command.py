@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from lorakappa.llm.comparison.studies.progress import Progress
     from lorakappa.llm.comparison.workers import Execute
 
-StudyFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study, also while it runs.")]
+StudyFolder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="Folder of a study, also while it runs; or tiny, the project's own evidence."),
+]
 
 
 def compare_study(
@@ -83,20 +86,31 @@ def report(
     seed: Seed = 0,
     jobs: Jobs = None,
     json_file: JsonFile = None,
+    comparison: Annotated[
+        Path | None, typer.Option(help="Folder for llm-compare.npz and .json: grids, curves and cost, where it chose.")
+    ] = None,
+    methods: Annotated[str, typer.Option(help="Of --comparison, comma-separated; the first table's if none.")] = "",
     quiet: Quiet = False,
 ) -> int:
     """Show how far a study is and what it says so far; of evidence, check that it agrees with itself."""
     from lorakappa.llm.comparison.studies.about import described, progress_in
     from lorakappa.llm.comparison.studies.evidence import is_evidence, read_evidence
+    from lorakappa.llm.comparison.studies.outcomes import found_folder
 
+    if methods and comparison is None:
+        raise ValueError("--methods goes with --comparison")
+    folder = found_folder(folder)
     if not is_evidence(folder):
         if replay:
             raise ValueError(f"--replay is for evidence, which {folder} is not")
         found = described(folder)
-        _tell(progress_in(folder, found), found.about.source, folder, json_file, quiet)
+        progress = progress_in(folder, found)
+        _tell(progress, found.about.source, folder, json_file, quiet)
+        _save_comparison(progress, found.about.source, comparison, methods, quiet)
         return 0
     evidence = read_evidence(folder)
     _tell(evidence.progress, evidence.manifest.about.source, None, json_file, quiet)
+    _save_comparison(evidence.progress, evidence.manifest.about.source, comparison, methods, quiet)
     faults = evidence.faults()
     faults += _other_verdicts(evidence)
     if replay and not faults:
@@ -106,6 +120,19 @@ def report(
     if not faults and not quiet:
         say("manifest, records and conclusions agree")
     return int(bool(faults))
+
+
+def _save_comparison(progress: "Progress", source: str, folder: Path | None, methods: str, quiet: bool) -> None:
+    """Saves the selection stage of a study's table as a comparison, for its figures, if there is a folder for it."""
+    from lorakappa.llm.comparison.studies.outcomes import selection_of_table
+    from lorakappa.llm.comparison.summary import save
+    from lorakappa.shared.method_names import split_method_names
+
+    if folder is None:
+        return
+    files = save(selection_of_table(progress, source, split_method_names(methods) if methods else ()), folder)
+    if not quiet:
+        say("saved", *files)
 
 
 def _other_verdicts(evidence: "Evidence") -> list[str]:

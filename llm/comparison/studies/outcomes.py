@@ -1,5 +1,6 @@
 """Evidence as the outcome of a comparison, so that the claims' rules can be put to it."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,13 @@ def kept(study: str) -> Path | None:
     """The folder of the evidence that comes with the project; None if a study has none."""
     folder = FOLDER / study
     return folder if is_evidence(folder) else None
+
+
+def found_folder(folder: Path) -> Path:
+    """A folder as it is; where there is none of that name, the evidence of that name that comes with the project."""
+    if folder.exists() or len(folder.parts) != 1:
+        return folder
+    return kept(folder.name) or folder
 
 
 @cache
@@ -46,27 +54,24 @@ def table_with(study: Study, methods: set[str]) -> StudyTable | None:
     return next((table for table in study.tables if methods <= set(table.methods)), None)
 
 
-def outcome_of_study(progress: Progress, source: str, baseline: str, method: str, stage: Stage) -> Outcome | None:
-    """Two methods of a study as a comparison at all ranks of their table, at its first horizon.
+def outcome_of_study(progress: Progress, source: str, methods: Sequence[str], stage: Stage) -> Outcome | None:
+    """Methods of a study as a comparison at all ranks of their table, at its first horizon.
 
     Args:
         progress: of the study.
         source: description of the data.
-        baseline: one of the methods.
-        method: the other.
+        methods: two or more of one table; the first is the baseline.
         stage: "fresh" for the chosen cells on the seeds that measure effects, the least number of them (how many more
             there are depends on what the first ones showed); "selection" for the whole grids on the seeds that choose.
 
     Returns:
-        The outcome; None if no table has both methods.
+        The outcome; None if no table has all of the methods.
     """
-    table = table_with(progress.study, {baseline, method})
+    table = table_with(progress.study, set(methods))
     if table is None:
         return None
     steps = table.steps[0]
-    arms = {
-        (name, rank): _arm(progress, name, rank, table, steps) for name in (baseline, method) for rank in table.ranks
-    }
+    arms = {(name, rank): _arm(progress, name, rank, table, steps) for name in methods for rank in table.ranks}
     records: dict[tuple[str, int], list[Record]]
     if stage == "selection":
         seeds = progress.study.selection_seeds
@@ -77,7 +82,7 @@ def outcome_of_study(progress: Progress, source: str, baseline: str, method: str
         seeds = tuple(progress.study.fresh_seeds(number)) or (progress.study.fresh.first,)
         records = {key: found[:number] for key, found in known.items()}
     plan = Plan(
-        methods=(baseline, method),
+        methods=tuple(methods),
         ranks=table.ranks,
         learning_rates=table.learning_rates,
         scalings=table.scalings,
@@ -87,6 +92,26 @@ def outcome_of_study(progress: Progress, source: str, baseline: str, method: str
         extensions=progress.study.extensions,
     )
     return Outcome(plan, source, records, [])
+
+
+def selection_of_table(progress: Progress, source: str, methods: Sequence[str] = ()) -> Outcome:
+    """Methods of a study's first table on the seeds that chose their cells: whole grids, curves and cost.
+
+    Args:
+        progress: of the study.
+        source: description of the data.
+        methods: of that table, the first of which is the baseline; all if none.
+
+    Raises:
+        ValueError: if no table has all of them, or runs of the study are left.
+    """
+    methods = methods or progress.study.tables[0].methods
+    if left := len(progress.pending()):
+        raise ValueError(f"{left} runs of the study are left: what its grids say is known when it is done")
+    found = outcome_of_study(progress, source, methods, "selection")
+    if found is None:
+        raise ValueError(f"no table of {progress.study.name} has all of {', '.join(methods)}")
+    return found
 
 
 def _arm(progress: Progress, method: str, rank: int, table: StudyTable, steps: int) -> Arm:

@@ -8,7 +8,7 @@ import pytest
 
 from lorakappa.llm.comparison.claims import CLAIMS, ComparisonClaim, verdicts_of_study
 from lorakappa.llm.comparison.studies import outcomes
-from lorakappa.llm.comparison.studies.about import About, describe
+from lorakappa.llm.comparison.studies.about import About, describe, progress_in
 from lorakappa.llm.comparison.studies.evidence import MANIFEST, RECORDS, STUDY, keep, read_evidence, read_manifest
 from lorakappa.llm.comparison.studies.files import parse_study
 from lorakappa.llm.comparison.studies.findings import findings
@@ -257,7 +257,7 @@ def test_evidence_that_disagrees_stops_every_claim(shipped):
 def test_claims_are_judged_on_the_least_number_of_seeds(kept):
     """How many more an arm has depends on what the first showed."""
     _, progress = kept
-    outcome = outcome_of_study(progress, "sums", "lora", "balora", "fresh")
+    outcome = outcome_of_study(progress, "sums", ("lora", "balora"), "fresh")
     assert outcome.plan.ranks == (2, 8)
     assert outcome.plan.seeds == (2, 3, 4, 5)
     assert max(len(progress.fresh(arm)) for arm in progress.selections) > 4
@@ -265,4 +265,52 @@ def test_claims_are_judged_on_the_least_number_of_seeds(kept):
 
 
 def test_a_study_without_the_methods_has_no_outcome(kept):
-    assert outcome_of_study(kept[1], "sums", "lora", "dora", "fresh") is None
+    assert outcome_of_study(kept[1], "sums", ("lora", "dora"), "fresh") is None
+
+
+def test_evidence_is_found_by_its_name_and_saved_as_a_comparison(shipped, tmp_path, monkeypatch, capsys):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    options = ("report", "tiny", "--json", "study.json", "--comparison", "made", "--methods", "lora,ilora", "--quiet")
+    code, _, err = call(monkeypatch, capsys, *options)
+    assert (code, err) == (0, "")
+    assert json.loads((elsewhere / "study.json").read_text())["study"] == "tiny"
+    saved = json.loads((elsewhere / "made" / "llm-compare.json").read_text())
+    assert (saved["methods"], saved["ranks"], saved["seeds"]) == (["lora", "ilora"], [2, 8], [0, 1])
+    # both strengths of iLoRA, the grid of the selection stage
+    assert {(cell["method"], cell["rank"]) for cell in saved["cells"]} == {
+        (m, r) for m in ("lora", "ilora") for r in (2, 8)
+    }
+    assert {cell["variant"] for cell in saved["cells"]} == {"lora", "ilora:lambda=1", "ilora:lambda=10"}
+    chosen = {(best["method"], best["rank"]): best["learning_rate"] for best in saved["best"]}
+    assert chosen == dict.fromkeys(chosen, 1e-3)
+    assert len(chosen) == 4
+    assert (elsewhere / "made" / "llm-compare.npz").is_file()
+    (elsewhere / "tiny").mkdir()  # a folder of that name comes first
+    assert call(monkeypatch, capsys, "report", "tiny")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "lora"], "--methods goes with --comparison"),
+        (["--comparison", "made", "--methods", "lora,dora"], "no table of tiny has all of lora, dora"),
+    ],
+)
+def test_a_comparison_that_cannot_be_had_is_one_line(options, message, shipped, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(monkeypatch, capsys, "report", "tiny", "--quiet", *options)
+    assert (code, err) == (2, f"error: {message}\n")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_study_that_is_not_done_is_no_comparison_yet(tmp_path):
+    about = About(name="tiny", model=None, data=None, source="sums", digest=SPLITS.digest)
+    found = describe(tmp_path / "study", TEXT, about)
+    machine = Machine(loss)
+    machine.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        machine.run(found.study, tmp_path / "study")
+    with pytest.raises(ValueError, match="runs of the study are left"):
+        outcomes.selection_of_table(progress_in(tmp_path / "study", found), "sums")
