@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from lorakappa.shared.command_line import console, errors
+from lorakappa.shared.command_line import console, errors, say
 from lorakappa.shared.options import LARGEST, Jobs, JsonFile, Quiet
 from lorakappa.shared.packages import PACKAGES
 from lorakappa.shared.records import ensure_writable, provenance, write_json
@@ -37,12 +37,20 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
     """
 
     @app.command("list")
-    def list_claims(package: ClaimPackage = None, source: Source = None) -> None:
+    def list_claims(
+        package: ClaimPackage = None,
+        source: Source = None,
+        totals: Annotated[bool, typer.Option("--totals", help="Only how many came out how, in a sentence.")] = False,
+    ) -> None:
         """List the claims with their recorded verdicts."""
         from lorakappa.conditioning.verification import report
         from lorakappa.conditioning.verification.examination import known_claims, select
 
-        grouped = _by_package(select(known_claims(modules), package=package, source=source))
+        chosen = select(known_claims(modules), package=package, source=source)
+        if totals:
+            say(report.totals([entry.claim for entry in chosen]))
+            return
+        grouped = _by_package(chosen)
         for name, entries in grouped.items():
             title = f"\n{name}\n" if len(grouped) > 1 else None
             console.print(report.claims_table((entry.claim for entry in entries), title=title))

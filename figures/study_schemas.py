@@ -55,6 +55,7 @@ class StudyResult(Checked):
 
     study: str
     model: str
+    data: str
     delta: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     confidence: Known
     tables: Annotated[list[StudyTable], Field(min_length=1)]

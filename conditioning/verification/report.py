@@ -3,6 +3,7 @@
 What is styled is `rich.text.Text`; everything else is printed as it is, on consoles that read no markup.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lorakappa.conditioning.verification.algebraic import AlgebraicClaim
 from lorakappa.conditioning.verification.claim import Claim, Verdict, VerdictName
 from lorakappa.conditioning.verification.levels import Ground
 from lorakappa.conditioning.verification.measured import MeasuredClaim
+from lorakappa.shared.totals import came_out, counted
 
 STYLES: dict[VerdictName, str] = {
     "holds": "green",
@@ -34,6 +37,16 @@ def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
         prefix = f"({claim.kind}) " if claim.kind != "claim" else ""
         table.add_row(claim.id, recorded, prefix + claim.statement)
     return table
+
+
+def totals(claims: Sequence[Claim]) -> str:
+    """How many claims came out how, by the verdicts on record and the theorems and certificates behind them."""
+    levels = Counter(
+        claim.ground().level for claim in claims if isinstance(claim, AlgebraicClaim) and claim.recorded == "holds"
+    )
+    corrected = sum(claim.recorded == "refuted" and claim.corrected_by is not None for claim in claims)
+    found = came_out(Counter(claim.recorded for claim in claims), levels, corrected)
+    return f"{counted(len(claims), 'claim', 'claims')}, examined by machine: {found}."
 
 
 def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> Table:

@@ -110,6 +110,33 @@ class DocumentEntry(Entry):
     outcomes: dict[str, int]
 
 
+class EffectEntry(Entry):
+    """A method against the baseline of its table: the gain in test loss with its interval, null where unknown."""
+
+    table: str
+    method: str
+    baseline: str
+    rank: int
+    steps: int
+    start: float | None
+    estimate: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    verdict: str
+
+
+class StudyEntry(Entry):
+    """What a study of fine-tunes says: intervals at a confidence for each table together, and what counts as none."""
+
+    name: str
+    model: str
+    data: str
+    delta: float
+    confidence: float
+    effects: list[EffectEntry]
+
+
 class RecordEntry(Entry):
     """A saved result behind the report."""
 
@@ -129,6 +156,7 @@ class Ledger(Entry):
     claims: list[ClaimEntry]
     documents: list[DocumentEntry]
     statements: list[StatementEntry]
+    study: StudyEntry | None
     performance: list[dict[str, Any]]
     records: list[RecordEntry]
 
@@ -208,6 +236,7 @@ _SCHEMAS: dict[str, Any] = {
     "verdicts": Annotated[list[_Verdict], AfterValidator(_each_once)],
     "sources": list[_Statement],
     "benchmarks": DESCRIPTIONS["benchmarks"],
+    "study": DESCRIPTIONS["study"],
 }
 """Of the parts whose content the ledger takes up; what others hold is checked when a figure is drawn."""
 
@@ -253,6 +282,7 @@ def ledger(found: Mapping[str, Found], folder: Path) -> Ledger:
         statements=[
             StatementEntry(**statement.model_dump(include=set(StatementEntry.model_fields))) for statement in statements
         ],
+        study=_study(found["study"].content),
         performance=benchmarks["rows"] if benchmarks else [],
         records=[_record(part, folder) for part in found.values()],
     )
@@ -303,6 +333,22 @@ def _documents(statements: Sequence[_Statement]) -> list[DocumentEntry]:
         )
         for name in dict.fromkeys(statement.document for statement in statements)
     ]
+
+
+def _study(content: Mapping[str, Any] | None) -> StudyEntry | None:
+    if content is None:
+        return None
+    shown = ("table", "method", "baseline", "rank", "steps", "start", "verdict")
+    effects = [
+        EffectEntry(
+            **{name: finding[name] for name in shown},
+            **{name: finding["effect"][name] for name in ("estimate", "low", "high")},
+            seeds=finding["effect"]["n"],
+        )
+        for finding in content["findings"]
+    ]
+    settings = {name: content[name] for name in ("model", "data", "delta", "confidence")}
+    return StudyEntry(name=content["study"], **settings, effects=effects)
 
 
 def _record(found: Found, folder: Path) -> RecordEntry:

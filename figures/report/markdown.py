@@ -1,6 +1,6 @@
 """The ledger as Markdown, for readers and tools that take no HTML."""
 
-from lorakappa.figures.report.ledger import ClaimEntry, Ledger
+from lorakappa.figures.report.ledger import ClaimEntry, EffectEntry, Ledger
 
 
 def as_markdown(ledger: Ledger) -> str:
@@ -21,6 +21,14 @@ def as_markdown(ledger: Ledger) -> str:
             if s.document == document.citation
         ]
         lines.append("")
+    if (study := ledger.study) is not None:
+        lines += [f"## Study {study.name}", "", f"Gains in test loss over the baseline; δ = {study.delta:g}.", ""]
+        lines += [
+            "| table | method | over | r | steps | start | gain | interval | seeds | verdict |",
+            "|---" * 10 + "|",
+        ]
+        lines += [_effect(effect) for effect in study.effects]
+        lines.append("")
     lines += ["## Records", "", "| record | state | made by |", "|---|---|---|"]
     for record in ledger.records:
         state = f"{record.state}: {record.reason}" if record.reason else record.state
@@ -35,6 +43,22 @@ def _row(claim: ClaimEntry) -> str:
     if claim.measured:
         verdict += f": {claim.note}; setting: {claim.setting}"
     return _cells(f"`{claim.id}`", claim.statement, verdict, claim.source)
+
+
+def _effect(effect: EffectEntry) -> str:
+    known = effect.low is not None and effect.high is not None
+    return _cells(
+        effect.table,
+        f"`{effect.method}`",
+        f"`{effect.baseline}`",
+        str(effect.rank),
+        str(effect.steps),
+        "" if effect.start is None else f"{effect.start:g}",
+        "" if effect.estimate is None else f"{effect.estimate:+.4f}",
+        f"[{effect.low:+.4f}, {effect.high:+.4f}]" if known else "",
+        str(effect.seeds),
+        effect.verdict,
+    )
 
 
 def _cells(*texts: str) -> str:

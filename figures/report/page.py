@@ -18,6 +18,7 @@ from lorakappa.figures.report.formulas import typeset
 from lorakappa.figures.report.ledger import ClaimEntry, Instance, Ledger, RecordEntry
 from lorakappa.figures.report.parts import PARTS
 from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS, Section
+from lorakappa.shared.totals import came_out, counted
 
 FOLDER = Path(__file__).parent
 
@@ -86,30 +87,17 @@ def headline(ledger: Ledger) -> str:
     """What was checked and what came out, in two sentences."""
     if not ledger.claims:
         return "No verdicts were found: they are what this page is about."
-    verdicts, levels = ledger.totals["verdicts"], ledger.totals["levels"]
     mapped = (
         f"{len(ledger.statements)} statements of {len(ledger.documents)} documents are mapped. "
         if ledger.documents
         else ""
     )
-    grounds = [f"{levels[name]} {name}" for name in ("proved", "certified") if levels[name]]
-    corrected = ledger.totals["corrected"]["refuted"]
-    came_out = [
-        _counted(verdicts["holds"], "holds", "hold") + (f" ({', '.join(grounds)})" if grounds else ""),
-        _counted(verdicts["refuted"], "is refuted as stated", "are refuted as stated")
-        + (f" ({corrected} with what is true instead)" if corrected else ""),
-        _counted(verdicts["not seen"], "is not seen in our setting", "are not seen in our setting"),
-        _counted(verdicts["equivalent"], "finds no difference", "find no difference"),
-        _counted(verdicts["inconclusive"], "stays open", "stay open"),
-    ]
+    totals = ledger.totals
     return (
-        f"{mapped}{_counted(len(ledger.claims), 'claim', 'claims')} on Balanced LoRA, Imbalance-Regularized LoRA and "
-        f"their rivals, examined by machine: {', '.join(part for part in came_out if not part.startswith('0 '))}."
+        f"{mapped}{counted(len(ledger.claims), 'claim', 'claims')} on Balanced LoRA, Imbalance-Regularized LoRA and "
+        f"their rivals, examined by machine: "
+        f"{came_out(totals['verdicts'], totals['levels'], totals['corrected']['refuted'])}."
     )
-
-
-def _counted(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"
 
 
 def _known(ledger: Ledger, ids: Any) -> list[ClaimEntry]:
@@ -125,7 +113,15 @@ def _section(
     for name in section.figures:
         kind = FIGURES[name]
         record = states[kind.data]
-        figure = {"name": name, "shows": kind.shows, "command": record.command, "svg": "", "reason": record.reason}
+        figure: dict[str, Any] = {
+            "name": name,
+            "shows": kind.shows,
+            "record": record.name,
+            "files": list(record.files),
+            "command": record.command,
+            "svg": "",
+            "reason": record.reason,
+        }
         if record.state in ("present", "stale"):
             progress(name)
             try:
@@ -149,7 +145,8 @@ def _section(
 
 def _absent(ledger: Ledger, name: str) -> Markup:
     record = next(record for record in ledger.records if record.name == name)
-    return Markup('<p class="absent">Not here: {}</p>').format(record.reason or "nothing was saved")
+    text = record.reason or "nothing was saved"
+    return Markup('<p class="absent" data-record="{}">Not here: {}</p>').format(name, text)
 
 
 def _commit(ledger: Ledger) -> str | None:
@@ -214,6 +211,11 @@ def _margin(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:+.2g}".replace("-", "−")
 
 
+def _gain(value: float | None) -> str:
+    """A gain in nats to four places; a dash where it is unknown."""
+    return "–" if value is None else f"{value:+.4f}".replace("-", "−")
+
+
 def _made(record: RecordEntry) -> str:
     """By which code, versions and machine a record was made."""
     found = record.provenance or {}
@@ -255,6 +257,9 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "margin": _margin,
     "made": _made,
     "duration": _duration,
+    "gain": _gain,
+    "short": lambda value: f"{value:g}",
+    "percent": lambda share: f"{100 * share:g} %",
     "sentence": lambda text: text[:1].upper() + text[1:],
 }
 

@@ -441,6 +441,7 @@ def study(methods: tuple[str, ...] = METHODS_OF_A_STUDY, ranks: tuple[int, ...] 
     meta = {
         "study": "tiny",
         "model": "tiny",
+        "data": "topics of questions, generated",
         "delta": 0.01,
         "confidence": 0.95,
         "tables": [
