@@ -12,11 +12,12 @@ DEVICE ?= cpu
 COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-field \
 	libcoq-mathcomp-algebra-tactics libcoq-mathcomp-real-closed
 
-.PHONY: help verify report proofs certificates coq test fuzz test-slow browser lint format bench evidence figures clean
+.PHONY: help verify report screenshot proofs certificates coq test fuzz test-slow browser lint format bench evidence figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
 	@echo "make report     one page with every verdict, results/report.html; makes what is missing first"
+	@echo "make screenshot the front page's picture of that page, by a headless Chromium"
 	@echo "make proofs     have Coq check the proofs of claims; as root on Debian it installs Coq first"
 	@echo "make certificates  find the terms of small certificates anew, and check what was found"
 	@echo "make test       lint, types and tests"
@@ -41,6 +42,10 @@ verify: $(READY)
 
 report: $(READY)
 	$(BIN)/lorakappa report --make
+
+screenshot: $(READY)
+	test -f results/report.html || $(BIN)/lorakappa report --make
+	$(BIN)/python -m lorakappa.figures.report.screenshot results/report.html figures/gallery/report.png
 
 coq:
 	@command -v coqc >/dev/null || if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \

@@ -19,6 +19,7 @@ from lorakappa.conditioning.sources import DOCUMENTS
 from lorakappa.conditioning.sources.coverage import coverage_markdown
 from lorakappa.conditioning.verification import AlgebraicClaim
 from lorakappa.conditioning.verification.levels import Level
+from lorakappa.conditioning.verification.report import totals
 from lorakappa.figures import FIGURES
 from lorakappa.llm.comparison.claims import CLAIMS as FINE_TUNES
 from lorakappa.synthetic.claims import CLAIMS as DYNAMIC
@@ -135,7 +136,12 @@ def test_the_headlines_are_those_on_record():
 def test_the_front_page_is_short_and_starts_with_python():
     assert len(PAGES[FRONT].splitlines()) <= LINES
     assert PAGES[FRONT].index("```python") < PAGES[FRONT].index("|---|")
-    assert f"{len(CLAIMS)} claims" in PAGES[FRONT].replace("\n", " ")
+
+
+def test_the_front_page_says_first_what_came_out_of_all_claims():
+    sentence = re.search(r"<!-- lorakappa list --totals -->\n(.*?)\n\n", PAGES[FRONT], re.DOTALL)
+    assert " ".join(sentence[1].split()) == totals(list(CLAIMS.values()))
+    assert PAGES[FRONT].index(sentence[0]) < PAGES[FRONT].index("```")
 
 
 def anchors(text):

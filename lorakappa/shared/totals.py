@@ -17,10 +17,11 @@ def came_out(verdicts: Mapping[str, int], levels: Mapping[str, int], corrected: 
         corrected: of those that are refuted, with a claim that is true instead.
     """
     grounds = [f"{levels[name]} {name}" for name in ("proved", "certified") if levels.get(name)]
+    refuted = verdicts.get("refuted", 0)
+    instead = f" ({'all' if corrected == refuted else corrected} with what is true instead)" if corrected else ""
     found = {
         "holds": counted(verdicts.get("holds", 0), "holds", "hold") + (f" ({', '.join(grounds)})" if grounds else ""),
-        "refuted": counted(verdicts.get("refuted", 0), "is refuted as stated", "are refuted as stated")
-        + (f" ({corrected} with what is true instead)" if corrected else ""),
+        "refuted": counted(refuted, "is refuted as stated", "are refuted as stated") + instead,
         "not seen": counted(verdicts.get("not seen", 0), "is not seen in our setting", "are not seen in our setting"),
         "equivalent": counted(verdicts.get("equivalent", 0), "finds no difference", "find no difference"),
         "inconclusive": counted(verdicts.get("inconclusive", 0), "stays open", "stay open"),

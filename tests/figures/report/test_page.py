@@ -14,6 +14,7 @@ from lorakappa.figures.report import ledger as ledgers
 from lorakappa.figures.report.ledger import Ledger, find_all, ledger
 from lorakappa.figures.report.markdown import as_markdown
 from lorakappa.figures.report.page import headline, write_page
+from lorakappa.shared.totals import came_out
 from tests.figures.report.conftest import EXAMINED, fill
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -149,7 +150,18 @@ def test_totals_are_counted(page):
     assert sum(n for document in found.documents for n in document.outcomes.values()) == len(found.statements) > 100
     assert found.claim("model1-upper-bound").corrected_by == "model1-upper-bound-positive"
     assert "4 claims" in headline(found)
-    assert "2 hold (2 proved), 2 are refuted as stated (2 with what is true instead)." in headline(found)
+    assert "2 hold (2 proved), 2 are refuted as stated (all with what is true instead)." in headline(found)
+
+
+def test_a_sentence_counts_what_came_out():
+    verdicts = {"holds": 1, "refuted": 3, "not seen": 2, "equivalent": 2, "inconclusive": 1}
+    assert came_out(verdicts, {"certified": 1, "sampled": 4}, 2) == (
+        "1 holds (1 certified), 3 are refuted as stated (2 with what is true instead), 2 are not seen in our setting, "
+        "2 find no difference, 1 stays open"
+    )
+    assert came_out({"refuted": 1, "not seen": 1, "inconclusive": 2}, {}, 0) == (
+        "1 is refuted as stated, 1 is not seen in our setting, 2 stay open"
+    )
 
 
 def test_headline_names_what_there_is_and_counts_in_its_words(page):

@@ -34,7 +34,7 @@ class Texts(HTMLParser):
             return
         self.open.append((tag, attributes.get("data-record")))
         if tag == "math" and "alttext" in attributes:
-            self.found.append((self.record(), attributes["alttext"]))
+            self.found.append((self.record(), attributes["alttext"].replace("−", "-")))
         if tag == "svg":
             self.pictures.append(self.record())
 
@@ -46,7 +46,7 @@ class Texts(HTMLParser):
 
     def handle_data(self, data):
         if not {tag for tag, _ in self.open} & {"math", "svg", *CONSTANT}:
-            self.found.append((self.record(), " ".join(data.split())))
+            self.found.append((self.record(), " ".join(data.split()).replace("−", "-")))
 
 
 def leaves(value):
@@ -69,7 +69,7 @@ def shown(value):
 def untraced(html, found):
     """Texts with a number that the ledger does not have, or that belongs to no record."""
     data = list(leaves(found.model_dump(mode="json")))
-    texts = "\n".join(" ".join(leaf.split()) for leaf in data if isinstance(leaf, str)).replace("`", "")
+    texts = "\n".join(" ".join(leaf.split()) for leaf in data if isinstance(leaf, str)).replace("`", "").replace("−", "-")
     known = set(NUMBER.findall(texts))
     known |= {token for leaf in data if isinstance(leaf, int | float) for token in (str(leaf), *shown(leaf))}
     names = {"ledger"} | {record.name for record in found.records}

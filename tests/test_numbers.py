@@ -1,0 +1,130 @@
+"""Numbers of the pages that state results: each paragraph that has some names the claims or the command they came from.
+
+A comment before the paragraph, or at its end, does so: `<!-- numbers: ID, ID -->` for the rows of claims, in which they
+must stand, `<!-- numbers: COMMAND -->` for what prints or saves them, not always to as few digits, or
+`<!-- numbers: a rule set before -->` where nothing was measured. What names nothing is listed here; that list may only
+become shorter.
+"""
+
+import re
+from itertools import accumulate
+
+import pytest
+
+from tests.test_readme import CLAIMS, FENCED, PAGES, ROOT, find_command, own, verdicts
+
+RESULTS = {
+    "README.md": ("What came out", "Where things are"),
+    "conditioning/README.md": ("κ of your own factors", "The best gauge for a loss", "The verdicts"),
+    "synthetic/README.md": ("Command line", "The verdicts"),
+    "llm/README.md": (
+        "Which of these do I use?",
+        "Studies",
+        "A task that the tiny model learns",
+        "Where a step of the tiny model goes",
+        "The verdicts",
+        "The paper's premise, tested directly",
+    ),
+}
+"""Sections that state results, by page."""
+
+MEASURED = re.compile(r"\d+\.\d+|\d+(?= %)|\d{1,3}(?:,\d{3})+|1/\d+|\d+ of (?:the |all )?\d+")
+"""What is not the number of a setting, such as r = 8 or 200 steps."""
+
+TOKEN = re.compile(r"\d+(?:\.\d+)?")
+MARK = re.compile(r"\s?<!-- numbers: (.+?) -->\n?")
+MADE = re.compile(r"<!-- (?:lorakappa|python -m) ")
+
+RULE = "a rule set before"
+
+UNTRACED = {
+    "llm/README.md": [
+        "Which gauge hyperbalanced is the",
+        "The Fisher gauge fisher balance",
+        "What does it cost of",
+        "Nor are the paper s",
+        "test loss LoRA RefLoRA LoRA",
+        "Balance moves the useful learning",
+        "LoRA BaLoRA",
+        "At the best for both",
+        "A step of of these",
+        "In steps of LoRA at",
+        "LoRA λ max LoRA trace",
+        "After steps of LoRA it",
+        "So the bound falls everywhere",
+    ],
+}
+"""First words of the paragraphs whose numbers name no record, by page."""
+
+
+def blocks(page):
+    """(section, text) of every paragraph, list entry and table that is neither code nor made by a command."""
+    section = ""
+    for part in re.split(r"\n\n+", re.sub(FENCED, "", PAGES[page], flags=re.MULTILINE | re.DOTALL)):
+        if heading := re.match(r"#+ (.*)", part):
+            section = heading[1]
+        if not MADE.match(part) and "| claim | statement | verdict |" not in part:
+            yield from ((section, text) for text in re.split(r"\n(?=- )", part))
+
+
+def words(text):
+    return " ".join(re.findall(r"[^\W\d_]+", MARK.sub("", text))[:5])
+
+
+def stated(page):
+    """(mark or None, text) of what states measured numbers in the sections of results."""
+    for section, text in blocks(page):
+        bare = re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>", "", MARK.sub("", text))
+        if section in RESULTS[page] and MEASURED.search(bare):
+            mark = MARK.search(text)
+            yield (mark[1] if mark else None), text, bare
+
+
+ROWS = {id: f"{statement} {verdict}" for page in PAGES for id, statement, verdict in verdicts(page)}
+
+
+def known(ids):
+    """Numbers in the rows of claims, and sums of neighbours: cells that are decided are those won and lost."""
+    for id in ids:
+        numbers = TOKEN.findall(ROWS[id])
+        yield from numbers
+        whole = [int(number) if number.isdigit() else 0 for number in numbers]
+        yield from (str(total) for i in range(len(whole)) for total in accumulate(whole[i : i + 3]))
+
+
+def missing(mark, bare):
+    """The numbers of a paragraph that are not those of the claims that it names; none if it names no claims."""
+    if own(mark) or mark.startswith("make ") or mark == RULE:
+        return []
+    ids = mark.split(", ")
+    assert set(ids) <= ROWS.keys()
+    measured = {token for text in MEASURED.findall(bare) for token in TOKEN.findall(text)}
+    return sorted(measured - set(known(ids)))
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_numbers_name_their_record(page):
+    assert [words(text) for mark, text, _ in stated(page) if mark is None] == UNTRACED.get(page, [])
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_numbers_stand_in_the_rows_that_are_named(page):
+    assert {words(text): missing(mark, bare) for mark, text, bare in stated(page) if mark and missing(mark, bare)} == {}
+
+
+def test_a_changed_number_is_noticed():
+    mark, _, bare = next(entry for entry in stated("README.md") if entry[0] and not own(entry[0]))
+    assert missing(mark, bare) == []
+    assert missing(mark, bare.replace("11 of the 12", "97 of the 12")) == ["97"]
+
+
+def test_commands_that_are_named_exist():
+    named = [mark for page in RESULTS for mark, _, _ in stated(page) if mark and own(mark)]
+    assert len(named) > 3
+    for command in named:
+        found, words_left = find_command(command)
+        ids = [word for word in words_left if found.name == "verify" and word not in ("--package", "conditioning")]
+        assert set(ids) <= CLAIMS.keys()
+    made = {mark for page in RESULTS for mark, _, _ in stated(page) if mark and mark.startswith("make ")}
+    targets = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(f"\n{mark.removeprefix('make ')}:" in targets for mark in made)
