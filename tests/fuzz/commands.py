@@ -14,7 +14,7 @@ from lorakappa.__main__ import command_line
 from tests.figures.samples import SAMPLES, save
 from tests.fuzz.hostile import NUMBERS, File, files, make, mutate_bytes, mutated_file, texts
 
-WRITTEN = ("--out", "--json")
+WRITTEN = ("--out", "--json", "--comparison")
 """Options that name what is written: a hostile one must stay in the folder of its case."""
 
 
@@ -503,7 +503,12 @@ COMMANDS = [
         needs="llm",
     ),
     Command(
-        ("llm", "report", "study"), {"--json": ["a.json"]}, {"--json": ".json"}, setup=study, extra=True, needs="llm"
+        ("llm", "report", "study"),
+        {"--json": ["a.json"], "--comparison": ["made"], "--methods": ["lora", "balora,lora"]},
+        {"--json": ".json"},
+        setup=study,
+        extra=True,
+        needs="llm",
     ),
     Command(
         ("llm", "compare", "--study", "mine.toml", "--model", "MODEL", "--data", "data.jsonl", "--jobs", "1"),

@@ -230,7 +230,7 @@ def attempt(report, arguments, folder, promised):
 
 
 def places(arguments, folder, defaults=("results",)):
-    """Where a command line may write: the values of --out and --json, with the figure beside the latter.
+    """Where a command line may write: the values of --out, --json and --comparison, with the figure beside the latter.
 
     `llm report FOLDER` draws its figures into that folder.
 
@@ -240,7 +240,7 @@ def places(arguments, folder, defaults=("results",)):
     if list(arguments[:2]) == ["llm", "report"]:
         found += [name for name in arguments[2:] if name and (folder / name).is_dir()]
     for name, value in itertools.pairwise(arguments):
-        if name in ("--out", "--json") and value:
+        if name in ("--out", "--json", "--comparison") and value:
             for path in {Path(os.path.normpath(folder / value)), Path(os.path.realpath(folder / value))}:
                 if path == folder:
                     found.append(".")

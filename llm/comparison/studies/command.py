@@ -96,9 +96,12 @@ def report(
     from lorakappa.llm.comparison.studies.about import described, progress_in
     from lorakappa.llm.comparison.studies.evidence import is_evidence, read_evidence
     from lorakappa.llm.comparison.studies.outcomes import found_folder
+    from lorakappa.shared.records import ensure_writable
 
     if methods and comparison is None:
         raise ValueError("--methods goes with --comparison")
+    if comparison is not None:
+        ensure_writable(comparison / "llm-compare.json")
     folder = found_folder(folder)
     if not is_evidence(folder):
         if replay:

@@ -16,6 +16,11 @@ CONSTANT = ("style", "script", "th", "footer")
 """Elements whose text is the template's own."""
 
 
+def plain(text):
+    """Text as it is compared: without marks of code, and with one sign for minus."""
+    return text.replace("`", "").replace("−", "-")
+
+
 class Texts(HTMLParser):
     """(record, text) of every text that is shown: what a formula was written as, and no text of a picture."""
 
@@ -34,7 +39,7 @@ class Texts(HTMLParser):
             return
         self.open.append((tag, attributes.get("data-record")))
         if tag == "math" and "alttext" in attributes:
-            self.found.append((self.record(), attributes["alttext"].replace("−", "-")))
+            self.found.append((self.record(), plain(attributes["alttext"])))
         if tag == "svg":
             self.pictures.append(self.record())
 
@@ -46,7 +51,7 @@ class Texts(HTMLParser):
 
     def handle_data(self, data):
         if not {tag for tag, _ in self.open} & {"math", "svg", *CONSTANT}:
-            self.found.append((self.record(), " ".join(data.split()).replace("−", "-")))
+            self.found.append((self.record(), plain(" ".join(data.split()))))
 
 
 def leaves(value):
@@ -69,7 +74,7 @@ def shown(value):
 def untraced(html, found):
     """Texts with a number that the ledger does not have, or that belongs to no record."""
     data = list(leaves(found.model_dump(mode="json")))
-    texts = "\n".join(" ".join(leaf.split()) for leaf in data if isinstance(leaf, str)).replace("`", "").replace("−", "-")
+    texts = plain("\n".join(" ".join(leaf.split()) for leaf in data if isinstance(leaf, str)))
     known = set(NUMBER.findall(texts))
     known |= {token for leaf in data if isinstance(leaf, int | float) for token in (str(leaf), *shown(leaf))}
     names = {"ledger"} | {record.name for record in found.records}
