@@ -12,6 +12,9 @@ from tests.figures.report.test_page import VOID
 from tests.figures.samples import SAMPLES, save
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+NAMED = re.compile(r"Model \d")
+"""A name, whose number counts nothing."""
+
 CONSTANT = ("style", "script", "th", "footer")
 """Elements whose text is the template's own."""
 
@@ -81,7 +84,7 @@ def untraced(html, found):
     return [
         text
         for record, text in Texts(html).found
-        if (tokens := NUMBER.findall(text))
+        if (tokens := NUMBER.findall(NAMED.sub("", text)))
         and (record not in names or not (all(p.strip() in texts for p in text.split("…")) or known.issuperset(tokens)))
     ]
 
