@@ -56,7 +56,7 @@ def make_missing(folder: Path, *, jobs: int | None = None, quiet: bool = False) 
 
 
 def _make(waiting: list[Part], folder: Path, jobs: int, total: int | None, messages: Path) -> list[str]:
-    """Makes parts, and says of each how manieth of the total it is, if there is one."""
+    """Makes parts; where there is a total, says of each when it is done."""
     memory = available()
     running: dict[str, _Running] = {}
     failures: dict[str, str] = {}
