@@ -41,11 +41,11 @@ def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
 
 def totals(claims: Sequence[Claim]) -> str:
     """How many claims came out how, by the verdicts on record and the theorems and certificates behind them."""
-    levels = Counter(
+    levels = Counter[str](
         claim.ground().level for claim in claims if isinstance(claim, AlgebraicClaim) and claim.recorded == "holds"
     )
     corrected = sum(claim.recorded == "refuted" and claim.corrected_by is not None for claim in claims)
-    found = came_out(Counter(claim.recorded for claim in claims), levels, corrected)
+    found = came_out(Counter[str](claim.recorded for claim in claims), levels, corrected)
     return f"{counted(len(claims), 'claim', 'claims')}, examined by machine: {found}."
 
 

@@ -63,10 +63,10 @@ def _make(waiting: list[Part], folder: Path, jobs: int, total: int | None, messa
     done = 0
     try:
         while waiting or running:
-            for part in [part for part in waiting if not failures.keys().isdisjoint(part.needs)]:
-                waiting.remove(part)
-                without = [need for need in part.needs if need in failures]
-                failures[part.name] = f"{part.name} was not made, since it needs {', '.join(without)}"
+            for lost in [part for part in waiting if not failures.keys().isdisjoint(part.needs)]:
+                waiting.remove(lost)
+                without = [need for need in lost.needs if need in failures]
+                failures[lost.name] = f"{lost.name} was not made, since it needs {', '.join(without)}"
             while (part := _next(waiting, [each.part for each in running.values()], jobs, memory)) is not None:
                 waiting.remove(part)
                 said = None if part.shares and total is not None else messages / part.name
