@@ -162,8 +162,8 @@ def certificate(x: FloatInterpolatingPair) -> Comparison:
 def _(x: ExactInterpolatingPair) -> Comparison:
     X, H = x.extras["directions"].transpose(), x.balanced().hessian
     Y, form = H * X, X.transpose() * H * X
-    tau = form[0, 0] + form[1, 1]
-    return at_least(x.L * tau, _twice_nuclear(*_exact_traces(Y * Y.transpose(), x.shape)))
+    tau = form[0, 0] + form[1, 1]  # 0 only where Y is
+    return at_least(x.L, _twice_nuclear(*_exact_traces(Y * Y.transpose(), x.shape)) / (tau or 1))
 
 
 @algebraic_claim(

@@ -97,7 +97,7 @@ def test_floats_and_rationals_agree_on_a_refuted_claim(id):
 
 
 def ordinary(claim, q=(1.5, 1.0)):
-    """A well-conditioned instance of shape (4, 3, 2) with s = q² (and 1/4), whose further matrices are drawn."""
+    """A well-conditioned instance of shape (4, 3, 2) with s₁, s₂ = q² and s₃ = ½; further matrices are drawn."""
     family, shape = claim.family, Shape(4, 3, 2)
     if shape not in family.shapes:
         shape = Shape(3, 3, 2)

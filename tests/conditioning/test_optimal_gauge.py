@@ -12,6 +12,7 @@ from lorakappa.conditioning import (
     OutOfRangeError,
     balanced_condition_number,
     change_gauge,
+    gauge_optimization,
     hessian,
     jacobian,
     lower_bound_from_factor,
@@ -24,6 +25,7 @@ from lorakappa.conditioning import (
     partial_traces,
 )
 from lorakappa.conditioning.gauge_certificate import squared_ratio
+from lorakappa.conditioning.gauge_descent import Spot, _derivatives, _directions, _log_mean, exponential
 from lorakappa.conditioning.instances.sampling import random_orthogonal
 from lorakappa.conditioning.tolerances import EPS, GAUGE_GAP_RTOL
 
@@ -174,6 +176,51 @@ def test_model1_is_best_where_theory_says(a, b, r):
     np.testing.assert_allclose(X.T @ X * b, Y @ Y.T * a, atol=1e-12 * a * b * s[0])
     np.testing.assert_allclose(best["trace"].T, best["trace"].T.T, rtol=1e-12, atol=1e-14)
     assert np.linalg.eigvalsh(best["trace"].T)[0] > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_for_rank_1_free_moves_are_a_gauge_and_lead_to_the_best_one_at_once(seed, monkeypatch):
+    """κ does not see a common factor of A's and B's directions, so that their best moves are a gauge's, T⁻¹ and T."""
+    starts, real = [], gauge_optimization.descend
+
+    def descend(start, objective, bound, **options):
+        starts.append((start, bound))
+        return real(start, objective, bound, **options)
+
+    monkeypatch.setattr(gauge_optimization, "descend", descend)
+    found = optimal_gauge(Problem(seed, rank=1).hessian(), Problem(seed, rank=1).shape, criterion="kappa")
+    first = next(start for start, bound in starts if bound is None)
+    assert first.value("kappa") == pytest.approx(found.value, rel=1e-3)
+    assert (first.left @ first.right).item() == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("r", [1, 2, 3])
+def test_the_directions_of_a_descent_are_orthonormal_and_symmetric(r):
+    pairs, alone = _directions(r, free=False), _directions(r, free=True)
+    size = r * (r + 1) // 2
+    np.testing.assert_allclose(np.einsum("ksij,lsij->kl", pairs, pairs), 2 * np.eye(size), atol=1e-15)
+    np.testing.assert_allclose(np.einsum("ksij,lsij->kl", alone, alone), np.eye(2 * size), atol=1e-15)
+    np.testing.assert_array_equal(pairs[:, 0], -pairs[:, 1])
+    np.testing.assert_array_equal(alone, alone.swapaxes(-2, -1))
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 16.0, -2.0, -16.0])
+@pytest.mark.parametrize("kind", ["pairs", "free", "equal eigenvalues"])
+def test_derivatives_of_the_norms_are_their_differences(power, kind):
+    shape, rng = (3, 2, 2), np.random.default_rng(1)
+    F = np.eye(10)[:, 1:7] if kind == "equal eigenvalues" else rng.standard_normal((10, 6))
+    spot, basis = Spot.at(F, np.eye(2), np.eye(2), shape), _directions(2, free=kind == "free")
+
+    def second_difference(coefficients, h=1e-4):
+        ends = (np.tensordot(sign * h * coefficients, basis, 1) for sign in (-1, 1))
+        low, high = (_log_mean(spot.moved(*map(exponential, moves)).eigenvalues, power) for moves in ends)
+        return (high - low) / (2 * h), (low - 2 * _log_mean(spot.eigenvalues, power) + high) / h**2
+
+    gradient, curvature = _derivatives(spot, power, spot.tangents(basis))
+    for coefficients in (*np.eye(len(basis)), *rng.standard_normal((3, len(basis)))):
+        first, second = second_difference(coefficients)
+        assert coefficients @ gradient == pytest.approx(first, abs=1e-5 * np.abs(curvature).max())
+        assert coefficients @ curvature @ coefficients == pytest.approx(second, abs=1e-5 * np.abs(curvature).max())
 
 
 def test_kappa_of_full_rank_falls_below_balance():
