@@ -333,9 +333,8 @@ def _squared_norms(xp: Any, G: Any, closely: bool) -> Any:
 
     σ₁(G) ≤ ‖G‖_F ≤ r^{1/2}σ₁(G), and the same for G² = GᵀG, whose σ₁ is σ₁(G)².
     """
-    if closely:
-        return xp.prod(xp.sqrt(xp.linalg.matrix_norm(G @ G)), axis=-1)
-    return xp.prod(xp.linalg.matrix_norm(G), axis=-1)
+    norms = xp.sqrt(xp.linalg.matrix_norm(G @ G)) if closely else xp.linalg.matrix_norm(G)
+    return norms[..., 0] * norms[..., 1]
 
 
 def _solved(xp: Any, U: Any, M: Any) -> Any:

@@ -10,6 +10,7 @@ costs more than computing are copied into stacks, padded with zeros; larger ones
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
@@ -24,7 +25,6 @@ from lorakappa.conditioning.projection_by_gram import (
     full_precision,
     gauges_in,
     gram,
-    moved,
     repeated,
 )
 from lorakappa.conditioning.projection_gauges import Gauge
@@ -167,15 +167,20 @@ class _Group:
 
 
 class _Stack:
-    """Small pairs, copied into one float32 array (2n, length, r) of A and Bᵀ by turns."""
+    """Small pairs, copied into one float32 array (2n, length, r) of A and Bᵀ by turns, and moved into another."""
 
     def __init__(self, pairs: list[LoraPair], length: int) -> None:
         self.pairs = pairs
         r = pairs[0].A.shape[1]
         self._factors = [factor for pair in pairs for factor in (pair.A.detach(), pair.B.detach().mT)]
         self._values = torch.zeros(len(self._factors), length, r, device=pairs[0].left.device)
-        self._rows = [self._values[i, : len(factor)] for i, factor in enumerate(self._factors)]
         self._xp = array_namespace(self._values)
+        self._wide = folded(self._xp, self._values)
+        self._moved = torch.empty_like(self._wide)
+        self._rows, self._results = (
+            [M[i, : len(factor)] for i, factor in enumerate(self._factors)]
+            for M in (self._values, self._moved.view(self._values.shape))
+        )
 
     def grams(self) -> Tensor:
         """(n, 2, r, r) matrices AᵀA and BBᵀ of the factors as they are now."""
@@ -184,11 +189,12 @@ class _Stack:
 
     def move(self, gauge: Tensor, chosen: list[bool]) -> None:
         """Writes the chosen pairs, multiplied by (n, 2, r, r) matrices T and T⁻ᵀ."""
-        new = moved(self._xp, self._values, gauge.flatten(0, 1))
-        kept = [i for i in range(len(self._factors)) if chosen[i // 2]]
-        if kept:
-            factors = [self._factors[i] for i in kept]
-            torch._foreach_copy_(factors, [new[i, : len(self._factors[i])] for i in kept])
+        if not any(chosen):
+            return
+        T = gauge.flatten(0, 1)
+        torch.bmm(self._wide, repeated(self._xp, T, self._wide.shape[-1] // T.shape[-1]), out=self._moved)
+        both = [yes for yes in chosen for _ in range(2)]
+        torch._foreach_copy_(list(compress(self._factors, both)), list(compress(self._results, both)))
 
 
 class _Blocks:

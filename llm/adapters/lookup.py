@@ -5,6 +5,7 @@ blindly either: FSDP2 and `accelerate` replace Parameter objects, PEFT adds and 
 So every call follows the way from the model to each parameter, which is a few dictionary entries.
 """
 
+from operator import is_
 from typing import Any
 
 from torch import Tensor, nn
@@ -39,16 +40,20 @@ class PairLookup:
     def _look(self) -> None:
         self._pairs = lora_pairs(self._model, self._adapter)
         self._entries: list[tuple[dict[str, Any], str, object]] = []
-        self._sizes: list[tuple[dict[str, Any], int]] = []
+        self._whole: list[dict[str, Any]] = []
         for name, layer in lora_layers(self._model):
             self._remember_way(name)
             for side in (side for sides in PEFT_NAMES for side in sides):
                 for module in getattr(layer, side).modules():
                     self._remember(module._modules)
                     self._remember(module._parameters)
+        # by columns: what is compared at every call is compared without a line of Python for each
+        self._parents, self._keys, self._children = zip(*self._entries, strict=True)
+        self._sizes = list(map(len, self._whole))
         # each parameter once; a pair of experts shares its own
         factors = {id(factor): factor for pair in self._pairs for factor in (pair.left, pair.right)}
-        self._states = [(factor, _state(factor)) for factor in factors.values()]
+        self._factors = list(factors.values())
+        self._states = list(map(_state, self._factors))
 
     def _remember_way(self, name: str) -> None:
         """Notes which module is found under each part of a dotted name."""
@@ -62,13 +67,13 @@ class PairLookup:
     def _remember(self, children: dict[str, Any]) -> None:
         """Notes what a dictionary holds, and that it holds nothing else."""
         self._entries += [(children, key, child) for key, child in children.items()]
-        self._sizes.append((children, len(children)))
+        self._whole.append(children)
 
     def _is_current(self) -> bool:
         return (
-            all(children.get(key) is child for children, key, child in self._entries)
-            and all(len(children) == size for children, size in self._sizes)
-            and all(_state(factor) == state for factor, state in self._states)
+            all(map(is_, map(dict.get, self._parents, self._keys), self._children))
+            and list(map(len, self._whole)) == self._sizes
+            and list(map(_state, self._factors)) == self._states
         )
 
 
