@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from compare import Goal, Row, measure  # a sibling script
-from peft import LoraConfig, get_peft_model
+from large_adapter import adapted, large_model  # likewise
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from lorakappa.llm.adapters.pairs import lora_pairs
 from lorakappa.llm.curvature.lanczos import extremes
@@ -72,18 +71,7 @@ def _tiny_rows() -> Iterator[Row]:
 
 def _large_rows(rounds: int, layers: tuple[int, ...]) -> Iterator[Row]:
     _, tokenizer = load_model("tiny")
-    torch.manual_seed(0)
-    base = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=49152,
-            hidden_size=576,
-            intermediate_size=1536,
-            num_hidden_layers=30,
-            num_attention_heads=9,
-            num_key_value_heads=3,
-            tie_word_embeddings=True,
-        )
-    )
+    base = large_model()
     for number in layers:
         with _layer(base, tokenizer, f"layers.{number}.", r=8, double=False) as (loss, whole):
             v = torch.randn(loss.d, generator=torch.Generator().manual_seed(0))
@@ -107,8 +95,7 @@ def _layer(
     base: Any, tokenizer: Any, part: str, *, r: int, double: bool
 ) -> Iterator[tuple[LayerLoss, Callable[[Tensor], Tensor]]]:
     """The loss of two questions in k_proj of one block, ours and through the whole model."""
-    torch.manual_seed(1)
-    model: Any = get_peft_model(base, LoraConfig(r=r, target_modules=["k_proj"], init_lora_weights=False))
+    model = adapted(base, r)
     splits = load_splits(MATHEMATICS, train=1, validation=2, test=1, seed=0)
     batch = validation_batch(splits, tokenizer, torch.device("cpu"))
     weights = {n: p.detach().double() if double else p.detach() for n, p in model.named_parameters()}

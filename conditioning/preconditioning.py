@@ -18,7 +18,7 @@ that is 2/3 and 1/9.
 """
 
 import math
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,8 +35,10 @@ from lorakappa.conditioning.checks import (
 )
 from lorakappa.conditioning.factors import jacobian, leading_singular_values
 from lorakappa.conditioning.scaling import Wide, common_exponent, exponents, fit_array, shifted, unit
-from lorakappa.conditioning.spectra import ExtremeEigenvalues
 from lorakappa.conditioning.tolerances import gap_rtol, gram_rtol
+
+if TYPE_CHECKING:
+    from lorakappa.conditioning.spectra import ExtremeEigenvalues
 
 SMALLEST_GRAM = 2.0**-400
 """Gram matrices whose diagonal is no larger, or as large as its reciprocal, are formed from scaled factors."""
@@ -188,7 +190,7 @@ def preconditioned_spectrum(singular_values: ArrayLike, r: int, shape: tuple[int
 
 def preconditioned_extremes(
     singular_values: ArrayLike, r: int, shape: tuple[int, int] | None = None
-) -> ExtremeEigenvalues:
+) -> "ExtremeEigenvalues":
     """The smallest non-zero eigenvalue μ and the largest L = 2 of `preconditioned_hessian` at every minimizer.
 
     μ is 1 − s_{r+1}/s_r for r < k, 1 for r = k, a ≠ b, and 2 for r = a = b. Close to a minimizer scaled gradient
@@ -206,6 +208,8 @@ def preconditioned_extremes(
         DegenerateTargetError: if rank Z < r or s_r = s_{r+1}.
         ValueError: on a bad rank, shape or list of singular values.
     """
+    from lorakappa.conditioning.spectra import ExtremeEigenvalues  # and SciPy, which the simulator has no use for
+
     s, (a, b), _ = leading_singular_values(singular_values, r, shape)
     if r == min(a, b):
         return ExtremeEigenvalues(mu=2.0 if a == b else 1.0, L=2.0)

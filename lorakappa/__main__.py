@@ -1,5 +1,6 @@
 """The command `lorakappa`, also as `python -m lorakappa`."""
 
+import gc
 import sys
 from collections.abc import Collection
 from importlib import import_module
@@ -13,6 +14,12 @@ from lorakappa.shared.command_line import new_app, run
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 
 LOADED_WHEN_CALLED = ("synthetic", "llm", "figures")
+
+DRAW = ("synthetic", "figures")
+"""Commands of a second or two, a tenth of which went into looking for garbage among modules and a figure's parts."""
+
+OBJECTS_AT_ONCE = 200_000
+"""By how many objects their number grows before garbage is looked for there; some tens of megabytes."""
 
 
 def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
@@ -38,6 +45,8 @@ def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
 
 def main() -> None:
     """Runs the command line."""
+    if sys.argv[1:2] and sys.argv[1] in DRAW:
+        gc.set_threshold(OBJECTS_AT_ONCE)
     run(command_line(sys.argv[1:2]))
 
 
