@@ -1,5 +1,6 @@
 """The command `report`: makes what is missing, if asked to, and writes the report."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +38,9 @@ def report(
     failures = make_missing(source, quiet=quiet) if make else []
     found = ledger(find_all(source), source)
     with warnings_noted():
-        html, undrawn = write_page(found, source, progress=(lambda _: None) if quiet else _told)
+        html, undrawn = write_page(
+            found, source, jobs=os.cpu_count() or 1, progress=(lambda _: None) if quiet else _told
+        )
     write_bytes(files[0], html.encode())
     write_json(files[1], found.model_dump(mode="json"))
     write_bytes(files[2], as_markdown(found).encode())
@@ -55,4 +58,4 @@ def report(
 
 def _told(name: str) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
-        note(f"drawing {name}")
+        note(f"drawn: {name}")

@@ -1,12 +1,16 @@
 """Figures as SVG that can stand inside a page: ids of its own, numbers as short as the eye needs."""
 
 import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from lorakappa.figures.catalogue import FIGURES
-from lorakappa.figures.drawing import render
+from lorakappa.figures.drawing import failure, render
 from lorakappa.figures.saved import load
+from lorakappa.shared.processes import side_by_side
 
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _COORDINATES = re.compile(r'(?<= d=")[^"]+|(?<= points=")[^"]+', re.DOTALL)
@@ -16,6 +20,57 @@ ENLARGED = 1.6
 _BLANKS = re.compile(r"\n\s*")
 _PLACES = 2
 """Decimals kept of a coordinate, in points: a hundredth of a point is below what any screen or printer resolves."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, or why there is none.
+
+    Attributes:
+        name: of the figure.
+        svg: empty if it could not be drawn.
+        failure: empty if it could.
+        warned: what its data made Matplotlib warn of.
+    """
+
+    name: str
+    svg: str
+    failure: str
+    warned: tuple[str, ...]
+
+
+def draw_figures(
+    names: Sequence[str], folder: Path, *, jobs: int = 1, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, Drawn]:
+    """Figures of saved results by name; what cannot be drawn keeps no other from it.
+
+    Args:
+        names: of the figures, whose data is there.
+        folder: with the data.
+        jobs: number of processes; 1 stays in this one. The figures do not depend on it.
+        progress: told the name of each figure that is done.
+    """
+    work = [(_drawn, name, folder) for name in names]
+    found = side_by_side(work, jobs) if jobs > 1 and len(work) > 1 else (_drawn(*rest) for _, *rest in work)
+    drawn = {}
+    for each in found:
+        progress(each.name)
+        drawn[each.name] = each
+    for each in drawn.values():
+        for message in each.warned:
+            warnings.warn(message, stacklevel=2)
+    return drawn
+
+
+def _drawn(name: str, folder: Path) -> Drawn:
+    """One figure, in a process of its own or not."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            svg, reason = inline_svg(name, folder, FIGURES[name].shows), ""
+        except (OSError, ValueError) as error:
+            svg, reason = "", failure(error)
+    return Drawn(name, svg, reason, tuple(dict.fromkeys(str(warning.message) for warning in warned)))
 
 
 def inline_svg(name: str, folder: Path, label: str) -> str:

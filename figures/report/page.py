@@ -12,8 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from lorakappa.figures.catalogue import FIGURES
-from lorakappa.figures.drawing import failure
-from lorakappa.figures.report.drawings import inline_svg
+from lorakappa.figures.report.drawings import Drawn, draw_figures
 from lorakappa.figures.report.formulas import typeset
 from lorakappa.figures.report.ledger import ClaimEntry, Instance, Ledger, RecordEntry
 from lorakappa.figures.report.parts import PARTS
@@ -40,19 +39,27 @@ LONGEST_FRACTION = 24
 
 
 def write_page(
-    ledger: Ledger, folder: Path, *, progress: Callable[[str], None] = lambda _: None
+    ledger: Ledger, folder: Path, *, jobs: int = 1, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[str, list[str]]:
     """The page as HTML.
 
     Args:
         ledger: what it says.
         folder: with the results that figures are drawn from.
-        progress: told the name of each figure that is being drawn.
+        jobs: number of processes that draw figures.
+        progress: told the name of each figure that is drawn.
 
     Returns:
         The page, and a line for each figure that could not be drawn although its data is there.
     """
-    failures: list[str] = []
+    there = {record.name for record in ledger.records if record.state in ("present", "stale")}
+    wanted = [name for section in SECTIONS for name in section.figures if FIGURES[name].data in there]
+    drawn = draw_figures(wanted, folder, jobs=jobs, progress=progress)
+    failures = [
+        f"no figure {each.name}: {each.failure}"
+        for name in wanted
+        if (each := drawn[name]).failure and not FIGURES[name].optional
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
@@ -71,7 +78,7 @@ def write_page(
         corrections=lambda claim: _known(ledger, [claim.corrected_by] if claim.corrected_by else []),
         ids={claim.id for claim in ledger.claims},
         origins=sorted({_document(claim.source) for claim in ledger.claims}),
-        sections=[_section(section, ledger, folder, failures, progress) for section in SECTIONS],
+        sections=[_section(section, ledger, drawn) for section in SECTIONS],
         trouble=[record for record in ledger.records if record.state != "present"],
         absent=lambda name: _absent(ledger, name),
         font=base64.b64encode((FOLDER / "math.woff2").read_bytes()).decode(),
@@ -104,34 +111,26 @@ def _known(ledger: Ledger, ids: Any) -> list[ClaimEntry]:
     return [claim for id in ids if (claim := ledger.claim(id)) is not None]
 
 
-def _section(
-    section: Section, ledger: Ledger, folder: Path, failures: list[str], progress: Callable[[str], None]
-) -> dict[str, Any]:
-    """What the template needs of a section, its figures drawn."""
+def _section(section: Section, ledger: Ledger, drawn: Mapping[str, Drawn]) -> dict[str, Any]:
+    """What the template needs of a section, with its figures."""
     states = {record.name: record for record in ledger.records}
     figures = []
     for name in section.figures:
-        kind = FIGURES[name]
+        kind, found = FIGURES[name], drawn.get(name)
         record = states[kind.data]
-        figure: dict[str, Any] = {
-            "name": name,
-            "shows": kind.shows,
-            "record": record.name,
-            "files": list(record.files),
-            "command": record.command,
-            "svg": "",
-            "reason": record.reason,
-        }
-        if record.state in ("present", "stale"):
-            progress(name)
-            try:
-                figure["svg"] = Markup(inline_svg(name, folder, kind.shows))
-            except (OSError, ValueError) as error:
-                figure["reason"] = failure(error)
-                if not kind.optional:
-                    failures.append(f"no figure {name}: {failure(error)}")
-        if figure["svg"] or not kind.optional:
-            figures.append(figure)
+        if kind.optional and not (found and found.svg):
+            continue
+        figures.append(
+            {
+                "name": name,
+                "shows": kind.shows,
+                "record": record.name,
+                "files": list(record.files),
+                "command": record.command,
+                "svg": Markup(found.svg) if found else "",
+                "reason": found.failure if found and found.failure else record.reason,
+            }
+        )
     return {
         "id": section.id,
         "title": section.title,

@@ -91,7 +91,7 @@ def test_a_section_names_its_claims_without_a_verdict(page):
 
 
 def test_page_is_the_same_from_the_same_records(results):
-    pages = [write_page(ledger(find_all(results), results), results)[0] for _ in range(2)]
+    pages = [write_page(ledger(find_all(results), results), results, jobs=jobs)[0] for jobs in (1, 2)]
     assert pages[0] == pages[1]
 
 
