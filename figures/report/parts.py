@@ -91,7 +91,8 @@ SECONDS = {
     "study": 10,
     "llm-compare": 15,
 }
-"""Of processor time that parts were seen to take on a core of 2025; `USUAL_SECONDS` where it is less."""
+"""Of processor time that parts take, about, for the forecast: as seen on one core, that of verdicts as the claims say
+themselves; `USUAL_SECONDS` where it is less."""
 
 USUAL_SECONDS = 2.0
 COMPARISON_SECONDS = 600.0

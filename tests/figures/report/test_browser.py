@@ -3,12 +3,15 @@
 Needs playwright and a Chromium; `make browser` brings the one, and Debian's package chromium is the other.
 """
 
+import io
 import shutil
 
 import pytest
+from PIL import Image
 
 from lorakappa.figures.report.ledger import find_all, ledger
 from lorakappa.figures.report.page import write_page
+from lorakappa.figures.report.screenshot import SIZE, screenshot
 from tests.figures.report.conftest import EXAMINED, fill
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make browser")
@@ -114,3 +117,15 @@ def test_readable_without_script(browser, file):
     assert page.locator("#smallest-trace").is_visible()
     assert not page.locator("form").is_visible()
     context.close()
+
+
+def test_the_front_pages_picture_is_small(file):
+    picture = screenshot(file)
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 200_000
+    assert Image.open(io.BytesIO(picture)).size == SIZE
+
+
+def test_a_picture_needs_a_page(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        screenshot(tmp_path / "none.html")
