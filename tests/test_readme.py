@@ -144,6 +144,11 @@ def test_the_front_page_says_first_what_came_out_of_all_claims():
     assert PAGES[FRONT].index(sentence[0]) < PAGES[FRONT].index("```")
 
 
+def test_the_front_page_shows_the_report_as_soon_as_there_is_a_picture_of_it():
+    """`make screenshot` makes it, of a full report."""
+    assert ("figures/gallery/report.png" in PAGES[FRONT]) == (ROOT / "figures/gallery/report.png").is_file()
+
+
 def anchors(text):
     """What can follow # in a link to a page with that text."""
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -50,8 +50,10 @@ def draw_figures(
         jobs: number of processes; 1 stays in this one. The figures do not depend on it.
         progress: told the name of each figure that is done.
     """
-    work = [(_drawn, name, folder) for name in names]
-    found = side_by_side(work, jobs) if jobs > 1 and len(work) > 1 else (_drawn(*rest) for _, *rest in work)
+    if jobs > 1 and len(names) > 1:
+        found: Iterable[Drawn] = side_by_side([(_drawn, name, folder) for name in names], jobs)
+    else:
+        found = (_drawn(name, folder) for name in names)
     drawn = {}
     for each in found:
         progress(each.name)
