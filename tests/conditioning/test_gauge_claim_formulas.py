@@ -203,3 +203,13 @@ def test_without_a_direction_the_certificate_says_nothing():
     ):
         assert exact.to_float(found.left) == pytest.approx(2)
         assert found.right == 0
+
+
+def test_diagonal_gauges_and_turns_are_drawn_over_a_decade():
+    family, rng = optimal_gauge.DIAGONAL_ON_GEODESICS, np.random.default_rng(0)
+    drawn = [family.floating(shape, family.draw(shape, rng)) for shape in family.shapes for _ in range(300)]
+    for matrices in ([x.G for x in drawn], [x.extras["K"] for x in drawn], [x.extras["J"] for x in drawn]):
+        entries = np.concatenate([np.diag(M) for M in matrices])
+        assert all((M == np.diag(np.diag(M))).all() for M in matrices)
+        assert 10**-0.5 <= entries.min() < 0.33
+        assert 3.1 < entries.max() <= 10**0.5
