@@ -12,7 +12,7 @@ DEVICE ?= cpu
 COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-field \
 	libcoq-mathcomp-algebra-tactics libcoq-mathcomp-real-closed
 
-.PHONY: help verify report screenshot proofs certificates coq test fuzz test-slow browser lint format bench evidence figures clean
+.PHONY: help verify report screenshot proofs certificates coq test fuzz test-slow browser lint format bench profile evidence figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
@@ -27,6 +27,7 @@ help:
 	@echo "make lint       ruff and mypy only"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make bench      speed beside named peers, within one run; DEVICE=cuda for a GPU"
+	@echo "make profile    what limits the benchmarks that miss their goals: benchmarks/limits.json"
 	@echo "make evidence   make the runs of the study \"tiny\" that are missing, and keep their records; hours"
 	@echo "make figures    run every experiment and draw the gallery"
 	@echo "make clean      remove the environment and caches"
@@ -84,6 +85,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py --device $(DEVICE) --out results
+
+profile: $(READY)
+	$(BIN)/python benchmarks/limits.py --out benchmarks
 
 evidence: $(READY)
 	$(BIN)/lorakappa llm compare --study tiny --dry-run --out results

@@ -57,8 +57,60 @@ def test_every_call_has_its_turn_in_every_round(compare):
     assert turns == list("ab" * 4)  # warming up, then three rounds
 
 
-def run(*arguments, folder):
-    command = [sys.executable, str(FOLDER / "run.py"), *arguments, "--out", str(folder)]
+@pytest.fixture
+def shares(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import shares
+
+    return shares
+
+
+class Steps:
+    """A function that calls another one; each turn of a made-up clock is a second."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def inner(self):
+        self.now += 3
+
+    def outer(self):
+        self.now += 1
+        self.inner()
+        self.inner()
+
+    def whole(self):
+        self.now += 2
+        self.outer()
+
+
+def test_parts_are_counted_without_the_parts_inside_them(shares, monkeypatch):
+    steps = Steps()
+    monkeypatch.setattr(shares.time, "thread_time", lambda: steps.now)
+    parts = {"outer": [(Steps, "outer")], "inner": [(Steps, "inner")]}
+    seconds, found = shares.shares(steps.whole, parts, calls=5, rest="rest")
+    assert seconds == 9
+    assert found == {"outer": pytest.approx(1 / 9), "inner": pytest.approx(6 / 9), "rest": pytest.approx(2 / 9)}
+    assert Steps.outer.__qualname__ == "Steps.outer"  # nothing stays wrapped
+
+
+def test_a_part_that_fails_is_counted_and_unwrapped(shares, monkeypatch):
+    steps = Steps()
+    monkeypatch.setattr(shares.time, "thread_time", lambda: steps.now)
+    monkeypatch.setattr(Steps, "inner", lambda self: 1 / 0)
+    with shares.Spans({"outer": [(Steps, "outer")]}) as spans, pytest.raises(ZeroDivisionError):
+        steps.outer()
+    assert spans.seconds == {"outer": 1}
+    assert Steps.outer.__qualname__ == "Steps.outer"
+
+
+def test_the_table_of_limits_starts_with_the_largest_part(shares):
+    row = {"row": "P", "wanted": "≤ 1", "measured": "2", "parts": {"a": 0.3, "b": 0.69, "c": 0.01}, "why": "b stays"}
+    assert shares.table({"rows": [row]}).splitlines()[2] == "| P | ≤ 1 | 2 | b 69 %, a 30 % | b stays |"
+
+
+def run(*arguments, folder, script="run.py"):
+    command = [sys.executable, str(FOLDER / script), *arguments, "--out", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -79,3 +131,16 @@ def test_a_quick_run_writes_what_the_figure_reads(tmp_path):
     assert record["provenance"]["versions"]["torch"]
     Benchmarks.model_validate(record)
     assert "loop of SVDs" in done.stdout
+
+
+@pytest.mark.slow
+def test_what_limits_the_benchmarks_is_measured_in_shares(tmp_path, shares):
+    topics = ("simulator", "training_step", "convergence", "finetuning", "balance")
+    done = run("--topics", ",".join(topics), folder=tmp_path, script="limits.py")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "limits.json").read_text())
+    assert {row["topic"] for row in record["rows"]} == set(topics)
+    for row in record["rows"]:
+        assert sum(row["parts"].values()) == pytest.approx(1)
+        assert all(share > 0 for part, share in row["parts"].items() if part != "pairs with r > min(a, b)")
+    assert len(shares.table(record).splitlines()) == 2 + len(record["rows"])
