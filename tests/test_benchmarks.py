@@ -109,6 +109,12 @@ def test_the_table_of_limits_starts_with_the_largest_part(shares):
     assert shares.table({"rows": [row]}).splitlines()[2] == "| P | ≤ 1 | 2 | b 69 %, a 30 % | b stays |"
 
 
+def test_the_page_shows_the_record_of_what_limits_the_benchmarks(shares):
+    record = json.loads((FOLDER / "limits.json").read_text(encoding="utf-8"))
+    assert f"\n\n{shares.table(record)}\n\n" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert record["provenance"]["versions"]["torch"]
+
+
 def run(*arguments, folder, script="run.py"):
     command = [sys.executable, str(FOLDER / script), *arguments, "--out", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
