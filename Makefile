@@ -12,7 +12,8 @@ DEVICE ?= cpu
 COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-field \
 	libcoq-mathcomp-algebra-tactics libcoq-mathcomp-real-closed
 
-.PHONY: help verify report screenshot proofs certificates coq test fuzz test-slow browser lint format bench profile evidence figures clean
+.PHONY: help verify report screenshot proofs certificates coq test fuzz test-slow browser lint format bench profile evidence \
+	simulations figures clean
 
 help:
 	@echo "make verify     examine every claim and print the verdicts"
@@ -29,6 +30,7 @@ help:
 	@echo "make bench      speed beside named peers, within one run; DEVICE=cuda for a GPU"
 	@echo "make profile    what limits the benchmarks that miss their goals: benchmarks/limits.json"
 	@echo "make evidence   make the runs of the study \"tiny\" that are missing, and keep their records; hours"
+	@echo "make simulations  make the simulations that recorded claims rest on anew, and keep their records; minutes"
 	@echo "make figures    run every experiment and draw the gallery"
 	@echo "make clean      remove the environment and caches"
 
@@ -92,6 +94,10 @@ profile: $(READY)
 evidence: $(READY)
 	$(BIN)/lorakappa llm compare --study tiny --dry-run --out results
 	$(BIN)/lorakappa llm compare --study tiny --out results --evidence llm/evidence/tiny
+
+simulations: $(READY)
+	$(BIN)/lorakappa synthetic evidence --dry-run --out results
+	$(BIN)/lorakappa synthetic evidence --out results --evidence synthetic/evidence
 
 figures: $(READY)
 	for experiment in manifold kappa-histogram rates convergence phase settle duel ratios gauges; do \

@@ -14,6 +14,7 @@ from lorakappa.shared.options import RESULTS, Out, Quiet, Seed, Seeds, Steps, li
 from lorakappa.shared.packages import CLAIMS, PACKAGES
 from lorakappa.shared.records import ensure_folder
 from lorakappa.synthetic import choices, defaults
+from lorakappa.synthetic.arms.command import evidence
 from lorakappa.synthetic.defaults import DUEL, GAUGES, RATES, RATIOS
 from lorakappa.synthetic.settings import ProblemSettings
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 app = new_app(PACKAGES["synthetic"].summary)
 add_claim_commands(app, {"synthetic": CLAIMS["synthetic"]})
+app.command()(evidence)
 
 Shape = Annotated[tuple[int, int], typer.Option(help="Rows and columns of AB.")]
 Shapes = Annotated[str, typer.Option("--shapes", help="Comma-separated shapes of AB.")]

@@ -152,6 +152,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built):
             "*.pyi",
             "sources/*.toml",
             "studies/*.toml",
+            "evidence/*.json",
+            "evidence/*.xz",
             "tiny/*",
             "report/page.*",
             "report/*.woff2",

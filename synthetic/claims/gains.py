@@ -1,27 +1,29 @@
 """Gains: decades of final f − f* between paired methods, each at its own best step size and λ, with an interval.
 
-Gains are log₁₀ ratios of the final f − f* of the first method over the second on paired problems (same target, same
-start, same step grid), with a 95 % bootstrap interval of the median over seeds. Gains of less than `NO_GAIN` count as
-none, in every claim.
+Gains are log₁₀ ratios of the final f − f* of the first arm over the second on paired problems (same target, same
+start). Step sizes and λ are chosen on other problems. Stated is the median, with an interval that all settings of a
+claim have together at 95 % (`arms.intervals`). Gains of less than `NO_GAIN` count as none, in every claim.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 import numpy as np
 
 from lorakappa.conditioning.checks import Array
-from lorakappa.conditioning.verification import MeasuredName, decide
+from lorakappa.conditioning.verification import MeasuredName, Measurement, all_of, decide
+from lorakappa.synthetic.arms.arm import Arm
+from lorakappa.synthetic.arms.outcomes import Outcomes, gain
+from lorakappa.synthetic.claims.on_record import RecordedClaim, recorded_claim
 from lorakappa.synthetic.experiments.convergence import convergence, final_logs
 from lorakappa.synthetic.results import Result
 from lorakappa.synthetic.selection import compare
 from lorakappa.synthetic.settings import ProblemSettings
 
-STEPS = 100
-
-NO_GAIN = 0.05
+NO_GAIN: Final = 0.05
 """Decades of f − f* below which a gain counts as none: a factor of 1.12 after 100 steps."""
 
 MAIN = {"one-layer": ProblemSettings(), "two-layer": ProblemSettings(loss="two-layer")}
@@ -33,6 +35,91 @@ VARIATIONS = {
     "r = 2": ProblemSettings(rank=2),
     "r = 10": ProblemSettings(rank=10),
 }
+
+Contrasts = Mapping[str, tuple[Arm, Arm]]
+"""By setting, the baseline and the arm that is claimed to end lower."""
+
+
+def judged(gain: Mapping[str, Any]) -> MeasuredName:
+    """What a gain says of the statement that there is one: the rule of every claim about gains.
+
+    "equivalent" if its interval lies within ±`NO_GAIN`; else "holds" if it is above 0, "not seen" if below.
+    """
+    return decide(gain["interval"], margin=NO_GAIN)
+
+
+def show(name: str, gain: Mapping[str, Any]) -> str:
+    """One gain with its interval, in words."""
+    low, high = gain["interval"]
+    return f"{name} {gain['median']:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def arms_of(contrasts: Iterable[tuple[Arm, Arm]]) -> tuple[Arm, ...]:
+    """The arms of contrasts, each once."""
+    return tuple(dict.fromkeys(chain.from_iterable(contrasts)))
+
+
+def judge_gains(outcomes: Outcomes, contrasts: Contrasts, beside: Contrasts | None = None) -> Measurement:
+    """What gains in several settings say together: the rule of `gains_claim`."""
+    beside = beside or {}
+    number = len(contrasts) + len(beside)
+    main, others = (
+        {name: gain(outcomes, *pair, number) for name, pair in group.items()} for group in (contrasts, beside)
+    )
+    note = "gain in decades: " + ", ".join(show(name, found) for name, found in main.items())
+    labels = {"worse": "not seen", "no different": "equivalent", "undecided": "inconclusive"}
+    for label, word in labels.items() if others else ():
+        there = [show(name, found) for name, found in others.items() if judged(found) == word]
+        note += f"; {label} at: {', '.join(there) or 'none'}"
+    return Measurement(
+        all_of(judged(found) for found in main.values()),
+        next(iter(main.values()))["n"],
+        min(found["interval"][0] for found in main.values()),
+        note,
+        {"gains": main, "beside": others} if others else {"gains": main},
+    )
+
+
+def gains_claim(
+    id: str,
+    statement: str,
+    contrasts: Contrasts,
+    *,
+    why: str,
+    domain: str,
+    trials: int,
+    beside: Contrasts | None = None,
+    **options: Any,
+) -> RecordedClaim:
+    """A claim that arms end lower than their baselines in every one of several settings.
+
+    Args:
+        id: as in `Claim`, like `statement` and all `options`.
+        statement: as in `Claim`.
+        contrasts: the settings that decide.
+        why: the argument, which follows the rule.
+        domain: as for `measured_claim`.
+        trials: problems that are simulated if there is no evidence.
+        beside: settings that are reported beside them.
+        options: further fields of `Claim`.
+    """
+
+    def judge(outcomes: Outcomes) -> Measurement:
+        return judge_gains(outcomes, contrasts, beside)
+
+    several = len(contrasts) > 1
+    judge.__doc__ = (
+        f"Rule: holds if the gain's interval is above 0{' in every setting' if several else ''}, not seen if it is "
+        f"below 0{' in one' if several else ''}, equivalent if {'all lie' if several else 'it lies'} within ±0.05 "
+        f"decades.\n\n{why}"
+    )
+    arms = arms_of([*contrasts.values(), *(beside or {}).values()])
+    return recorded_claim(id, statement, domain=domain, arms=arms, trials=trials, **options)(judge)
+
+
+# --- gains that are simulated whenever they are asked for, tuned on the problems that they are judged on -------------
+
+STEPS = 100
 
 
 def measured_gain(
@@ -68,20 +155,6 @@ def check_trials(trials: int) -> None:
     """Raises ValueError for too few paired seeds."""
     if trials < 3:
         raise ValueError(f"{trials} paired seeds give no interval; at least 3 trials are needed")
-
-
-def judged(gain: Mapping[str, Any]) -> MeasuredName:
-    """What a gain says of the statement that there is one: the rule of every claim about gains.
-
-    "equivalent" if its interval lies within ±`NO_GAIN`; else "holds" if it is above 0, "not seen" if below.
-    """
-    return decide(gain["interval"], margin=NO_GAIN)
-
-
-def show(name: str, gain: Mapping[str, Any]) -> str:
-    """One gain with its interval, in words."""
-    low, high = gain["interval"]
-    return f"{name} {gain['median']:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 @lru_cache(maxsize=8)

@@ -416,6 +416,7 @@ COMMANDS = [
         weight=0.4,
     ),
     Command(("synthetic", "manifold", "--out", "out"), {"--out": OUT}, weight=0.15),
+    Command(("synthetic", "evidence", "--dry-run"), {"--out": OUT, "--evidence": OUT}, weight=0.1),
     Command(("synthetic", "list"), {"--source": ["paper"]}, weight=0.1),
     Command(
         ("synthetic", "verify", "gd-step-imbalance", "--trials", "2", "--jobs", "1"),

@@ -676,6 +676,7 @@ def test_protocols_of_the_claims_are_those_on_record():
         "ilora-keeps-ratio": 12,
         "ilora-factor-ablation": 12,
         "ilora-exponent-ablation": 12,
+        "simulations-repeat": 12,
     }
     assert ilora.GRID == "auto:18"
     assert ilora.STRENGTHS == (0.001, 0.01, 0.1, 1.0)
