@@ -134,11 +134,39 @@ def larger_gain_at_the_largest_rank(outcome: Outcome, baseline: str, method: str
     if len(ranks) == 1:
         return _measurement(outcome, "inconclusive", effect(values[ranks[0]]), f"one rank only, r = {ranks[0]}")
     grown = effect(values[ranks[-1]] - values[ranks[0]])
+    return _grown(outcome, grown, f"r = {ranks[-1]}", f"r = {ranks[0]}")
+
+
+def larger_gain(before: Outcome, after: Outcome, baseline: str, method: str, axis: str) -> Measurement:
+    """Holds if the gain in test loss, pooled over ranks, is larger at the second value, beyond the interval over seeds.
+
+    Not seen if it is smaller, equivalent if both agree to within 0.01 nats per answer token.
+
+    Args:
+        before: outcome at the first value of the axis.
+        after: at the second, with the same seeds.
+        baseline: name of one method.
+        method: name of the other.
+        axis: "steps", or "start" for the size of the start (α/r at a fixed effective learning rate).
+    """
+    gains = [_compared(outcome, baseline, method, loss_gain) for outcome in (before, after)]
+    if gains[0] is None or gains[1] is None:
+        return _nothing(after, method)
+    first, second = (np.mean(list(values.values()), axis=0) for values in gains if values is not None)
+    names = [
+        f"{outcome.plan.settings.steps} steps" if axis == "steps" else f"α/r = {outcome.plan.scalings[0]:g}"
+        for outcome in (after, before)
+    ]
+    return _grown(after, effect(second - first), *names)
+
+
+def _grown(outcome: Outcome, grown: Effect, at: str, before: str) -> Measurement:
+    """The verdict on how much larger a gain is at one value of an axis than at another."""
     return _measurement(
         outcome,
         decide((grown.low, grown.high), margin=SAME_LOSS),
         grown,
-        f"gain at r = {ranks[-1]} above that at r = {ranks[0]} by {grown} nats per answer token",
+        f"gain at {at} above that at {before} by {grown} nats per answer token",
     )
 
 

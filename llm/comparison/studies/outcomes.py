@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,7 @@ from lorakappa.llm.comparison.protocol import Outcome, Plan
 from lorakappa.llm.comparison.runs import Record
 from lorakappa.llm.comparison.studies.evidence import Evidence, is_evidence, read_evidence, read_manifest
 from lorakappa.llm.comparison.studies.progress import Progress
-from lorakappa.llm.comparison.studies.study import Arm, Study, StudyTable
+from lorakappa.llm.comparison.studies.study import Study, StudyTable
 
 FOLDER = Path(__file__).parents[2] / "evidence"
 """Where the evidence lies that comes with the project, a folder a study."""
@@ -49,13 +50,23 @@ def recorded_verdict(study: str, claim: str) -> str | None:
     return None if folder is None else read_manifest(folder).claims.get(claim)
 
 
-def table_with(study: Study, methods: set[str]) -> StudyTable | None:
-    """The first table of a study that has all those methods."""
-    return next((table for table in study.tables if methods <= set(table.methods)), None)
+def table_with(study: Study, methods: set[str], name: str | None = None) -> StudyTable | None:
+    """The first table of a study that has all those methods, or the one of that name if it has."""
+    found = (table for table in study.tables if methods <= set(table.methods) and name in (None, table.name))
+    return next(found, None)
 
 
-def outcome_of_study(progress: Progress, source: str, methods: Sequence[str], stage: Stage) -> Outcome | None:
-    """Methods of a study as a comparison at all ranks of their table, at its first horizon.
+def outcome_of_study(
+    progress: Progress,
+    source: str,
+    methods: Sequence[str],
+    stage: Stage,
+    *,
+    table: str | None = None,
+    steps: int | None = None,
+    start: float | None = None,
+) -> Outcome | None:
+    """Methods of a study as a comparison at all ranks of a table.
 
     Args:
         progress: of the study.
@@ -63,15 +74,28 @@ def outcome_of_study(progress: Progress, source: str, methods: Sequence[str], st
         methods: two or more of one table; the first is the baseline.
         stage: "fresh" for the chosen cells on the seeds that measure effects, the least number of them (how many more
             there are depends on what the first ones showed); "selection" for the whole grids on the seeds that choose.
+        table: its name; None for the first that has all of the methods.
+        steps: horizon; None for the table's first.
+        start: size of the start; None for the table's first, if it has any.
 
     Returns:
-        The outcome; None if no table has all of the methods.
+        The outcome; None if there is no such table, or it lacks the horizon or start.
     """
-    table = table_with(progress.study, set(methods))
-    if table is None:
+    found = table_with(progress.study, set(methods), table)
+    if found is None:
         return None
-    steps = table.steps[0]
-    arms = {(name, rank): _arm(progress, name, rank, table, steps) for name in methods for rank in table.ranks}
+    steps = found.steps[0] if steps is None else steps
+    if start is None and found.starts:
+        start = found.starts[0]
+    there = {
+        (arm.method, contrast.rank): arm
+        for contrast in found.contrasts()
+        if (contrast.steps, contrast.start) == (steps, start)
+        for arm in (contrast.baseline, contrast.method)
+    }
+    arms = {key: there[key] for key in product(methods, found.ranks) if key in there}
+    if not arms:
+        return None
     records: dict[tuple[str, int], list[Record]]
     if stage == "selection":
         seeds = progress.study.selection_seeds
@@ -80,13 +104,13 @@ def outcome_of_study(progress: Progress, source: str, methods: Sequence[str], st
         known = {key: progress.fresh(arm) for key, arm in arms.items()}
         number = min(progress.study.fresh.minimum, *map(len, known.values()))
         seeds = tuple(progress.study.fresh_seeds(number)) or (progress.study.fresh.first,)
-        records = {key: found[:number] for key, found in known.items()}
+        records = {key: known[key][:number] for key in known}
     plan = Plan(
         methods=tuple(methods),
-        ranks=table.ranks,
-        learning_rates=table.learning_rates,
-        scalings=table.scalings,
-        strengths=table.strengths,
+        ranks=found.ranks,
+        learning_rates=found.learning_rates,
+        scalings=found.scalings if start is None else (start,),
+        strengths=found.strengths,
         seeds=seeds,
         settings=next(iter(arms.values())).settings,
         extensions=progress.study.extensions,
@@ -112,12 +136,3 @@ def selection_of_table(progress: Progress, source: str, methods: Sequence[str] =
     if found is None:
         raise ValueError(f"no table of {progress.study.name} has all of {', '.join(methods)}")
     return found
-
-
-def _arm(progress: Progress, method: str, rank: int, table: StudyTable, steps: int) -> Arm:
-    """The arm of a method, as the table's contrasts have it."""
-    for contrast in table.contrasts():
-        for arm in (contrast.baseline, contrast.method):
-            if (arm.method, arm.rank, arm.settings.steps) == (method, rank, steps):
-                return arm
-    raise ValueError(f"{progress.study.name} has no {method} at r = {rank}")  # table_with has looked

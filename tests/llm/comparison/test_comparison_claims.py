@@ -7,10 +7,12 @@ from typing import get_args
 import pytest
 
 from lorakappa.conditioning.verification import MeasuredName
-from lorakappa.llm.comparison.claims import BY_RANK, CLAIMS, RIVALS, STUDY, ComparisonClaim, verdicts
+from lorakappa.llm.comparison.claim_kinds import STUDY, ComparisonClaim, FineTuneClaim, GrowthClaim
+from lorakappa.llm.comparison.claims import CLAIMS, verdicts
 from lorakappa.llm.comparison.judges import (
     cheap_memory,
     cheap_step,
+    larger_gain,
     larger_gain_at_the_largest_rank,
     lower_loss,
     lower_loss_at_every_rank,
@@ -18,6 +20,7 @@ from lorakappa.llm.comparison.judges import (
     wider_window,
 )
 from lorakappa.llm.comparison.settings import TrainingSettings
+from lorakappa.llm.comparison.short_comparisons import BEST_STARTS, BY_RANK, HORIZONS, RIVALS, SGD, STARTS, VARIANTS
 from lorakappa.llm.comparison.studies.outcomes import kept
 from tests.llm.comparison.outcomes import curved, diverged, fake_record, outcome_of
 
@@ -275,8 +278,8 @@ def test_the_registry():
         assert claim.argument
         if isinstance(claim, ComparisonClaim):
             assert claim.experiment == "llm-compare"
-            plans = (BY_RANK, RIVALS)
-            assert {claim.baseline, claim.method} <= {name for plan in plans for name in plan.methods}
+            plans = (BY_RANK, RIVALS, VARIANTS)
+            assert any({claim.baseline, claim.method} <= set(plan.methods) for plan in plans)
             assert "tiny model" in claim.domain
             assert claim.argument.split("\n")[0] == claim.judge.__doc__.split("\n")[0]
 
@@ -296,7 +299,9 @@ def test_about_another_comparison():
 def test_verdicts_are_those_whose_methods_are_there():
     found = verdicts(gains({4: EFFECTS[0][0]}))
     wanted = {
-        id for id, c in CLAIMS.items() if (getattr(c, "baseline", ""), getattr(c, "method", "")) == ("lora", "balora")
+        id
+        for id, c in CLAIMS.items()
+        if isinstance(c, FineTuneClaim) and (c.baseline, c.method, c.table) == ("lora", "balora", None)
     }
     assert {verdict.claim.id for verdict in found} == wanted
     assert verdicts(outcome_of(fake_record, methods=("lora", "dora"))) == []
@@ -334,10 +339,69 @@ def test_examining_a_claim_judges_its_own_comparison(monkeypatch):
         asked.append((plan, seeds, first))
         return gains({4: EFFECTS[0][0]})
 
-    monkeypatch.setattr("lorakappa.llm.comparison.claims.short_comparison", fake)
+    monkeypatch.setattr("lorakappa.llm.comparison.claim_kinds.short_comparison", fake)
     assert CLAIMS["llm-balora-loss"].examine(trials=3, seed=9).verdict == "holds"
     assert CLAIMS["llm-balora-rank"].examine(trials=2, seed=5).verdict == "holds"
     assert asked == [(RIVALS, 3, 9), (BY_RANK, 2, 5)]
+    asked.clear()
+    assert CLAIMS["llm-balora-sgd"].examine(trials=3).verdict == "holds"
+    assert CLAIMS["llm-balora-best-start"].examine(trials=3).verdict == "holds"
+    assert CLAIMS["llm-balora-horizon"].examine(trials=3, seed=4).verdict == "equivalent"
+    assert CLAIMS["llm-balora-start"].examine(trials=2).verdict == "equivalent"
+    wanted = [(SGD, 3, 0), (BEST_STARTS, 3, 0), *((plan, 3, 4) for plan in HORIZONS)]
+    assert asked == wanted + [(plan, 2, 0) for plan in STARTS]
+
+
+def test_what_changes_from_one_short_comparison_to_another():
+    assert [plan.settings.steps for plan in HORIZONS] == [15, 60]
+    effective = [[rate * plan.scalings[0] ** 0.5 for rate in plan.learning_rates] for plan in STARTS]
+    assert effective[0] == pytest.approx(effective[1], rel=1e-3)
+    assert [plan.scalings for plan in STARTS] == [(0.01,), (100.0,)]
+    assert SGD.settings.optimizer == "sgd"
+    assert BEST_STARTS.scalings == (1.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("axis", "plans", "names"),
+    [
+        ("steps", ({"settings": TrainingSettings(steps=20, evaluations=2)}, {}), ("20 steps", "60 steps")),
+        ("start", ({"scalings": (0.01,)}, {"scalings": (100.0,)}), ("α/r = 0.01", "α/r = 100")),
+    ],
+)
+@pytest.mark.parametrize(
+    ("small", "large", "verdict"),
+    [
+        ((0.0, 0.1, 0.2), (0.10, 0.21, 0.32), "holds"),
+        ((0.10, 0.21, 0.32), (0.0, 0.1, 0.2), "not seen"),
+        ((0.1, 0.1, 0.1), (0.3, -0.1, 0.2), "inconclusive"),
+        ((0.1, 0.2, 0.3), (0.104, 0.205, 0.306), "equivalent"),
+    ],
+)
+def test_a_larger_gain_along_an_axis(small, large, verdict, axis, plans, names):
+    """Pooled over ranks, paired by seed."""
+    settings = {} if axis == "start" else {"settings": TrainingSettings(steps=60, evaluations=2)}
+    before = gains({4: small, 8: [gain + 0.3 for gain in small]}, **plans[0])
+    after = gains({4: large, 8: [gain + 0.3 for gain in large]}, **{**settings, **plans[1]})
+    found = larger_gain(before, after, "lora", "balora", axis)
+    assert found.verdict == verdict
+    grown = [late - early for early, late in zip(small, large, strict=True)]
+    assert found.evidence["effect"]["estimate"] == pytest.approx(sum(grown) / 3)
+    assert f": gain at {names[1]} above that at {names[0]} by " in found.note
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_an_end_where_nothing_trains_decides_nothing(lost):
+    good, bad = gains({4: EFFECTS[0][0]}), outcome_of(diverged)
+    before, after = (bad, good) if lost == "before" else (good, bad)
+    assert larger_gain(before, after, "lora", "balora", "steps").verdict == "inconclusive"
+
+
+def test_a_claim_on_growth_says_its_rule():
+    claim = CLAIMS["llm-balora-horizon"]
+    assert isinstance(claim, GrowthClaim)
+    assert claim.argument.startswith("Holds if the gain in test loss")
+    assert "Args" not in claim.argument
+    assert claim.argument.endswith("0.01 nats per answer token.")
 
 
 def test_the_note_of_a_cheap_step_is_of_the_methods_own_step():

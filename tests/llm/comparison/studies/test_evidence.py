@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from lorakappa.llm.comparison.claims import CLAIMS, ComparisonClaim, verdicts_of_study
+from lorakappa.llm.comparison.claim_kinds import FineTuneClaim
+from lorakappa.llm.comparison.claims import CLAIMS, verdicts_of_study
 from lorakappa.llm.comparison.studies import outcomes
 from lorakappa.llm.comparison.studies.about import About, describe, progress_in
 from lorakappa.llm.comparison.studies.evidence import MANIFEST, RECORDS, STUDY, keep, read_evidence, read_manifest
@@ -244,7 +245,9 @@ def test_claims_whose_methods_no_table_has_are_not_on_record(shipped):
     assert set(recorded) == {
         id
         for id, claim in CLAIMS.items()
-        if isinstance(claim, ComparisonClaim) and {claim.baseline, claim.method} <= {"lora", "balora", "ilora"}
+        if isinstance(claim, FineTuneClaim)
+        and claim.table is None
+        and {claim.baseline, claim.method} <= {"lora", "balora", "ilora"}
     }
 
 
@@ -262,6 +265,98 @@ def test_claims_are_judged_on_the_least_number_of_seeds(kept):
     assert outcome.plan.seeds == (2, 3, 4, 5)
     assert max(len(progress.fresh(arm)) for arm in progress.selections) > 4
     assert {len(found) for found in outcome.records.values()} == {4}
+
+
+AXES = """
+half_width = 0.05
+[settings]
+steps = 20
+evaluations = 2
+[selection]
+seeds = 2
+extensions = 0
+[fresh]
+minimum = 4
+step = 2
+maximum = 6
+[[tables]]
+name = "methods"
+methods = ["lora", "balora"]
+ranks = [8]
+learning_rates = [1e-3]
+[[tables]]
+name = "horizons"
+methods = ["lora", "balora"]
+ranks = [8]
+steps = [60, 600]
+learning_rates = [1e-3]
+[[tables]]
+name = "starts"
+methods = ["lora", "balora"]
+ranks = [8]
+learning_rates = [1e-3]
+starts = [0.01, 100.0]
+[[tables]]
+name = "best starts"
+methods = ["lora", "balora"]
+ranks = [8]
+learning_rates = [1e-3]
+scalings = [0.01, 100.0]
+effective = true
+[[tables]]
+name = "sgd"
+methods = ["lora", "balora"]
+ranks = [8]
+learning_rates = [1e-3]
+[tables.settings]
+optimizer = "sgd"
+"""
+
+
+@pytest.fixture(scope="module")
+def axes(tmp_path_factory):
+    """A study with all axes: BaLoRA gains 0.1 at r = 8, 0.3 from the small start only; nothing else does."""
+
+    def loss(run):
+        gain = {0.01: 0.3, 1.0: 0.1, 100.0: 0.0}[run.scaling] if run.method == "balora" else 0.0
+        return 2 + 0.5 * math.sin(run.seed) + 0.001 * noise(run) - gain + (0.5 if run.scaling == 0.01 else 0.0)
+
+    folder = tmp_path_factory.mktemp("axes")
+    found = describe(folder, AXES, About(name="tiny", model=None, data=None, source="sums", digest=SPLITS.digest))
+    return Machine(loss).run(found.study, folder)[0]
+
+
+def test_claims_on_axes_are_judged_on_their_tables(axes):
+    found = verdicts_of_study(axes, "sums")
+    assert found["llm-balora-start"] == "not seen"  # larger from the small start
+    assert found["llm-balora-best-start"] == "equivalent"  # at 100 both, where nothing is gained
+    assert found["llm-balora-horizon"] == "equivalent"
+    assert found["llm-balora-sgd"] == found["llm-balora-loss"] == "holds"
+    assert "llm-fisher-balora" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ({}, (20, "adamw", (1.0,))),
+        ({"table": "horizons"}, (60, "adamw", (1.0,))),
+        ({"table": "horizons", "steps": 600}, (600, "adamw", (1.0,))),
+        ({"table": "starts"}, (20, "adamw", (0.01,))),
+        ({"table": "starts", "start": 100.0}, (20, "adamw", (100.0,))),
+        ({"table": "best starts"}, (20, "adamw", (0.01, 100.0))),
+        ({"table": "sgd"}, (20, "sgd", (1.0,))),
+    ],
+)
+def test_an_outcome_is_of_the_table_and_end_that_are_asked_for(axes, options, settings):
+    plan = outcome_of_study(axes, "sums", ("lora", "balora"), "fresh", **options).plan
+    assert (plan.settings.steps, plan.settings.optimizer, plan.scalings) == settings
+
+
+@pytest.mark.parametrize(
+    "options", [{"table": "none"}, {"table": "horizons", "steps": 7}, {"table": "starts", "start": 1.0}, {"start": 1.0}]
+)
+def test_what_a_study_lacks_has_no_outcome(axes, options):
+    assert outcome_of_study(axes, "sums", ("lora", "balora"), "fresh", **options) is None
 
 
 def test_a_study_without_the_methods_has_no_outcome(kept):

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from lorakappa.llm.comparison.claims import CLAIMS, _repeated
+from lorakappa.llm.comparison.claims import CLAIMS
+from lorakappa.llm.comparison.repeating import _repeated
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.comparison.studies.replay import compared, make_again, sample, spread_of
 from tests.llm.comparison.outcomes import diverged, fake_record
