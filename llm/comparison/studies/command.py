@@ -90,6 +90,7 @@ def report(
         Path | None, typer.Option(help="Folder for llm-compare.npz and .json: grids, curves and cost, where it chose.")
     ] = None,
     methods: Annotated[str, typer.Option(help="Of --comparison, comma-separated; the first table's if none.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print only the tables, as Markdown.")] = False,
     quiet: Quiet = False,
 ) -> int:
     """Show how far a study is and what it says so far; of evidence, check that it agrees with itself."""
@@ -103,16 +104,17 @@ def report(
     if comparison is not None:
         ensure_writable(comparison / "llm-compare.json")
     folder = found_folder(folder)
+    quiet = quiet or markdown
     if not is_evidence(folder):
         if replay:
             raise ValueError(f"--replay is for evidence, which {folder} is not")
         found = described(folder)
         progress = progress_in(folder, found)
-        _tell(progress, found.about.source, folder, json_file, quiet)
+        _tell(progress, found.about.source, folder, json_file, quiet, markdown)
         _save_comparison(progress, found.about.source, comparison, methods, quiet)
         return 0
     evidence = read_evidence(folder)
-    _tell(evidence.progress, evidence.manifest.about.source, None, json_file, quiet)
+    _tell(evidence.progress, evidence.manifest.about.source, None, json_file, quiet, markdown)
     _save_comparison(evidence.progress, evidence.manifest.about.source, comparison, methods, quiet)
     faults = evidence.faults()
     faults += _other_verdicts(evidence)
@@ -191,11 +193,18 @@ def _keep(found: "Described", progress: "Progress", folder: Path, quiet: bool) -
         say("evidence in", folder)
 
 
-def _tell(progress: "Progress", source: str, folder: Path | None, json_file: Path | None, quiet: bool) -> None:
+def _tell(
+    progress: "Progress",
+    source: str,
+    folder: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    markdown: bool = False,
+) -> None:
     """Saves what a study says, draws it, and prints the table."""
     from lorakappa.figures.drawing import draw_saved
     from lorakappa.llm.comparison.studies.findings import study_json
-    from lorakappa.llm.comparison.studies.tables import closing, study_table
+    from lorakappa.llm.comparison.studies.tables import closing, study_markdown, study_table
     from lorakappa.shared.records import provenance, write_json
 
     found = study_json(progress, source)
@@ -204,6 +213,8 @@ def _tell(progress: "Progress", source: str, folder: Path | None, json_file: Pat
     files = [write_json(place, contents) for place in places if place is not None]
     if folder is not None:
         files += draw_saved("study", folder)
+    if markdown:
+        print(study_markdown(found))
     if not quiet:
         console.print(study_table(found))
         console.print(closing(found))

@@ -1,4 +1,4 @@
-"""The findings of a study as a table for the terminal."""
+"""The findings of a study as a table for the terminal, and as Markdown."""
 
 from typing import Any
 
@@ -41,6 +41,48 @@ def closing(found: dict[str, Any]) -> str:
     counts = ", ".join(f"{count} {word}" for word, count in sorted(found["counts"].items()))
     state = f"{found['pending']} runs to be made next" if found["pending"] else "nothing left to run"
     return f"{counts}; {found['runs']} runs, {found['hours']:.2g} hours of computing; {state}"
+
+
+def study_markdown(found: dict[str, Any]) -> str:
+    """A table for each of the study's: a row per method, a column per rank, horizon or start.
+
+    Args:
+        found: from `findings.study_json`.
+    """
+    parts = []
+    for table in found["tables"]:
+        rows = [row for row in found["findings"] if row["table"] == table["name"]]
+        places = list(dict.fromkeys(_place(row, table) for row in rows))
+        cells = {(row["method"], _place(row, table)): _cell(row) for row in rows}
+        lines = [
+            f"| {table['name']}: gain over `{table['baseline']}` | {' | '.join(places)} |",
+            f"|---|{'---|' * len(places)}",
+        ]
+        lines += [
+            f"| `{method}` | {' | '.join(cells.get((method, place), '') for place in places)} |"
+            for method in table["methods"][1:]
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _place(row: dict[str, Any], table: dict[str, Any]) -> str:
+    """Where a row stands among those of its table: what differs between them, or else its rank."""
+    found = [f"r = {row['rank']}"] if len(table["ranks"]) > 1 else []
+    found += [f"{row['steps']} steps"] if len(table["steps"]) > 1 else []
+    found += [f"α/r = {row['start']:g}"] if row["start"] is not None else []
+    return ", ".join(found) or f"r = {row['rank']}"
+
+
+def _cell(row: dict[str, Any]) -> str:
+    """E.g. "**better** +0.042 [+0.021, +0.063], 10 seeds", or what it would take to decide."""
+    effect, verdict = row["effect"], row["verdict"]
+    if effect["low"] is None:
+        return f"{verdict}: {row['reason']}"
+    word = f"**{verdict}**" if verdict in ("better", "worse") else verdict
+    more = f" of about {row['to_decide']}" if row["to_decide"] else ""
+    values = f"{effect['estimate']:+.3f} [{effect['low']:+.3f}, {effect['high']:+.3f}]".replace("-", "−")
+    return f"{word} {values}, {effect['n']}{more} seeds"
 
 
 def _interval(effect: dict[str, Any]) -> str:

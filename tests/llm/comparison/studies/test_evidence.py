@@ -3,6 +3,7 @@
 import json
 import lzma
 import math
+import re
 
 import pytest
 
@@ -12,8 +13,9 @@ from lorakappa.llm.comparison.studies import outcomes
 from lorakappa.llm.comparison.studies.about import About, describe, progress_in
 from lorakappa.llm.comparison.studies.evidence import MANIFEST, RECORDS, STUDY, keep, read_evidence, read_manifest
 from lorakappa.llm.comparison.studies.files import parse_study
-from lorakappa.llm.comparison.studies.findings import findings
+from lorakappa.llm.comparison.studies.findings import findings, study_json
 from lorakappa.llm.comparison.studies.outcomes import outcome_of_study, recorded_verdict, sound_evidence
+from lorakappa.llm.comparison.studies.tables import study_markdown
 from tests.llm.comparison.studies.made_up import SPLITS, Machine, noise
 from tests.llm.test_llm_command import call
 
@@ -333,6 +335,23 @@ def test_claims_on_axes_are_judged_on_their_tables(axes):
     assert found["llm-balora-horizon"] == "equivalent"
     assert found["llm-balora-sgd"] == found["llm-balora-loss"] == "holds"
     assert "llm-fisher-balora" not in found
+
+
+def test_the_tables_as_markdown(axes):
+    lines = study_markdown(study_json(axes, "sums")).splitlines()
+    heads = [line for line in lines if ": gain over `lora`" in line]
+    assert [head.count("|") for head in heads] == [3, 4, 4, 3, 3]
+    assert heads[1] == "| horizons: gain over `lora` | 60 steps | 600 steps |"
+    assert heads[2] == "| starts: gain over `lora` | α/r = 0.01 | α/r = 100 |"
+    small, large = lines[lines.index(heads[2]) + 2].split(" | ")[1:]
+    assert re.fullmatch(r"\*\*better\*\* \+0\.30\d \[\+0\.\d+, \+0\.\d+\], 4 seeds", small)
+    assert re.fullmatch(r"equivalent [+−]0\.00\d \[−0\.\d+, \+0\.\d+\], 4 seeds \|", large)
+
+
+def test_a_report_prints_nothing_else_beside_its_markdown(evidence, monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys, "report", evidence, "--markdown")
+    assert (code, err) == (0, "")
+    assert out.startswith("| methods: gain over `lora` | r = 2 | r = 8 |\n|---|---|---|\n| `balora` | **better** ")
 
 
 @pytest.mark.parametrize(
