@@ -60,6 +60,21 @@ def effect(
     return Effect(mean, mean - half, mean + half, len(x))
 
 
+def seeds_to_decide(found: Effect, margin: float) -> int | None:
+    """The number of seeds at which an interval around the same mean would exclude 0 or lie within ±margin.
+
+    Its width shrinks with the square root of the number (derived here).
+
+    Returns:
+        The number; None if the interval is infinite.
+    """
+    half = (found.high - found.low) / 2
+    wanted = max(abs(found.estimate), margin - abs(found.estimate))
+    if not math.isfinite(half) or not wanted > 0:
+        return None
+    return math.floor(found.n * (half / wanted) ** 2) + 1
+
+
 def paired(
     best: dict[tuple[str, int], Best],
     method: str,

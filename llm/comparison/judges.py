@@ -6,7 +6,7 @@ if it lies within a margin that the rule states, and inconclusive otherwise. It 
 method has no cell that trained with every seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from lorakappa.llm.comparison.effects import (
     loss_gain,
     memory_overhead,
     paired,
+    seeds_to_decide,
     speedup,
     time_overhead,
     window,
@@ -60,8 +61,30 @@ def model_of(outcome: Outcome) -> str:
     return "the tiny model" if outcome.plan.settings.model == TINY else outcome.plan.settings.model
 
 
-def _measurement(outcome: Outcome, verdict: MeasuredName, pooled: Effect, text: str, **evidence: Any) -> Measurement:
+def _measurement(
+    outcome: Outcome,
+    verdict: MeasuredName,
+    pooled: Effect,
+    text: str,
+    *,
+    undecided: Sequence[tuple[Effect, float]] = (),
+    **evidence: Any,
+) -> Measurement:
+    """A measurement, whose note says of an inconclusive one how many seeds it would take.
+
+    Args:
+        outcome: that was judged.
+        verdict: on it.
+        pooled: effect on which it rests.
+        text: what it says.
+        undecided: effects that must be decided, each with the margin within which it counts as none.
+        evidence: further numbers.
+    """
     name = model_of(outcome).removeprefix("the ")
+    counts = [seeds_to_decide(found, margin) for found, margin in undecided]
+    known = [count for count in counts if count is not None]
+    if verdict == "inconclusive" and known:
+        text += f"; at this mean some {max(known)} seeds would decide"
     return Measurement(
         verdict=verdict,
         trials=pooled.n,
@@ -87,6 +110,11 @@ def _nothing(outcome: Outcome, method: str) -> Measurement:
     return Measurement(verdict="inconclusive", trials=len(outcome.plan.seeds), worst_margin=None, note=note)
 
 
+def _same(found: Effect) -> MeasuredName:
+    """What an effect says of a lower loss."""
+    return decide((found.low, found.high), margin=SAME_LOSS)
+
+
 def lower_loss(outcome: Outcome, baseline: str, method: str) -> Measurement:
     """Holds if the interval of the pooled difference of test losses, each method at its own best cell, is above 0.
 
@@ -98,9 +126,10 @@ def lower_loss(outcome: Outcome, baseline: str, method: str) -> Measurement:
     pooled = _pooled(values)
     return _measurement(
         outcome,
-        decide((pooled.low, pooled.high), margin=SAME_LOSS),
+        _same(pooled),
         pooled,
         f"test loss lower by {pooled} nats per answer token",
+        undecided=[(pooled, SAME_LOSS)],
         by_rank={str(rank): asdict(effect(found)) for rank, found in values.items()},
     )
 
@@ -114,11 +143,16 @@ def lower_loss_at_every_rank(outcome: Outcome, baseline: str, method: str) -> Me
     if values is None:
         return _nothing(outcome, method)
     effects = {rank: effect(found, alpha=(1 - CONFIDENCE) / len(values)) for rank, found in values.items()}
-    verdict = all_of(decide((found.low, found.high), margin=SAME_LOSS) for found in effects.values())
+    verdict = all_of(map(_same, effects.values()))
     worst = min(effects.values(), key=lambda found: found.low)
     text = "; ".join(f"r = {rank} {found}" for rank, found in sorted(effects.items()))
     return _measurement(
-        outcome, verdict, worst, f"test loss lower by {text}", by_rank={str(r): asdict(e) for r, e in effects.items()}
+        outcome,
+        verdict,
+        worst,
+        f"test loss lower by {text}",
+        undecided=[(found, SAME_LOSS) for found in effects.values() if _same(found) == "inconclusive"],
+        by_rank={str(rank): asdict(found) for rank, found in effects.items()},
     )
 
 
@@ -164,9 +198,10 @@ def _grown(outcome: Outcome, grown: Effect, at: str, before: str) -> Measurement
     """The verdict on how much larger a gain is at one value of an axis than at another."""
     return _measurement(
         outcome,
-        decide((grown.low, grown.high), margin=SAME_LOSS),
+        _same(grown),
         grown,
         f"gain at {at} above that at {before} by {grown} nats per answer token",
+        undecided=[(grown, SAME_LOSS)],
     )
 
 
@@ -187,6 +222,7 @@ def wider_window(outcome: Outcome, baseline: str, method: str) -> Measurement:
         decide((pooled.low, pooled.high), margin=SAME_WINDOW),
         pooled,
         f"window wider by {pooled} decades; {cut} of {2 * len(values) * pooled.n} windows reach the edge of the grid",
+        undecided=[(pooled, SAME_WINDOW)],
     )
 
 

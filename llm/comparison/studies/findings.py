@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from lorakappa.conditioning.verification.measured import decide
-from lorakappa.llm.comparison.effects import Effect
+from lorakappa.llm.comparison.effects import Effect, seeds_to_decide
 from lorakappa.llm.comparison.effects import effect as effect_of
 from lorakappa.llm.comparison.studies.progress import Progress, Selection
 from lorakappa.llm.comparison.studies.study import Arm, Contrast, Study
@@ -160,7 +160,7 @@ def _finding(progress: Progress, contrast: Contrast, over: bool) -> Finding:
         method=_arm(progress, contrast.method, number),
         baseline=_arm(progress, contrast.baseline, number),
         needed=needed,
-        to_decide=None if word != "inconclusive" else _to_decide(effect, study),
+        to_decide=None if word != "inconclusive" else seeds_to_decide(effect, study.delta),
         reason=_reason(study, effect, needed, over),
     )
 
@@ -173,15 +173,6 @@ def _reason(study: Study, effect: Effect, needed: int | None, over: bool) -> str
     if effect.n < needed:
         return "maximum"
     return "width" if effect.high - effect.low <= 2 * study.half_width else "decided"
-
-
-def _to_decide(effect: Effect, study: Study) -> int | None:
-    """Seeds at which the interval around the same mean would exclude 0 or lie within ±δ."""
-    half = (effect.high - effect.low) / 2
-    wanted = max(abs(effect.estimate), study.delta - abs(effect.estimate))
-    if not math.isfinite(half) or not wanted > 0:
-        return None
-    return math.floor(effect.n * (half / wanted) ** 2) + 1
 
 
 def _arm(progress: Progress, arm: Arm, number: int) -> ArmFinding | None:

@@ -9,6 +9,7 @@ import pytest
 from lorakappa.conditioning.verification import MeasuredName
 from lorakappa.llm.comparison.claim_kinds import STUDY, ComparisonClaim, FineTuneClaim, GrowthClaim
 from lorakappa.llm.comparison.claims import CLAIMS, verdicts
+from lorakappa.llm.comparison.effects import Effect, effect, seeds_to_decide
 from lorakappa.llm.comparison.judges import (
     cheap_memory,
     cheap_step,
@@ -99,6 +100,41 @@ def test_a_larger_gain_at_the_larger_rank(small, large, verdict):
     grown = [after - before for before, after in zip(small, large, strict=True)]
     assert found.evidence["effect"]["estimate"] == pytest.approx(sum(grown) / 3)
     assert "gain at r = 16 above that at r = 4 by" in found.note
+
+
+def test_how_many_seeds_would_decide():
+    """Of three effects around a mean of 0.1 the interval must shrink from ±h to ±0.1."""
+    values = (0.3, -0.1, 0.1)
+    half = effect(values).high - 0.1
+    needed = math.floor(3 * (half / 0.1) ** 2) + 1
+    assert lower_loss(gains({4: values}), "lora", "balora").note.endswith(
+        f"; at this mean some {needed} seeds would decide"
+    )
+    found = lower_loss_at_every_rank(gains({4: values, 8: EFFECTS[0][0]}), "lora", "balora")
+    wider = effect(values, alpha=0.05 / 2).high - 0.1
+    assert found.note.endswith(f"; at this mean some {math.floor(3 * (wider / 0.1) ** 2) + 1} seeds would decide")
+    assert "would decide" not in lower_loss(gains({4: EFFECTS[0][0]}), "lora", "balora").note
+    for found in (
+        larger_gain_at_the_largest_rank(gains({4: (0.0, 0.0, 0.0), 8: values}), "lora", "balora"),
+        larger_gain(gains({4: (0.0, 0.0, 0.0)}), gains({4: values}), "lora", "balora", "steps"),
+    ):
+        assert found.note.endswith(f"; at this mean some {needed} seeds would decide")
+
+
+@pytest.mark.parametrize(
+    ("found", "margin", "seeds"),
+    [
+        (Effect(0.1, -0.1, 0.3, 4), 0.01, 17),
+        (Effect(-0.1, -0.3, 0.1, 4), 0.01, 17),
+        (Effect(0.0, -0.2, 0.2, 4), 0.1, 17),
+        (Effect(0.02, -0.18, 0.22, 4), 0.1, 26),
+        (Effect(0.1, -math.inf, math.inf, 1), 0.01, None),
+        (Effect(math.nan, -math.inf, math.inf, 0), 0.01, None),
+        (Effect(0.0, -1.0, 1.0, 4), 0.0, None),
+    ],
+)
+def test_seeds_to_decide(found, margin, seeds):
+    assert seeds_to_decide(found, margin) == seeds
 
 
 def test_one_rank_has_no_larger_one():
