@@ -22,6 +22,9 @@ from lorakappa.conditioning.verification.levels import Level
 from lorakappa.conditioning.verification.report import totals
 from lorakappa.figures import FIGURES
 from lorakappa.llm.comparison.claims import CLAIMS as FINE_TUNES
+from lorakappa.llm.comparison.studies.findings import study_json
+from lorakappa.llm.comparison.studies.outcomes import kept, sound_evidence
+from lorakappa.llm.comparison.studies.tables import study_markdown
 from lorakappa.synthetic.claims import CLAIMS as DYNAMIC
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +116,13 @@ def test_the_coverage_of_the_sources_is_that_of_the_map():
         r"<!-- python -m conditioning sources --markdown -->\n(.*?)\n\n", PAGES["conditioning/README.md"], re.DOTALL
     )
     assert table[1] == coverage_markdown(DOCUMENTS, CLAIMS)
+
+
+def test_the_tables_of_the_study_are_what_its_evidence_says():
+    """The block is what `lorakappa llm report tiny --markdown` prints."""
+    found = sound_evidence(kept("tiny"))
+    printed = study_markdown(study_json(found.progress, found.manifest.about.source))
+    assert f"<!-- lorakappa llm report tiny --markdown -->\n{printed}\n\n" in PAGES["llm/README.md"]
 
 
 def test_claims_have_one_table_each():
