@@ -22,6 +22,7 @@ from lorakappa.llm.comparison.studies.outcomes import (
     table_with,
 )
 from lorakappa.llm.comparison.studies.progress import Progress
+from lorakappa.shared.methods import at_strengths
 
 STUDY = "tiny"
 """The study whose evidence decides."""
@@ -215,6 +216,8 @@ def _study_domain(
     also = [f"α/r = {' and '.join(f'{value:g}' for value in ends)}"] if axis == "start" else []
     also += ["the size of the start tuned, too"] if len(table.scalings) > 1 else []
     also += ["SGD with momentum"] if settings.optimizer == "sgd" else []
+    if any(len(at_strengths(name, (1.0, 2.0), "llm")) > 1 for name in (baseline, method)):
+        also.append(f"λ = {', '.join(f'{value:g}' for value in table.strengths)}")
     return (
         f"{baseline} and {method} on the tiny model, r = {ranks}, {values} steps of {settings.batch_size}"
         f"{''.join(f', {part}' for part in also)}; "
