@@ -127,7 +127,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
     )(lower_loss),
     comparison_claim(
         "llm-balora-sgd",
-        "Under SGD with momentum, where theory speaks, BaLoRA reaches a lower test loss than LoRA.",
+        "Under SGD with momentum BaLoRA reaches a lower test loss than LoRA.",
         method="balora",
         table="sgd",
         plan=SGD,
