@@ -6,7 +6,7 @@ import pytest
 
 from lorakappa.figures.catalogue import FIGURES
 from lorakappa.figures.report.ledger import find_all, ledger
-from lorakappa.figures.report.parts import ENTRIES, PARTS, find
+from lorakappa.figures.report.parts import ENTRIES, PARTS, all_parts, find
 from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS
 from lorakappa.shared import code_state
 from lorakappa.shared.packages import CLAIMS
@@ -114,6 +114,8 @@ def test_other_data_in_place_of_benchmarks_hides_no_verdict(results, content):
 def test_commands_name_the_folder():
     assert PARTS["audit"].command == "llm audit {folder}/adapter --json {folder}/audit.json"
     assert PARTS["audit"].needs == ("adapter",)
-    assert PARTS["llm-compare"].told("out") == "lorakappa llm compare --out out"
+    told = {known: all_parts(evidence=known)["llm-compare"].told("out") for known in (False, True)}
+    assert told[False] == "lorakappa llm compare --out out"
+    assert told[True].startswith("lorakappa llm report tiny --quiet --comparison out --methods lora,balora,")
     assert PARTS["benchmarks"].told("out") == "make bench"
     assert not PARTS["benchmarks"].made_here
