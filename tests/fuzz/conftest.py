@@ -32,9 +32,16 @@ def undrawn(monkeypatch):
 @pytest.fixture
 def unmade(monkeypatch):
     """No result that a report lacks is made: each is a command of its own, which is fuzzed, too."""
+    import subprocess
+
     from lorakappa.figures.report import making
 
-    monkeypatch.setattr(making, "_run", lambda part, folder: 2)
+    def start(part, folder, jobs, said):
+        if said is not None:
+            said.touch()
+        return subprocess.Popen(["false"])
+
+    monkeypatch.setattr(making, "_start", start)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ def package(tmp_path, monkeypatch):
     (folder / "inner").mkdir(parents=True)
     (folder / "__init__.py").write_text("x = 1\n")
     (folder / "inner" / "data.toml").write_text("a = 1\n")
-    monkeypatch.setattr(code_state, "_folder", lambda name: folder if name == "made" else None)
+    monkeypatch.setattr(code_state, "package_folder", lambda name: folder if name == "made" else None)
     code_state._digest.cache_clear()
     return folder
 

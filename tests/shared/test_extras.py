@@ -22,6 +22,7 @@ BASE = {
     "markupsafe": "markupsafe",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
+    "PIL": "pillow",
     "pydantic": "pydantic",
     "rich": "rich",
     "scipy": "scipy",

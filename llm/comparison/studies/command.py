@@ -10,6 +10,7 @@ from lorakappa.shared.command_line import console, say
 from lorakappa.shared.options import MOST_SEEDS, Jobs, JsonFile, Quiet, Seed
 
 if TYPE_CHECKING:
+    from lorakappa.llm.comparison.protocol import Outcome
     from lorakappa.llm.comparison.studies.about import Described
     from lorakappa.llm.comparison.studies.evidence import Evidence
     from lorakappa.llm.comparison.studies.progress import Progress
@@ -110,12 +111,14 @@ def report(
             raise ValueError(f"--replay is for evidence, which {folder} is not")
         found = described(folder)
         progress = progress_in(folder, found)
+        chosen = _comparison(progress, found.about.source, comparison, methods)
         _tell(progress, found.about.source, folder, json_file, quiet, markdown)
-        _save_comparison(progress, found.about.source, comparison, methods, quiet)
+        _save_comparison(chosen, comparison, quiet)
         return 0
     evidence = read_evidence(folder)
+    chosen = _comparison(evidence.progress, evidence.manifest.about.source, comparison, methods)
     _tell(evidence.progress, evidence.manifest.about.source, None, json_file, quiet, markdown)
-    _save_comparison(evidence.progress, evidence.manifest.about.source, comparison, methods, quiet)
+    _save_comparison(chosen, comparison, quiet)
     faults = evidence.faults()
     faults += _other_verdicts(evidence)
     if replay and not faults:
@@ -127,15 +130,27 @@ def report(
     return int(bool(faults))
 
 
-def _save_comparison(progress: "Progress", source: str, folder: Path | None, methods: str, quiet: bool) -> None:
-    """Saves the selection stage of a study's table as a comparison, for its figures, if there is a folder for it."""
+def _comparison(progress: "Progress", source: str, folder: Path | None, methods: str) -> "Outcome | None":
+    """The selection stage of a study's table as a comparison, if there is a folder for it.
+
+    Raises:
+        ValueError: if runs of the study are left, or no table has all of the methods.
+    """
     from lorakappa.llm.comparison.studies.outcomes import selection_of_table
-    from lorakappa.llm.comparison.summary import save
     from lorakappa.shared.method_names import split_method_names
 
     if folder is None:
+        return None
+    return selection_of_table(progress, source, split_method_names(methods) if methods else ())
+
+
+def _save_comparison(chosen: "Outcome | None", folder: Path | None, quiet: bool) -> None:
+    """Saves it, for its figures."""
+    from lorakappa.llm.comparison.summary import save
+
+    if chosen is None or folder is None:
         return
-    files = save(selection_of_table(progress, source, split_method_names(methods) if methods else ()), folder)
+    files = save(chosen, folder)
     if not quiet:
         say("saved", *files)
 
