@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal, Unpack, cast
 
 from lorakappa.conditioning.verification.claim import ClaimOptions, Verdict, VerdictName
@@ -22,6 +23,7 @@ from lorakappa.llm.comparison.studies.outcomes import (
     table_with,
 )
 from lorakappa.llm.comparison.studies.progress import Progress
+from lorakappa.llm.comparison.studies.study import Study
 from lorakappa.shared.methods import at_strengths
 
 STUDY = "tiny"
@@ -199,6 +201,11 @@ def _recorded(id: str, options: ClaimOptions) -> ClaimOptions:
 
 
 @cache
+def _study_of(folder: Path) -> Study:
+    """The study that evidence is of, read once for all claims."""
+    return parse_study((folder / STUDY_FILE).read_text(encoding="utf-8"), f"{STUDY}.toml")
+
+
 def _study_domain(
     baseline: str, method: str, name: str | None, axis: str | None = None, ends: tuple[float, ...] = ()
 ) -> str:
@@ -206,7 +213,7 @@ def _study_domain(
     folder = kept(STUDY)
     if folder is None:
         return ""
-    study = parse_study((folder / STUDY_FILE).read_text(encoding="utf-8"), f"{STUDY}.toml")
+    study = _study_of(folder)
     table = table_with(study, {baseline, method}, name)
     if table is None:
         return ""

@@ -53,7 +53,12 @@ Judge = Callable[[Outcome, str, str], Measurement]
 
 def _pooled(values: dict[int, NDArray[np.float64]]) -> Effect:
     """The mean over ranks, seed by seed, and its interval over seeds."""
-    return effect(np.mean(list(values.values()), axis=0))
+    return effect(_mean(values))
+
+
+def _mean(values: dict[int, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """(n,) mean over ranks, seed by seed."""
+    return np.asarray(np.mean(list(values.values()), axis=0))
 
 
 def model_of(outcome: Outcome) -> str:
@@ -183,15 +188,14 @@ def larger_gain(before: Outcome, after: Outcome, baseline: str, method: str, axi
         method: name of the other.
         axis: "steps", or "start" for the size of the start (α/r at a fixed effective learning rate).
     """
-    gains = [_compared(outcome, baseline, method, loss_gain) for outcome in (before, after)]
-    if gains[0] is None or gains[1] is None:
+    first, second = (_compared(outcome, baseline, method, loss_gain) for outcome in (before, after))
+    if first is None or second is None:
         return _nothing(after, method)
-    first, second = (np.mean(list(values.values()), axis=0) for values in gains if values is not None)
     names = [
         f"{outcome.plan.settings.steps} steps" if axis == "steps" else f"α/r = {outcome.plan.scalings[0]:g}"
         for outcome in (after, before)
     ]
-    return _grown(after, effect(second - first), *names)
+    return _grown(after, effect(_mean(second) - _mean(first)), *names)
 
 
 def _grown(outcome: Outcome, grown: Effect, at: str, before: str) -> Measurement:

@@ -6,6 +6,7 @@ What evidence of fine-tunes and of simulations have in common; what their record
 import hashlib
 import lzma
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ def unpacked(file: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise ValueError(f"{file} unpacks to more than {MOST_BYTES} bytes")
     return content
+
+
+def refuse(folder: Path, faults: Sequence[str]) -> None:
+    """Raises ValueError with the first fault of evidence in a folder, if there is one."""
+    if faults:
+        raise ValueError(f"{folder}: {faults[0]}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
 
 
 def difference(new: Any, old: Any, tolerance: float, name: str = "") -> str | None:

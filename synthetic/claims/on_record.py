@@ -12,7 +12,7 @@ from typing import Unpack
 
 from lorakappa.conditioning.tolerances import CONCLUSION_TOL
 from lorakappa.conditioning.verification import ClaimOptions, MeasuredClaim, Measurement, Verdict
-from lorakappa.shared.evidence_files import difference
+from lorakappa.shared.evidence_files import difference, refuse
 from lorakappa.synthetic.arms.arm import Arm
 from lorakappa.synthetic.arms.evidence import Conclusion, Evidence, kept
 from lorakappa.synthetic.arms.outcomes import Outcomes, Simulated
@@ -49,26 +49,19 @@ class RecordedClaim(MeasuredClaim):
         Raises:
             ValueError: if it is not, or records are missing.
         """
-        refuse(evidence, evidence.faults(self.arms))
+        refuse(evidence.folder, evidence.faults(self.arms))
         found = self.judge(evidence)
         stated = evidence.manifest.claims.get(self.id)
         if stated is None:
             raise ValueError(f"{evidence.folder}: nothing is concluded on {self.id}")
         place = difference(conclusion(found).model_dump(), stated.model_dump(), CONCLUSION_TOL)
-        refuse(evidence, [] if place is None else [f"{self.id}: {place}"])
+        refuse(evidence.folder, [] if place is None else [f"{self.id}: {place}"])
         return found
 
 
 def conclusion(found: Measurement) -> Conclusion:
     """A measurement as the manifest has it."""
     return Conclusion(verdict=found.verdict, trials=found.trials, evidence=json.loads(json.dumps(dict(found.evidence))))
-
-
-def refuse(evidence: Evidence, faults: list[str]) -> None:
-    """Raises ValueError with the first fault, if there is one."""
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ValueError(f"{evidence.folder}: {faults[0]}{more}")
 
 
 def recorded_claim(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lorakappa.conditioning.verification import Claim, Measurement, measured_claim
+from lorakappa.shared.evidence_files import refuse
 from lorakappa.synthetic.arms.arm import Arm
 from lorakappa.synthetic.arms.evidence import FOLDER, Conclusion, Evidence, kept, needed
 from lorakappa.synthetic.arms.replay import replayed, sample
@@ -13,7 +14,7 @@ from lorakappa.synthetic.claims.data_gauges import CLAIMS as DATA_GAUGES
 from lorakappa.synthetic.claims.gauges import CLAIMS as GAUGES
 from lorakappa.synthetic.claims.ilora import CLAIMS as ILORA
 from lorakappa.synthetic.claims.ilora_ablations import CLAIMS as ILORA_ABLATIONS
-from lorakappa.synthetic.claims.on_record import RecordedClaim, conclusion, refuse
+from lorakappa.synthetic.claims.on_record import RecordedClaim, conclusion
 from lorakappa.synthetic.claims.rates import CLAIMS as RATES
 
 GROUPS: Sequence[Sequence[Claim]] = (
@@ -48,9 +49,9 @@ def checked(evidence: Evidence) -> list[Measurement]:
         ValueError: with the first fault, if it does not.
     """
     if strays := evidence.strays(recorded_arms()):
-        refuse(evidence, [f"{strays} arms belong to no claim"])
+        refuse(evidence.folder, [f"{strays} arms belong to no claim"])
     if others := evidence.manifest.claims.keys() - {claim.id for claim in RECORDED}:
-        refuse(evidence, [f"{', '.join(sorted(others))}: no claim that rests on evidence is called that"])
+        refuse(evidence.folder, [f"{', '.join(sorted(others))}: no claim that rests on evidence is called that"])
     return [claim.on_record(evidence) for claim in RECORDED]
 
 

@@ -11,6 +11,7 @@ from lorakappa.llm.comparison.runs import Record
 from lorakappa.llm.comparison.studies.evidence import Evidence, is_evidence, read_evidence, read_manifest
 from lorakappa.llm.comparison.studies.progress import Progress
 from lorakappa.llm.comparison.studies.study import Study, StudyTable
+from lorakappa.shared.evidence_files import refuse
 
 FOLDER = Path(__file__).parents[2] / "evidence"
 """Where the evidence lies that comes with the project, a folder a study."""
@@ -39,8 +40,7 @@ def sound_evidence(folder: Path) -> Evidence:
         ValueError: with the first fault.
     """
     found = read_evidence(folder)
-    if faults := found.faults():
-        raise ValueError(f"{folder}: {faults[0]}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
+    refuse(folder, found.faults())
     return found
 
 
