@@ -219,16 +219,16 @@ def needed(arms: Iterable[Arm]) -> list[Arm]:
 
 def line_of(arm: Arm, choice: Choice | None, measured: Measured) -> Line:
     """The record of an arm; `choice` is that of an arm that is tuned by itself."""
-    medians = () if choice is None else choice.medians
+    values, diverged = tuple(float(value) for value in measured.values), measured.diverged
+    if choice is None:
+        return Line(arm=arm.as_json(), values=values, diverged=diverged)
     return Line(
         arm=arm.as_json(),
-        grid=() if choice is None else choice.grid,
-        medians=tuple(tuple(value if math.isfinite(value) else None for value in row) for row in medians),
-        finalists=()
-        if choice is None
-        else tuple((v, g, median if math.isfinite(median) else None) for v, g, median in choice.finalists),
-        values=tuple(float(value) for value in measured.values),
-        diverged=measured.diverged,
+        grid=choice.grid,
+        medians=tuple(tuple(map(_stated, row)) for row in choice.medians),
+        finalists=tuple((v, g, _stated(median)) for v, g, median in choice.finalists),
+        values=values,
+        diverged=diverged,
     )
 
 
@@ -304,3 +304,8 @@ def kept() -> Evidence | None:
 def _number(value: float | None) -> float:
     """A median on record."""
     return math.inf if value is None else value
+
+
+def _stated(median: float) -> float | None:
+    """What is put on record of it: the inverse of `_number`."""
+    return median if math.isfinite(median) else None

@@ -106,19 +106,19 @@ def report(
         ensure_writable(comparison / "llm-compare.json")
     folder = found_folder(folder)
     quiet = quiet or markdown
-    if not is_evidence(folder):
-        if replay:
-            raise ValueError(f"--replay is for evidence, which {folder} is not")
+    evidence = read_evidence(folder) if is_evidence(folder) else None
+    if evidence is not None:
+        progress, source = evidence.progress, evidence.manifest.about.source
+    elif replay:
+        raise ValueError(f"--replay is for evidence, which {folder} is not")
+    else:
         found = described(folder)
-        progress = progress_in(folder, found)
-        chosen = _comparison(progress, found.about.source, comparison, methods)
-        _tell(progress, found.about.source, folder, json_file, quiet, markdown)
-        _save_comparison(chosen, comparison, quiet)
-        return 0
-    evidence = read_evidence(folder)
-    chosen = _comparison(evidence.progress, evidence.manifest.about.source, comparison, methods)
-    _tell(evidence.progress, evidence.manifest.about.source, None, json_file, quiet, markdown)
+        progress, source = progress_in(folder, found), found.about.source
+    chosen = _comparison(progress, source, comparison, methods)
+    _tell(progress, source, folder if evidence is None else None, json_file, quiet, markdown)
     _save_comparison(chosen, comparison, quiet)
+    if evidence is None:
+        return 0
     faults = evidence.faults()
     faults += _other_verdicts(evidence)
     if replay and not faults:
