@@ -28,7 +28,7 @@ def report(
     from lorakappa.figures.report.making import make_missing
     from lorakappa.figures.report.markdown import as_markdown
     from lorakappa.figures.report.page import write_page
-    from lorakappa.figures.report.parts import PARTS
+    from lorakappa.figures.report.parts import FINE, PARTS
     from lorakappa.shared.records import ensure_writable, write_bytes, write_json
 
     target = source if out is None else out
@@ -48,7 +48,7 @@ def report(
         note(line)
     if not quiet:
         for record in found.records:
-            if record.state != "present":
+            if record.state not in FINE:
                 console.print(f"{record.name} {record.state}: {record.reason}", soft_wrap=True)
         say("saved", *files)
     gone = [record for record in found.records if record.state == "unreadable"]

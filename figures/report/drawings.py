@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -40,20 +40,19 @@ class Drawn:
 
 
 def draw_figures(
-    names: Sequence[str], folder: Path, *, jobs: int = 1, progress: Callable[[str], None] = lambda _: None
+    folders: Mapping[str, Path], *, jobs: int = 1, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Drawn]:
     """Figures of saved results by name; what cannot be drawn keeps no other from it.
 
     Args:
-        names: of the figures, whose data is there.
-        folder: with the data.
+        folders: in which the data of each figure is, by its name.
         jobs: number of processes; 1 stays in this one. The figures do not depend on it.
         progress: told the name of each figure that is done.
     """
-    if jobs > 1 and len(names) > 1:
-        found: Iterable[Drawn] = side_by_side([(_drawn, name, folder) for name in names], jobs)
+    if jobs > 1 and len(folders) > 1:
+        found: Iterable[Drawn] = side_by_side([(_drawn, name, folder) for name, folder in folders.items()], jobs)
     else:
-        found = (_drawn(name, folder) for name in names)
+        found = (_drawn(name, folder) for name, folder in folders.items())
     drawn = {}
     for each in found:
         progress(each.name)

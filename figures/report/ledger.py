@@ -137,6 +137,15 @@ class StudyEntry(Entry):
     effects: list[EffectEntry]
 
 
+class PerformanceEntry(Entry):
+    """What was timed, and on what; a row is as `make bench` wrote it."""
+
+    processor: str
+    cores: int | None
+    device: str
+    rows: list[dict[str, Any]]
+
+
 class RecordEntry(Entry):
     """A saved result behind the report."""
 
@@ -157,12 +166,16 @@ class Ledger(Entry):
     documents: list[DocumentEntry]
     statements: list[StatementEntry]
     study: StudyEntry | None
-    performance: list[dict[str, Any]]
+    performance: PerformanceEntry | None
     records: list[RecordEntry]
 
     def claim(self, id: str) -> ClaimEntry | None:
         """A claim by its id; None if no verdict on it was saved."""
         return next((claim for claim in self.claims if claim.id == id), None)
+
+    def record(self, name: str) -> RecordEntry:
+        """A record by its name."""
+        return next(record for record in self.records if record.name == name)
 
 
 class _Ground(Entry):
@@ -283,7 +296,9 @@ def ledger(found: Mapping[str, Found], folder: Path) -> Ledger:
             StatementEntry(**statement.model_dump(include=set(StatementEntry.model_fields))) for statement in statements
         ],
         study=_study(found["study"].content),
-        performance=benchmarks["rows"] if benchmarks else [],
+        performance=PerformanceEntry(**{name: benchmarks[name] for name in PerformanceEntry.model_fields})
+        if benchmarks
+        else None,
         records=[_record(part, folder) for part in found.values()],
     )
 

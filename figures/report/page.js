@@ -1,5 +1,5 @@
 "use strict";
-// Filtering the verdicts; opening those that a link leads to, and all of them for a printer.
+// Filtering the verdicts, by hand or by the counts on top; opening those that a link leads to, and all of them for a printer.
 (() => {
   const form = document.getElementById("filter");
   const claims = [...document.querySelectorAll(".claim")];
@@ -21,6 +21,10 @@
     form.addEventListener("input", filter);
     form.addEventListener("reset", () => setTimeout(filter));
     form.addEventListener("submit", (event) => event.preventDefault());
+    document.querySelectorAll("a[data-field]").forEach((link) => link.addEventListener("click", () => {
+      form.reset();
+      form.elements[link.dataset.field].value = link.dataset.value;
+    }));
     filter();
   }
   const reveal = () => {

@@ -15,11 +15,21 @@ from lorakappa.figures.catalogue import FIGURES
 from lorakappa.figures.report.drawings import Drawn, draw_figures
 from lorakappa.figures.report.formulas import typeset
 from lorakappa.figures.report.ledger import ClaimEntry, Instance, Ledger, RecordEntry
-from lorakappa.figures.report.parts import PARTS
-from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS, Section
+from lorakappa.figures.report.parts import FINE, PARTS, place
+from lorakappa.figures.report.sections import SECTIONS, Section, figures_shown
 from lorakappa.shared.totals import came_out, counted
 
 FOLDER = Path(__file__).parent
+
+ABOUT = (
+    "LoRA trains two thin matrices, A and B, and adds their product to a fixed one. One product has many pairs (A, B), "
+    "and the pair decides how well conditioned the loss is there: the larger its condition number κ, the slower is "
+    "gradient descent near a minimum. Balanced LoRA (BaLoRA) moves to a pair with AᵀA = BBᵀ after every step, by a map "
+    "P; Imbalance-Regularized LoRA (iLoRA) keeps BBᵀ = (r/m)AᵀA by a penalty. What they, their rivals and a review "
+    "state was examined by machine: exactly where algebra allows it, by simulations and fine-tunes where only "
+    "measuring can tell."
+)
+"""What the page is about, for who has only heard of it."""
 
 MEANINGS = {
     "holds": "no counterexample found, and more where a level says so",
@@ -52,9 +62,9 @@ def write_page(
     Returns:
         The page, and a line for each figure that could not be drawn although its data is there.
     """
-    there = {record.name for record in ledger.records if record.state in ("present", "stale")}
-    wanted = [name for section in SECTIONS for name in section.figures if FIGURES[name].data in there]
-    drawn = draw_figures(wanted, folder, jobs=jobs, progress=progress)
+    there = {record.name: place(record.state, folder) for record in ledger.records if record.state in (*FINE, "stale")}
+    wanted = {name: there[FIGURES[name].data] for name in figures_shown() if FIGURES[name].data in there}
+    drawn = draw_figures(wanted, jobs=jobs, progress=progress)
     failures = [
         f"no figure {each.name}: {each.failure}"
         for name in wanted
@@ -68,24 +78,24 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.filters |= _FILTERS
-    commit = _commit(ledger)
     html = environment.get_template("page.html.jinja").render(
         ledger=ledger,
+        about=ABOUT,
         headline=headline(ledger),
         meanings=MEANINGS,
         level_meanings=LEVEL_MEANINGS,
-        answers=_known(ledger, KEY_CLAIMS),
+        answers=_answers(ledger),
         corrections=lambda claim: _known(ledger, [claim.corrected_by] if claim.corrected_by else []),
         ids={claim.id for claim in ledger.claims},
         origins=sorted({_document(claim.source) for claim in ledger.claims}),
         sections=[_section(section, ledger, drawn) for section in SECTIONS],
-        trouble=[record for record in ledger.records if record.state != "present"],
+        trouble=[record for record in ledger.records if record.state not in FINE],
         absent=lambda name: _absent(ledger, name),
         font=base64.b64encode((FOLDER / "math.woff2").read_bytes()).decode(),
         css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         js=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         version=importlib.metadata.version("lorakappa"),
-        commit=commit,
+        commit=_commit(ledger.record("verdicts")),
     )
     return html, failures
 
@@ -111,13 +121,21 @@ def _known(ledger: Ledger, ids: Any) -> list[ClaimEntry]:
     return [claim for id in ids if (claim := ledger.claim(id)) is not None]
 
 
+def _answers(ledger: Ledger) -> list[tuple[Section, list[ClaimEntry]]]:
+    """The questions of the sections, with the claims by which the page answers them on top."""
+    found = [
+        (section, _known(ledger, [id for each in (section, *section.parts) for id in each.answers]))
+        for section in SECTIONS
+    ]
+    return [(section, claims) for section, claims in found if claims]
+
+
 def _section(section: Section, ledger: Ledger, drawn: Mapping[str, Drawn]) -> dict[str, Any]:
     """What the template needs of a section, with its figures."""
-    states = {record.name: record for record in ledger.records}
-    figures = []
+    figures, claims = [], (*section.answers, *section.claims)
     for name in section.figures:
         kind, found = FIGURES[name], drawn.get(name)
-        record = states[kind.data]
+        record = ledger.record(kind.data)
         if kind.optional and not (found and found.svg):
             continue
         figures.append(
@@ -136,21 +154,20 @@ def _section(section: Section, ledger: Ledger, drawn: Mapping[str, Drawn]) -> di
         "title": section.title,
         "nav": section.id.replace("-", " ").capitalize(),
         "text": section.text,
-        "claims": _known(ledger, section.claims),
-        "unexamined": [id for id in section.claims if ledger.claim(id) is None],
+        "claims": _known(ledger, claims),
+        "unexamined": [id for id in claims if ledger.claim(id) is None],
         "figures": figures,
+        "parts": [_section(part, ledger, drawn) for part in section.parts],
     }
 
 
 def _absent(ledger: Ledger, name: str) -> Markup:
-    record = next(record for record in ledger.records if record.name == name)
-    text = record.reason or "nothing was saved"
+    text = ledger.record(name).reason or "nothing was saved"
     return Markup('<p class="absent" data-record="{}">Not here: {}</p>').format(name, text)
 
 
-def _commit(ledger: Ledger) -> str | None:
-    """The commit at which the verdicts were made."""
-    record = next(record for record in ledger.records if record.name == "verdicts")
+def _commit(record: RecordEntry) -> str | None:
+    """The commit at which a record was made."""
     found = (record.provenance or {}).get("commit")
     return found if isinstance(found, str) else None
 
@@ -219,8 +236,8 @@ def _made(record: RecordEntry) -> str:
     """By which code, versions and machine a record was made."""
     found = record.provenance or {}
     parts = []
-    if isinstance(found.get("commit"), str):
-        parts.append(f"commit {found['commit'][:12]}{'+ (files changed)' if found['commit'].endswith('+') else ''}")
+    if (commit := _commit(record)) is not None:
+        parts.append(f"commit {commit[:12]}{'+ (files changed)' if commit.endswith('+') else ''}")
     if isinstance(found.get("versions"), dict):
         parts.append(", ".join(f"{name} {version}" for name, version in found["versions"].items() if version))
     parts += [
@@ -255,6 +272,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "number": _number,
     "margin": _margin,
     "made": _made,
+    "commit": _commit,
     "duration": _duration,
     "gain": _gain,
     "short": lambda value: f"{value:g}",

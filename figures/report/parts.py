@@ -11,8 +11,14 @@ from lorakappa.shared.code_state import digests, package_folder
 from lorakappa.shared.failures import one_line
 from lorakappa.shared.schemas import read_json
 
-State = Literal["present", "stale", "missing", "unreadable"]
-"""Of a part: made by other code than there is now, not there, or not what it should be."""
+State = Literal["present", "shipped", "stale", "missing", "unreadable"]
+"""Of a part: as it should be, comes with the project, made by other code than there is now, not there, unreadable."""
+
+FINE = ("present", "shipped")
+"""States in which nothing is to be done."""
+
+SHIPPED = Path(__file__).parent
+"""Folder of the results that come with the project."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Part:
         command: arguments of `lorakappa` that make it, with {folder}.
         needs: names of the parts that must be there first.
         made_here: whether `report --make` makes it; else it is shown as missing, with its command.
+        ships: whether one comes with the project, which is shown where the folder has none or an older one.
         also_fine: exit codes beside 0 with which the command has done its work.
         seconds: of processor time that it takes, about, for the forecast.
         memory: bytes that it takes at most, about.
@@ -36,6 +43,7 @@ class Part:
     command: str
     needs: tuple[str, ...] = ()
     made_here: bool = True
+    ships: bool = False
     also_fine: tuple[int, ...] = ()
     seconds: float = 5.0
     memory: int = 200 << 20
@@ -140,6 +148,7 @@ def _figures_part(data: str, evidence: bool) -> Part:
         command.replace("ADAPTER", "{folder}/adapter").replace("STUDY", STUDY),
         needs=("adapter",) if "ADAPTER" in kind.command else (),
         made_here=bool(command) and (evidence or data != "study"),
+        ships=data == "benchmarks",
         memory=TORCH_BYTES if kind.package == "llm" else Part.memory,
         shares=data == "llm-compare" and not evidence,
     )
@@ -150,7 +159,22 @@ PARTS = all_parts(evidence=evidence_ships())
 
 
 def find(part: Part, folder: Path) -> Found:
-    """Looks whether a part is in a folder of results, can be read, and was made by the code that there is now."""
+    """Looks whether a part is in a folder of results, can be read, and was made by the code that there is now.
+
+    Where one comes with the project, it is taken if the folder has none, or one of older code while it is of this code.
+    """
+    own = _find(part, folder)
+    if not part.ships or own.state not in ("missing", "stale"):
+        return own
+    shipped = _find(part, SHIPPED)
+    if shipped.state not in ("present", "stale") or (own.state == "stale" and shipped.state == "stale"):
+        return own
+    age = f"; {shipped.reason}" * bool(shipped.reason)
+    reason = f"comes with the project, measured elsewhere{age}; made here by: {part.told(folder)}"
+    return replace(shipped, state="shipped", reason=reason)
+
+
+def _find(part: Part, folder: Path) -> Found:
     files = [folder / name for name in part.files]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
@@ -162,6 +186,11 @@ def find(part: Part, folder: Path) -> Found:
         return Found(part, "unreadable", one_line(str(error)))
     provenance = _provenance(content)
     return Found(part, *_age(provenance), provenance, sums, content)
+
+
+def place(state: State, folder: Path) -> Path:
+    """The folder with the files of a part in a state, where that of the results is given."""
+    return SHIPPED if state == "shipped" else folder
 
 
 ENTRIES = ("command", "seed", "python", "versions", "commit", "code", "platform", "cores", "seconds")

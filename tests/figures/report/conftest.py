@@ -6,11 +6,20 @@ import pytest
 
 from lorakappa.conditioning.sources import DOCUMENTS, coverage
 from lorakappa.conditioning.verification.examination import known_claims
+from lorakappa.figures.report import parts
 from lorakappa.shared.packages import CLAIMS
 from lorakappa.shared.records import provenance, write_json
 from tests.figures.samples import SAMPLES, save
 
 EXAMINED = ("model1-upper-bound", "balanced-optimal-model1", "smallest-trace", "ilora-table-2-average")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_ships(tmp_path_factory):
+    """No result comes with the project, so that the pages of tests are small."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts, "SHIPPED", tmp_path_factory.mktemp("shipped"))
+        yield
 
 
 @pytest.fixture(scope="session")

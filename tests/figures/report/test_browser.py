@@ -75,6 +75,15 @@ def test_filters(page):
     page.wait_for_function(f"document.querySelectorAll('.claim:not([hidden])').length == {len(EXAMINED)}")
 
 
+def test_a_count_on_top_shows_the_verdicts_that_it_counts(page):
+    page.fill("input[name=text]", "no claim says this")
+    for link, field, value in ((".legend a", "verdict", "refuted"), (".levels a", "level", "proved")):
+        page.click(f"{link}[data-value={value}]")
+        page.wait_for_function("document.querySelectorAll('.claim:not([hidden])').length == 2")
+        assert page.eval_on_selector(f"select[name={field}]", "select => select.value") == value
+        assert page.locator("#verdicts").is_visible()
+
+
 def test_rows_open_by_hand_and_by_keyboard(page):
     first = page.locator(".claim").first
     first.locator("summary").click()

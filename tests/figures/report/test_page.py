@@ -11,11 +11,14 @@ from pydantic import TypeAdapter
 from lorakappa.conditioning.verification import claim as claims
 from lorakappa.conditioning.verification import levels
 from lorakappa.figures.report import ledger as ledgers
+from lorakappa.figures.report import parts
 from lorakappa.figures.report.ledger import Ledger, find_all, ledger
-from lorakappa.figures.report.markdown import as_markdown
+from lorakappa.figures.report.markdown import _cells, as_markdown
 from lorakappa.figures.report.page import headline, write_page
+from lorakappa.shared.records import write_json
 from lorakappa.shared.totals import came_out
 from tests.figures.report.conftest import EXAMINED, fill
+from tests.figures.samples import SAMPLES, save
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -82,10 +85,21 @@ def test_page_shows_every_claim_with_its_ground(page):
     assert read.ids.count("figure-phase") == 1
 
 
+def test_the_questions_on_top_lead_to_their_sections(page):
+    _, html, _ = page
+    top = html.partition('<section id="answers">')[2].partition("</section>")[0]
+    assert re.findall(r'<h3><a href="#([\w-]+)">', top) == ["geometry", "tables"]  # of those with a verdict
+    assert top.count('<span class="instead">Instead: ') == 0  # on what is true instead there is no verdict here
+    assert top.index("balanced-optimal-model1") < top.index("model1-upper-bound") < top.index("ilora-table-2-average")
+    heading = "Is BaLoRA&#39;s gain a matter of the size of the start?"
+    assert f'<section id="start-size"><h3>{heading}</h3>' in html
+    assert html.index('id="fine-tunes"') < html.index('id="start-size"') < html.index('id="curvature"')
+
+
 def test_a_section_names_its_claims_without_a_verdict(page):
     _, _, read = page
     text = " ".join(" ".join(read.text).split())
-    geometry = text.partition("Which minimizers are well conditioned?")[2].partition("What does P keep")[0]
+    geometry = text.rpartition("Which minimizers are well conditioned?")[2].partition("What does P keep")[0]
     assert "No verdict was saved on balanced-unique kappa-spread model1-exact-spectrum ." in geometry
     assert "Balanced minimizers are optimally conditioned" in geometry
 
@@ -104,6 +118,25 @@ def test_page_of_nothing_says_so(tmp_path):
     assert "No verdicts were found" in headline(found)
     assert {record.state for record in found.records} == {"missing"}
     assert " ".join(read.text).count("Not here:") == 3  # answers, sources, verdicts
+    assert f'<p class="absent" data-record="verdicts">Not here: no verdicts.json in {tmp_path.name}; made by' in html
+    assert "verdicts of commit" not in html
+
+
+def test_a_record_that_comes_with_the_project_is_shown_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "SHIPPED", tmp_path)
+    commit = {"provenance": {"commit": "0123456789abcdef", "code": {}}}
+    write_json(tmp_path / "benchmarks.json", SAMPLES["benchmarks"]().meta | commit)
+    found = ledger(find_all(tmp_path / "results"), tmp_path / "results")
+    html, failures = write_page(found, tmp_path / "results")
+    text = " ".join(" ".join(Reader(html).text).split())
+    assert failures == []
+    assert 'id="figure-benchmarks"' in html
+    assert (
+        "Measured on a processor, 2 cores, device cpu, at commit 0123456789ab. This record comes with the project, "
+        "measured elsewhere; made here by: make bench. From benchmarks.json ." in text
+    )
+    assert "<b>settle</b> missing" in html
+    assert "<b>benchmarks</b>" not in html
 
 
 def test_what_records_say_is_data(results):
@@ -118,6 +151,28 @@ def test_what_records_say_is_data(results):
     assert "<script>alert" not in html
     assert "<b onclick" not in html
     Reader(html)
+
+
+def test_verdicts_lead_to_what_is_true_instead_and_name_their_commit(results):
+    file = results / "verdicts.json"
+    saved = json.loads(file.read_text())
+    for row in saved:
+        row["provenance"]["commit"] = "0123456789abcdef"
+    stated, instead, other = saved[1], saved[2], saved[3]
+    stated["corrected_by"], other["recorded"] = instead["id"], "inconclusive"
+    file.write_text(json.dumps(saved))
+    found = ledger(find_all(results), results)
+    assert [claim.corrects for claim in found.claims] == [[], [], [stated["id"]], []]
+    assert [claim.as_recorded for claim in found.claims] == [True, True, True, False]
+    html, _ = write_page(found, results)
+    text = " ".join(" ".join(Reader(html).text).split())
+    assert "verdicts of commit 0123456789ab ." in text
+    assert text.count("This is not the verdict on record.") == 1
+    assert f"; corrects {stated['id']}" in text
+    assert text.count(f"Instead: {instead['statement'][:2]}") == 3  # on top, in the list of all, in its section
+    assert html.count("<dt>true instead</dt>") == 3
+    assert '<li><a href="#fine-tunes">Fine tunes</a></li>' in html
+    assert f"<option>{found.claims[-1].source.partition(': ')[0]}</option>" in html
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_hide_the_rest(results):
@@ -170,6 +225,16 @@ def test_headline_names_what_there_is_and_counts_in_its_words(page):
     one = found.model_copy(update={"claims": found.claims[:1], "documents": [], "totals": totals})
     assert headline(one).startswith("1 claim on Balanced LoRA")
     assert headline(one).endswith("examined by machine: 1 finds no difference.")
+
+
+def test_markdown_shows_a_study_and_keeps_its_columns(results):
+    save(SAMPLES["study"](), results)
+    text = as_markdown(ledger(find_all(results), results))
+    table = text.partition("## Study")[2].partition("## Records")[0]
+    header, rule, *rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in (header, rule, *rows)} == {11}
+    assert rule == "|---|---|---|---|---|---|---|---|---|---|"
+    assert _cells("a | b", " c\nd ") == r"| a \| b | c d |"
 
 
 def test_markdown_has_a_row_for_everything(page):

@@ -1,16 +1,19 @@
 """Results are found, and said to be missing, unreadable or out of date where they are."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from lorakappa.figures.catalogue import FIGURES
+from lorakappa.figures.report import parts
 from lorakappa.figures.report.ledger import find_all, ledger
-from lorakappa.figures.report.parts import ENTRIES, PARTS, all_parts, find
-from lorakappa.figures.report.sections import KEY_CLAIMS, SECTIONS
+from lorakappa.figures.report.parts import ENTRIES, PARTS, TORCH_BYTES, USUAL_SECONDS, all_parts, find
+from lorakappa.figures.report.sections import all_sections, figures_shown
 from lorakappa.shared import code_state
 from lorakappa.shared.packages import CLAIMS
 from lorakappa.shared.records import provenance
+from tests.figures import samples
 from tests.figures.report.conftest import EXAMINED
 
 
@@ -18,10 +21,11 @@ def test_every_figure_and_claim_of_the_page_exists():
     from lorakappa.conditioning.verification.examination import known_claims
 
     known = known_claims(CLAIMS)
-    shown = [name for section in SECTIONS for name in section.figures]
-    assert sorted(shown) == sorted(FIGURES)
-    for id in [*KEY_CLAIMS, *(id for section in SECTIONS for id in section.claims)]:
-        assert id in known
+    assert sorted(figures_shown()) == sorted(FIGURES)
+    for section in all_sections():
+        claims = [*section.answers, *section.claims]
+        assert set(claims) <= known.keys()
+        assert len(set(claims)) == len(claims)
     assert all(kind.data in PARTS for kind in FIGURES.values())
 
 
@@ -54,6 +58,52 @@ def test_what_other_code_made_is_out_of_date(results, code, state, reason):
     file.write_text(json.dumps(saved))
     found = find(PARTS["phase"], results)
     assert (found.state, found.reason) == (state, reason)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Saves a record of benchmarks as one that comes with the project, made by code with a digest."""
+    monkeypatch.setattr(parts, "SHIPPED", tmp_path / "shipped")
+
+    def save(code, folder=tmp_path / "shipped"):
+        folder.mkdir(exist_ok=True)
+        rows = samples.benchmarks().meta | {"provenance": {"code": code}}
+        (folder / "benchmarks.json").write_text(json.dumps(rows))
+
+    return save
+
+
+def test_what_comes_with_the_project_stands_in_for_what_is_missing_or_older(results, shipped):
+    now, old = code_state.digests(["shared"]), {"shared": "0" * 16}
+    benchmarks = PARTS["benchmarks"]
+    assert find(benchmarks, results).state == "missing"  # the project has none either
+    shipped(now)
+    found = find(benchmarks, results)
+    assert found.state == "shipped"
+    assert found.reason == "comes with the project, measured elsewhere; made here by: make bench"
+    shipped(old, results)
+    assert find(benchmarks, results).state == "shipped"  # of newer code than the one in the folder
+    shipped(old)
+    assert find(benchmarks, results).state == "stale"  # both are old: that of this machine
+    (results / "benchmarks.json").unlink()
+    assert find(benchmarks, results).reason == (
+        "comes with the project, measured elsewhere; made before the last change of shared; made here by: make bench"
+    )
+    shipped(now, results)
+    assert find(benchmarks, results).state == "present"
+    (results / "benchmarks.json").write_text("{")
+    assert find(benchmarks, results).state == "unreadable"  # and said, since somebody put it there
+    shipped(now)
+    (results / "phase.json").unlink()
+    assert find(PARTS["phase"], results).state == "missing"  # of others none comes
+
+
+def test_the_record_that_ships_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "SHIPPED", Path(parts.__file__).parent)
+    made = ledger(find_all(tmp_path), tmp_path)
+    assert made.record("benchmarks").state == "shipped"
+    assert len(made.performance.rows) > 50
+    assert made.record("benchmarks").provenance["commit"].isalnum()  # of a commit, without changes
 
 
 def test_provenance_beside_other_entries_is_told_from_them(results):
@@ -107,8 +157,29 @@ def test_other_data_in_place_of_benchmarks_hides_no_verdict(results, content):
     found = find_all(results)
     assert found["benchmarks"].state == "unreadable"
     made = ledger(found, results)
-    assert made.performance == []
+    assert made.performance is None
     assert len(made.claims) == len(EXAMINED)
+
+
+def test_one_verdict_says_as_well_as_many_who_made_it(results):
+    file = results / "verdicts.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[:1]))
+    assert find(PARTS["verdicts"], results).provenance["seed"] == 0
+    file.write_text("[]")
+    assert find(PARTS["verdicts"], results).provenance is None
+
+
+def test_what_parts_cost_and_who_makes_them():
+    with_evidence, without = all_parts(evidence=True), all_parts(evidence=False)
+    assert {name for name, part in with_evidence.items() if part.shares} == {"verdicts"}
+    assert {name for name, part in without.items() if part.shares} == {"verdicts", "llm-compare"}
+    assert {name for name in PARTS if without[name].made_here != with_evidence[name].made_here} == {"study"}
+    assert with_evidence["study"].made_here
+    assert with_evidence["verdicts"].also_fine == (1,)  # the code of verdicts other than those on record
+    assert {part.seconds for part in without.values()} - {part.seconds for part in with_evidence.values()} == {600.0}
+    assert with_evidence["sources"].seconds == USUAL_SECONDS
+    large = {name for name, part in with_evidence.items() if part.memory == TORCH_BYTES}
+    assert large == {"verdicts", "adapter", "audit", "curvature", "study", "llm-compare"}
 
 
 def test_commands_name_the_folder():
