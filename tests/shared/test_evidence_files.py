@@ -1,9 +1,11 @@
 """Packed records come back or are refused, and conclusions that differ are named by the place."""
 
+from pathlib import Path
+
 import pytest
 
 from lorakappa.shared import evidence_files
-from lorakappa.shared.evidence_files import difference, digest, pack, unpacked
+from lorakappa.shared.evidence_files import difference, digest, pack, refuse, unpacked
 
 
 def test_what_is_packed_comes_back_and_is_known_by_its_digest(tmp_path):
@@ -27,6 +29,14 @@ def test_damaged_and_oversized_files_are_named(tmp_path, monkeypatch):
     file.write_bytes(pack(b"0" * 11))
     with pytest.raises(ValueError, match="unpacks to more than 10 bytes"):
         unpacked(file)
+
+
+def test_the_first_fault_refuses_and_the_others_are_counted():
+    refuse(Path("x"), [])
+    for faults, message in (["a"], "x: a"), (["a", "b"], "x: a (and 1 more)"), (["a", "b", "c"], "x: a (and 2 more)"):
+        with pytest.raises(ValueError) as raised:
+            refuse(Path("x"), faults)
+        assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(

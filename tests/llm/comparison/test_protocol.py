@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from lorakappa.llm.comparison import protocol
 from lorakappa.llm.comparison.best import best_cells
 from lorakappa.llm.comparison.cells import Cell, best_cell, by_cell, validation_loss
-from lorakappa.llm.comparison.protocol import Plan, compare, extended, parse_grid
+from lorakappa.llm.comparison.protocol import MOST_RUNS, Plan, compare, extended, parse_grid, stored
 from lorakappa.llm.comparison.runs import exclusive
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.comparison.summary import description
@@ -73,6 +74,7 @@ def test_no_grids(text):
         ({"scalings": (-1.0,)}, "scalings must be positive and finite"),
         ({"strengths": (math.nan,)}, "strengths must be positive and finite"),
         ({"seeds": (-1, 0)}, "seeds must not be negative"),
+        ({"extensions": 101}, "extensions must be between 0 and 100, not 101"),
     ],
 )
 def test_bad_plans(changes, message):
@@ -275,3 +277,25 @@ def test_the_smallest_plan_and_the_defaults():
     assert (plan.scalings, plan.strengths, plan.extensions) == ((1.0,), (1.0,), 4)
     assert plan.runs("lora", 1, (1e-3,)) == [Run("lora", 1, 1.0, 1e-3, 0)]
     assert Plan(("lora",), (1,), (1e-3,)).seeds == (0, 1, 2)
+
+
+def test_all_that_multiplies_counts_as_runs():
+    """Three variants, five ranks, seven rates, two scalings, 500 seeds; and the most that there may be."""
+    many = {"ranks": (1, 2, 3, 4, 5), "learning_rates": tuple(10.0**-k for k in range(7)), "scalings": (0.1, 1.0)}
+    with pytest.raises(ValueError, match="these are 105000 runs; at most 100000 can be compared"):
+        Plan(("lora", "ilora"), **many, strengths=(1.0, 10.0), seeds=tuple(range(500)))
+    Plan(("lora",), (4,), (1e-3,), seeds=tuple(range(MOST_RUNS)), extensions=100)
+    with pytest.raises(ValueError, match="these are 100001 runs"):
+        Plan(("lora",), (4,), (1e-3,), seeds=tuple(range(MOST_RUNS + 1)))
+
+
+def test_one_process_makes_the_runs_unless_more_are_asked_for(tmp_path, watched):
+    sweep = Sweep(valley(-4.0), tmp_path)
+    begun, batches = watched(protocol, sweep.execute)
+    compare(Plan(("lora",), (4,), GRID, seeds=(0, 1)), SPLITS, tmp_path)
+    assert begun == [(1,)]
+    assert batches == [(6, 6), (8, 2)]
+
+
+def test_data_are_kept_by_the_first_twelve_digits_of_their_digest(tmp_path):
+    assert stored(SPLITS, tmp_path) == (tmp_path / "data" / SPLITS.digest[:12], SPLITS.digest)

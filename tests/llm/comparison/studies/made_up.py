@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lorakappa.llm.comparison.settings import TrainingSettings
+from lorakappa.llm.comparison.studies.about import About
 from lorakappa.llm.comparison.studies.stages import run_study
 from lorakappa.llm.comparison.studies.study import FreshSeeds, Study, StudyTable
 from lorakappa.llm.data.splits import Example, Splits
@@ -13,6 +14,28 @@ from tests.llm.comparison.outcomes import diverged, fake_record
 
 SPLITS = Splits((Example("1+1=", "2"),), (Example("1+2=", "3"),), (Example("2+2=", "4"),), (), "sums")
 SETTINGS = TrainingSettings(steps=20, evaluations=2)
+ABOUT = About(name="tiny", model=None, data=None, source="sums", digest=SPLITS.digest)
+
+TEXT = """
+half_width = 0.05
+delta = 0.1
+[settings]
+steps = 20
+evaluations = 2
+[selection]
+seeds = 2
+extensions = 1
+[fresh]
+minimum = 4
+step = 2
+maximum = 12
+[[tables]]
+name = "methods"
+methods = ["lora", "balora", "ilora"]
+ranks = [2, 8]
+learning_rates = "1e-4:1e-2:3"
+lambdas = [1, 10]
+"""
 
 
 def table(name="all", methods=("lora", "balora"), ranks=(4,), steps=(20,), rates=(1e-3,), **rest):
@@ -28,6 +51,26 @@ def noise(run, scale=0.1):
     """A loss that is shared by the methods at a seed, and a small one of the run's own."""
     own = np.random.default_rng([run.seed, len(run.method), run.rank]).standard_normal()
     return 0.5 * math.sin(run.seed) + scale * own
+
+
+def known(loss, seconds=lambda run: 36.0, *, there=lambda run, settings: True, **measured):
+    """Gives records as a study's folder does, of those runs that are `there`; `measured` has functions of the run."""
+
+    def lookup(run, settings):
+        if not there(run, settings):
+            return None
+        found = {name: value(run) for name, value in measured.items()}
+        record = fake_record(run, (9.0, loss(run)), test_loss=loss(run), **found)
+        record["run_info"]["total_time"] = seconds(run)
+        return record
+
+    return lookup
+
+
+def tuned_loss(run):
+    """The losses of `TEXT`: best at a rate of 0.001, where BaLoRA gains 0.4 and iLoRA nothing."""
+    gain = {"lora": 0.0, "balora": 0.4}.get(run.method, 0.0)
+    return 2 + noise(run, 0.02) + 0.5 * abs(math.log10(run.learning_rate) + 3) - gain
 
 
 class Machine:
@@ -56,5 +99,5 @@ class Machine:
             done(task, "success")
         return failures
 
-    def run(self, chosen, folder):
-        return run_study(chosen, SPLITS, folder, execute=self, quiet=True)
+    def run(self, chosen, folder, splits=SPLITS):
+        return run_study(chosen, splits, folder, execute=self, quiet=True)

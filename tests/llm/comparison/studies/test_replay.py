@@ -5,13 +5,12 @@ import math
 
 import pytest
 
-from lorakappa.llm.comparison.claims import CLAIMS
-from lorakappa.llm.comparison.repeating import _repeated
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
+from lorakappa.llm.comparison.studies.progress import Progress
 from lorakappa.llm.comparison.studies.replay import compared, make_again, sample, spread_of
 from tests.llm.comparison.outcomes import diverged, fake_record
 from tests.llm.comparison.small import SPLITS
-from tests.llm.comparison.studies.made_up import Machine, noise, study
+from tests.llm.comparison.studies.made_up import Machine, known, noise, study
 
 SETTINGS = TrainingSettings(steps=20, evaluations=2)
 META = {"versions": {"torch": "2", "lorakappa": "1"}, "platform": "Linux x86_64", "processor": "x", "threads": 1}
@@ -61,6 +60,13 @@ def test_what_may_differ(new, meta, agrees):
     assert found.difference == pytest.approx(abs(new - 1.0))
 
 
+@pytest.mark.parametrize(("off", "agrees"), [(1e-3, True), (3e-3, False)])
+def test_rounding_is_relative_to_the_largest_loss(off, agrees):
+    found = compared((run(), SETTINGS), record(1000.0), record(1000.0 + off), spread=0.0)
+    assert found.allowed == pytest.approx(16 * 2.0**-23 * 1000)
+    assert found.agrees == agrees
+
+
 def test_diverging_is_to_be_repeated_too():
     key, lost = (run(), SETTINGS), diverged(run()) | {"meta_info": META}
     assert compared(key, lost, lost, 0.1).agrees
@@ -90,6 +96,16 @@ def test_the_spread_is_that_of_the_arm_s_fresh_seeds(tmp_path):
     assert noise(run()) == noise(run())
 
 
+def test_two_fresh_seeds_have_a_spread_and_none_have_none():
+    def lookup(there):
+        return known(lambda each: each.seed / 10, there=there)
+
+    two = Progress(study(half_width=10.0, minimum=2, maximum=2), lookup(lambda run, settings: True))
+    assert spread_of(two, (run(), SETTINGS)) == pytest.approx(0.1)
+    none = Progress(study(), lookup(lambda run, settings: run.seed < 100))
+    assert spread_of(none, (run(), SETTINGS)) == 0.0
+
+
 def test_runs_that_really_train_repeat(task):
     from functools import partial
 
@@ -103,15 +119,3 @@ def test_runs_that_really_train_repeat(task):
     assert found.same_machine
     assert found.difference == 0.0
     assert len(found.recorded) == 1 + len(first["train_info"]["metrics"])
-
-
-def test_the_verdict_on_runs_made_again():
-    key = (run(), SETTINGS)
-    same, other = compared(key, record(), record(), 0.0), compared(key, record(), record(1.5), 0.0)
-    found = _repeated([same, same], 0)
-    assert (found.verdict, found.trials) == ("holds", 2)
-    assert "2 runs made again, 2 by the type of machine on record" in found.note
-    assert _repeated([same, other], 0).verdict == "not seen"
-    assert "lora at r = 4, seed 0" in _repeated([same, other], 0).note
-    assert (_repeated([same], 1).verdict, _repeated([same], 1).trials) == ("not seen", 2)
-    assert CLAIMS["llm-runs-repeat"].recorded == "holds"

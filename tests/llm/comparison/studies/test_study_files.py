@@ -1,8 +1,13 @@
 """Study files: what they mean, and what is said of those that mean nothing."""
 
+import math
+
 import pytest
 
+from lorakappa.llm.comparison.protocol import MOST_RUNS
+from lorakappa.llm.comparison.settings import TrainingSettings
 from lorakappa.llm.comparison.studies.files import find_study, parse_study, read_study, shipped, study_digest
+from lorakappa.llm.comparison.studies.study import DataSource, FreshSeeds
 
 HEAD = """summary = "a test"
 delta = 0.02
@@ -52,6 +57,41 @@ def test_a_study():
     assert [place.variant for place in ilora.places([0.1])] == ["ilora:lambda=1", "ilora:lambda=10"]
 
 
+SMALLEST = """
+[[tables]]
+name = "one"
+methods = ["lora", "balora"]
+ranks = [8]
+learning_rates = 0.01
+"""
+
+
+def test_what_a_file_leaves_out():
+    found = parse_study(SMALLEST, "mine.toml")
+    (table,) = found.tables
+    assert (found.summary, found.data, found.selection_seeds, found.extensions) == ("", DataSource(), (0, 1), 4)
+    assert found.fresh == FreshSeeds(first=2)
+    assert (found.delta, found.half_width, found.confidence) == (0.01, 0.01, 0.95)
+    assert (found.hours, found.runs) == (math.inf, MOST_RUNS)
+    assert (table.settings, table.steps) == (TrainingSettings(), (TrainingSettings().steps,))
+    assert (table.learning_rates, table.scalings, table.starts) == ((0.01,), (1.0,), ())
+    assert (table.strengths, table.effective) == ((1.0,), False)
+
+
+def test_the_smallest_numbers_that_a_file_may_have():
+    text = (
+        "[data]\ncolumns = ['a', 'b']\nexamples = [1, 1, 1]\nseed = 0\n"
+        "[selection]\nseeds = 1\nextensions = 0\n[fresh]\nfirst = 1\nminimum = 2\nstep = 1\nmaximum = 2\n"
+        "[budget]\nhours = 0.5\nruns = 1\n[settings]\nbetas = [0.5, 0.75]\ntargets = ['q_proj']\n"
+    )
+    found = parse_study(text + SMALLEST, "mine.toml")
+    assert found.data == DataSource(columns=("a", "b"), examples=(1, 1, 1))
+    assert (found.selection_seeds, found.extensions, found.fresh) == ((0,), 0, FreshSeeds(1, 2, 1, 2))
+    assert (found.hours, found.runs) == (0.5, 1)
+    settings = found.tables[0].settings
+    assert (settings.betas, settings.targets) == ((0.5, 0.75), ("q_proj",))
+
+
 def test_model_and_data_can_be_put_in_the_place_of_the_file_s():
     found = parse_study(HEAD + TABLE, "mine.toml", model="/a/model", data="/some/data")
     assert (found.tables[0].settings.model, found.data.source) == ("/a/model", "/some/data")
@@ -81,6 +121,14 @@ def test_the_big_one_has_the_paper_s_ranks():
 
 
 BAD = [
+    ("[data]\ncolumns = ['a', 'b', 'c']\n" + SMALLEST, "mine.toml, line 2: data.columns: list should have at most 2"),
+    ("[data]\nexamples = [1, 2]\n" + SMALLEST, "mine.toml, line 2: data.examples: list should have at least 3"),
+    ("[data]\nexamples = [1, 2, 3, 4]\n" + SMALLEST, "mine.toml, line 2: data.examples: list should have at most 3"),
+    ("[fresh]\nfirst = 0\n" + SMALLEST, "mine.toml: seed 0 cannot choose cells and measure effects"),
+    ("fresh = {minimum = 0}\n" + SMALLEST, "mine.toml: fresh.minimum: input should be greater"),
+    (HEAD + "[fresh]\nseeds = 2\n" + TABLE, "mine.toml, line 11: fresh.seeds: extra inputs are not permitted"),
+    ("[settings]\nbetas = [1, 2]\n" + SMALLEST, "mine.toml: settings: betas must be like (0.9, 0.999), not [1, 2]"),
+    ("[settings]\ntargets = [1]\n" + SMALLEST, "mine.toml: settings: targets must be names, not [1]"),
     ("x = ", "mine.toml is not TOML: Invalid value (at end of document)"),
     ("x = 1\n" + TABLE, "mine.toml, line 1: x: extra inputs are not permitted"),
     (HEAD, "mine.toml: tables: field required"),
