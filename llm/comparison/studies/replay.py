@@ -26,7 +26,7 @@ class Replay:
 
     Attributes:
         run: which.
-        recorded: its losses, the test loss first, then the validation losses.
+        recorded: its losses, the test loss first, then the validation losses; not empty.
         again: likewise.
         allowed: difference of each pair of losses that is explained.
         same_machine: whether it was made by the same type of machine and versions.
@@ -43,7 +43,7 @@ class Replay:
         """The largest one; infinite if one of both diverged, or stopped elsewhere."""
         if len(self.recorded) != len(self.again):
             return math.inf
-        return max((_apart(a, b) for a, b in zip(self.recorded, self.again, strict=True)), default=0.0)
+        return max(_apart(a, b) for a, b in zip(self.recorded, self.again, strict=True))
 
     @property
     def agrees(self) -> bool:
