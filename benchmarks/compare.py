@@ -43,7 +43,7 @@ def measure(calls: Mapping[str, Callable[[], object]], *, rounds: int, threads: 
     """Times several calls by turns; a GPU's queue is emptied before the clock is read (torch's Timer does).
 
     Args:
-        calls: name to what is timed; each is called once before, to warm up.
+        calls: name to what is timed; torch's Timer calls each twice before, to warm up.
         rounds: how often the turn goes round; 1 for calls that take minutes.
         threads: of torch and of every BLAS and OpenMP library in the process.
 
@@ -55,8 +55,6 @@ def measure(calls: Mapping[str, Callable[[], object]], *, rounds: int, threads: 
     timers = {name: Timer("call()", globals={"call": call}, num_threads=threads) for name, call in calls.items()}
     with threadpool_limits(threads):
         for name, timer in timers.items():
-            if rounds > 1:
-                timer.timeit(1)
             once = timer.timeit(1).mean
             numbers[name] = max(1, round(LEAST_SECONDS / once))
             if rounds == 1:

@@ -15,8 +15,8 @@ from lorakappa.shared.memory import check_memory
 from lorakappa.synthetic.losses import Loss, Params, move
 from lorakappa.synthetic.methods import Method, parse_method
 from lorakappa.synthetic.optimizers import Optimizer, make_optimizer
-from lorakappa.synthetic.stepping import BLOCK, Block, advance, usable_threads
 from lorakappa.synthetic.stepping import DIVERGENCE_FACTOR as DIVERGENCE_FACTOR
+from lorakappa.synthetic.stepping import Block, advance, block_size, usable_cores
 
 LEAST_STEP_SECONDS = 1e-5
 """No step of any stack is faster."""
@@ -59,7 +59,7 @@ def simulate(
     stop_below: float = 0.0,
     record_path: bool = False,
     device: str | None = None,
-    threads: int | None = None,
+    jobs: int | None = None,
     quiet: bool = True,
 ) -> Trajectories:
     """Runs one method from the same starts at every step size.
@@ -76,7 +76,8 @@ def simulate(
         stop_below: stop early once f − f* ≤ stop_below·(its start) in every trajectory that has not diverged.
         record_path: whether to record the step lengths in AB.
         device: None for NumPy, or a torch device such as "cpu" or "cuda".
-        threads: of NumPy's simulation; None for one a core, or OMP_NUM_THREADS. The outcome is the same bit by bit.
+        jobs: number of processes that share NumPy's simulation once that pays (on Linux; elsewhere it is one); None
+            for one a core, or OMP_NUM_THREADS. The outcome is the same bit by bit.
         quiet: never show a progress bar.
 
     Returns:
@@ -107,7 +108,8 @@ def simulate(
         excess, imbalance = (xp.empty((steps + 1, *batch), dtype=xp.float64) for _ in range(2))
         path = xp.empty((steps, *batch), dtype=xp.float64) if record_path else None
         # on a device the stack stays whole; it also does if its end depends on all of it
-        size = max(1, BLOCK // batch[1]) if device is None and stop_below <= 0 else batch[0]
+        whole = device is not None or stop_below > 0
+        size = batch[0] if whole else block_size(*batch)
         parts = [slice(low, low + size) for low in range(0, batch[0], size)]
         blocks = [
             Block(
@@ -123,7 +125,7 @@ def simulate(
             )
             for part in parts
         ]
-        advance(blocks, steps, method.name, threads=threads or usable_threads(), quiet=quiet)
+        advance(blocks, steps, method.name, jobs=jobs or usable_cores(), quiet=quiet)
         taken = max(block.taken for block in blocks) if stop_below > 0 else steps
         for block, part in zip(blocks, parts, strict=True):  # what all have diverged in goes no further
             excess[block.taken + 1 : taken + 1, part] = imbalance[block.taken + 1 : taken + 1, part] = xp.inf

@@ -1,20 +1,22 @@
-"""A block of trajectories that advance together, and how several blocks share the threads of the machine.
+"""A block of trajectories that advance together, and how several blocks share the cores of the machine.
 
 The blocks are cut by the number of trajectories alone and each trajectory is computed as if it were alone, so what
-comes out does not depend on the number of threads, nor on what else is simulated beside it.
+comes out does not depend on the number of processes, nor on what else is simulated beside it.
 """
 
 import os
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from threading import Event
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from lorakappa.shared.forecast import tracked
+from lorakappa.shared.forked import CAN_FORK, Copies
+from lorakappa.shared.processes import THREADS
 from lorakappa.synthetic.losses import Loss, Params, contiguous, flat
 from lorakappa.synthetic.methods import Method
 from lorakappa.synthetic.optimizers import Optimizer
@@ -25,14 +27,25 @@ DIVERGENCE_FACTOR = 1e6
 LARGEST_ENTRY = 1e75
 """Entries beyond this have diverged before any loss is evaluated: their fourth powers would overflow."""
 
-BLOCK = 140
+BLOCK = 70
 """Trajectories of a block: enough for NumPy's overhead to be small, few enough for their state to stay in a cache."""
 
-TURN = 8
-"""Steps that a thread takes with one block before it looks for another one."""
+TRIAL = 2
+"""Steps after which it is known how long the others take."""
 
-POLL_SECONDS = 0.1
-"""How often the progress bar is told, and Ctrl-C heard, while threads work."""
+PAYS_SECONDS = 0.04
+"""What is left to do on one core if copies of the process, some milliseconds each, are to take it over."""
+
+
+class State(NamedTuple):
+    """What has come of a block: as its attributes of these names, and its curves from some step on."""
+
+    taken: int
+    factors: Params
+    diverged_at: Any
+    excess: Any
+    imbalance: Any
+    path: Any | None
 
 
 class Block:
@@ -93,6 +106,20 @@ class Block:
         self._map = method.new_map(loss) if method.new_map is not None else None
         self._observe = getattr(self._map, "observe", None)
         excess[0], imbalance[0] = value, _imbalance(self.factors)
+
+    def since(self, step: int) -> State:
+        """What has come of the block after a step."""
+        path = None if self._path is None else self._path[step : self.taken]
+        curves = (self._excess[step + 1 : self.taken + 1], self._imbalance[step + 1 : self.taken + 1], path)
+        return State(self.taken, self.factors, self.diverged_at, *curves)
+
+    def go_on(self, state: State) -> None:
+        """Takes over what has come of the block elsewhere, which ends it here."""
+        t, self.taken, self.finished = self.taken, state.taken, True
+        self.factors, self.diverged_at = state.factors, state.diverged_at
+        self._excess[t + 1 : self.taken + 1], self._imbalance[t + 1 : self.taken + 1] = state.excess, state.imbalance
+        if self._path is not None:
+            self._path[t : self.taken] = state.path
 
     def step(self) -> None:
         """One step of every trajectory that has not diverged."""
@@ -167,62 +194,65 @@ class Block:
         return tuple(self._xp.where(chosen, x, y) for x, y in zip(yes, no, strict=True))
 
 
-def usable_threads() -> int:
-    """As many threads as OMP_NUM_THREADS allows, the variable that also bounds the libraries below; else one a core."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "")
+def block_size(grid: int, seeds: int) -> int:
+    """How many step sizes a block has; several blocks are an even number of about the same size, for two cores."""
+    pairs = -(-grid * seeds // (2 * BLOCK))
+    return grid if grid * seeds <= BLOCK else -(-grid // min(grid, 2 * pairs))
+
+
+def usable_cores() -> int:
+    """As many as OMP_NUM_THREADS allows, the variable that also bounds the libraries below; else all."""
+    allowed = os.environ.get(THREADS, "")
     return int(allowed) if allowed.isascii() and allowed.isdecimal() and int(allowed) > 0 else os.cpu_count() or 1
 
 
-def advance(blocks: Sequence[Block], steps: int, label: str, *, threads: int, quiet: bool) -> None:
+def advance(blocks: Sequence[Block], steps: int, label: str, *, jobs: int, quiet: bool) -> None:
     """Takes all blocks to their ends.
+
+    Threads would share Python's lock, and with arrays of this size they wait for it most of the time. So copies of this
+    process take the blocks over once some steps have shown that it pays.
 
     Args:
         blocks: that have taken no step.
         steps: that each of them may take.
         label: of the run, for the progress bar.
-        threads: to share the blocks; with one, or one block, all is done in this thread.
+        jobs: number of processes to share the blocks.
         quiet: never show a progress bar.
 
     Raises:
         ValueError: once the work turns out to take longer than a year, or as a method's parts do.
+        ChildProcessError: if one of the processes is ended from outside.
     """
     progress = tracked(steps, label, quiet=quiet)
-    if threads == 1 or len(blocks) == 1:
-        with np.errstate(over="ignore", invalid="ignore"):
-            for _ in progress:
-                for block in blocks:
-                    if not block.finished:
-                        block.step()
-                if all(block.finished for block in blocks):
-                    break
+    began, mine = time.perf_counter(), list(blocks)
+    with ExitStack() as stack:
+        copies: Copies | None = None
+        for t in progress:
+            for block in mine:
+                block.step()
+            mine = [block for block in mine if not block.finished]
+            if t + 1 == TRIAL and CAN_FORK and min(jobs, len(mine)) > 1:
+                left = (time.perf_counter() - began) / TRIAL * (steps - TRIAL)
+                hands = [mine[k::jobs] for k in range(min(jobs, len(mine)))]
+                if left > PAYS_SECONDS:
+                    with suppress(OSError):  # no room for another process
+                        copies = stack.enter_context(Copies([partial(_take_over, blocks, hand) for hand in hands[1:]]))
+                        mine = hands[0]
+            if not mine:
+                break
         progress.close()
-        return
-    waiting, stopped = deque(blocks), Event()
-    with ThreadPoolExecutor(min(threads, len(blocks))) as pool:
-        working = {pool.submit(_work, waiting, stopped) for _ in range(min(threads, len(blocks)))}
-        try:
-            for t in progress:
-                while working and min((block.taken for block in blocks if not block.finished), default=steps) <= t:
-                    finished, working = wait(working, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
-                    for future in finished:
-                        future.result()
-        finally:
-            stopped.set()
+        for place, state in copies.messages() if copies is not None else ():
+            blocks[place].go_on(state)
 
 
-def _work(waiting: deque[Block], stopped: Event) -> None:
-    """A thread: takes the block that has waited longest a few steps further, until none waits."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        while not stopped.is_set():
-            try:
-                block = waiting.popleft()
-            except IndexError:
-                return
-            for _ in range(TURN):
-                if not (block.finished or stopped.is_set()):
-                    block.step()
-            if not block.finished:
-                waiting.append(block)
+def _take_over(blocks: Sequence[Block], hand: Sequence[Block], tell: Callable[[Any], None]) -> None:
+    """A copy of the process: takes some of the blocks to their ends, and only then waits to be heard."""
+    begun = [block.taken for block in hand]
+    for block in hand:
+        while not block.finished:
+            block.step()
+    for block, step in zip(hand, begun, strict=True):
+        tell((blocks.index(block), block.since(step)))
 
 
 def _imbalance(factors: Params) -> Any:

@@ -121,11 +121,11 @@ def test_the_noise_has_the_covariance_of_the_curvature():
     np.testing.assert_allclose(np.cov(np.stack(draws).T, bias=True), 0.25 * H, atol=5 * 0.25 * np.diag(H).max() / 100)
 
 
-def test_noise_does_not_depend_on_threads_nor_on_other_step_sizes():
+def test_noise_does_not_depend_on_processes_nor_on_other_step_sizes():
     problems = make_problems(replace(SMALL, seeds=2))
     labels = noisy(problems, 0.3, seed=5)
     grid = np.logspace(-4, -2, 150) / problems.loss.smoothness.max()  # more than one block
-    both = [simulate(labels, problems.start, step_sizes=grid, steps=6, threads=n).excess for n in (1, 3)]
+    both = [simulate(labels, problems.start, step_sizes=grid, steps=6, jobs=n).excess for n in (1, 3)]
     np.testing.assert_array_equal(*both)
     one = simulate(labels, problems.start, step_sizes=grid[-1:], steps=6).excess
     np.testing.assert_array_equal(one[:, 0], both[0][:, -1])

@@ -1,20 +1,20 @@
-"""Blocks of trajectories against one trajectory at a time, on any number of threads, with and without divergence."""
+"""Blocks of trajectories against one trajectory at a time, in any number of processes, with and without divergence."""
 
-import threading
+import os
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from lorakappa.synthetic import engine, stepping
+from lorakappa.synthetic import stepping
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.losses import move
 from lorakappa.synthetic.methods import Method
 from lorakappa.synthetic.optimizers import OPTIMIZERS, MatchedGradientDescent
 from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.settings import ProblemSettings
-from lorakappa.synthetic.stepping import usable_threads
+from lorakappa.synthetic.stepping import usable_cores
 from tests.synthetic.plain_simulator import one_trajectory
 
 METHODS = (
@@ -60,7 +60,7 @@ def assert_same(run, loss, start, method, optimizer, gammas, *, rtol):
 @pytest.mark.parametrize("loss", ["one-layer", "two-layer", "mlp"])
 @pytest.mark.parametrize("method", METHODS)
 def test_stacks_equal_one_trajectory_at_a_time(method, loss, optimizer, monkeypatch):
-    monkeypatch.setattr(engine, "BLOCK", 4)  # three blocks
+    monkeypatch.setattr(stepping, "BLOCK", 4)  # three blocks
     problems = make_problems(settings(loss, start="gaussian"))
     unit = step_size_grid("auto:3", problems, optimizer)[0]
     gammas = unit * np.array([1.0, 3.0, 1e4, 9.0, 1e8])  # some diverge, in blocks with others and alone
@@ -98,16 +98,17 @@ def curves(run):
 
 @pytest.mark.parametrize("optimizer", ["gd", "adam"])
 @pytest.mark.parametrize("method", ["lora", "balora", "ilora:trained=yes"])
-def test_the_number_of_threads_changes_no_bit(method, optimizer, monkeypatch):
-    monkeypatch.setattr(engine, "BLOCK", 6)
+def test_the_number_of_processes_changes_no_bit(method, optimizer, monkeypatch):
+    monkeypatch.setattr(stepping, "PAYS_SECONDS", 0.0)
+    monkeypatch.setattr(stepping, "BLOCK", 6)
     problems = make_problems(settings("one-layer", seeds=3))
     grid = step_size_grid("auto:17", problems, optimizer)
     run = partial(
         simulate, problems.loss, problems.start, method=method, optimizer=optimizer, step_sizes=grid, steps=30
     )
-    alone = curves(run(threads=1, record_path=True))
-    for threads in (2, 3, 50):
-        for ours, theirs in zip(curves(run(threads=threads, record_path=True)), alone, strict=True):
+    alone = curves(run(jobs=1, record_path=True))
+    for jobs in (2, 3, 50):
+        for ours, theirs in zip(curves(run(jobs=jobs, record_path=True)), alone, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -117,7 +118,7 @@ def test_the_size_of_the_blocks_changes_no_bit(method, monkeypatch):
     grid = step_size_grid("auto:12", problems, "gd")
     runs = []
     for block in (1, 7, 1000):
-        monkeypatch.setattr(engine, "BLOCK", block)
+        monkeypatch.setattr(stepping, "BLOCK", block)
         runs.append(curves(simulate(problems.loss, problems.start, method=method, step_sizes=grid, steps=25))[0])
     np.testing.assert_array_equal(runs[1], runs[0])
     np.testing.assert_array_equal(runs[2], runs[0])
@@ -127,22 +128,22 @@ def test_prescribed_lengths_follow_their_step_sizes_into_the_blocks(monkeypatch)
     problems = make_problems(settings("one-layer", start="gaussian"))
     gammas = np.array([0.002, 0.004, 0.008, 0.016])
     path = simulate(problems.loss, problems.start, step_sizes=gammas, steps=6, record_path=True).path
-    monkeypatch.setattr(engine, "BLOCK", 2)
+    monkeypatch.setattr(stepping, "BLOCK", 2)
     matched = MatchedGradientDescent(path)
     run = simulate(
-        problems.loss, problems.start, optimizer=matched, step_sizes=np.ones(4), steps=6, record_path=True, threads=2
+        problems.loss, problems.start, optimizer=matched, step_sizes=np.ones(4), steps=6, record_path=True, jobs=2
     )
     np.testing.assert_allclose(run.path, path, rtol=1e-6)
     again = simulate(
-        problems.loss, problems.start, optimizer=matched, step_sizes=np.ones(4), steps=6, record_path=True, threads=1
+        problems.loss, problems.start, optimizer=matched, step_sizes=np.ones(4), steps=6, record_path=True, jobs=1
     )
     np.testing.assert_array_equal(again.path, run.path)  # the optimizer that was given is still fresh
 
 
 def test_a_run_that_stops_early_stops_as_a_whole(monkeypatch):
-    monkeypatch.setattr(engine, "BLOCK", 2)
+    monkeypatch.setattr(stepping, "BLOCK", 2)
     problems = make_problems(settings("one-layer", start="gaussian"))
-    run = simulate(problems.loss, problems.start, step_sizes=[0.01, 0.03, 0.05], steps=400, stop_below=0.5, threads=2)
+    run = simulate(problems.loss, problems.start, step_sizes=[0.01, 0.03, 0.05], steps=400, stop_below=0.5, jobs=2)
     arrived = run.excess <= 0.5 * run.excess[0]
     assert arrived[-1].all()
     assert not arrived[-2].all()
@@ -191,38 +192,35 @@ def test_a_gradient_that_no_trajectory_has_ends_them_unless_it_is_the_first():
         simulate(problems.loss, problems.start, method=method, step_sizes=[0.01], steps=10)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_an_error_in_a_block_reaches_the_caller_and_no_thread_stays(threads, monkeypatch):
-    monkeypatch.setattr(engine, "BLOCK", 2)
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_an_error_in_a_block_reaches_the_caller_and_no_process_stays(jobs, monkeypatch):
+    monkeypatch.setattr(stepping, "BLOCK", 2)
+    monkeypatch.setattr(stepping, "PAYS_SECONDS", 0.0)
     problems = make_problems(settings("one-layer", start="gaussian"))
+    here = os.getpid()
+    step = stepping.Block.step
 
-    def transform(factors, gradient):
-        if np.abs(factors[0]).max() > 0:
+    def fails_late(self):
+        if self.taken == 5 and (jobs == 1 or os.getpid() != here):
             raise TypeError("on purpose")
-        return gradient
+        step(self)
 
-    before = threading.active_count()
+    monkeypatch.setattr(stepping.Block, "step", fails_late)
     with pytest.raises(TypeError, match="on purpose"):
-        simulate(
-            problems.loss,
-            problems.start,
-            method=Method("fails", transform=transform),
-            step_sizes=[0.01, 0.02, 0.03],
-            steps=10,
-            threads=threads,
-        )
-    assert threading.active_count() == before
+        simulate(problems.loss, problems.start, step_sizes=[0.01, 0.02, 0.03], steps=10, jobs=jobs)
+    with pytest.raises(ChildProcessError):  # none is left
+        os.waitpid(-1, os.WNOHANG)
 
 
-def test_the_threads_are_those_that_are_asked_for(monkeypatch):
+def test_the_cores_are_those_that_are_asked_for(monkeypatch):
     monkeypatch.setattr(stepping.os, "cpu_count", lambda: 6)
     for value, expected in (("3", 3), ("", 6), ("0", 6), ("many", 6), ("²", 6)):
         monkeypatch.setenv("OMP_NUM_THREADS", value)
-        assert usable_threads() == expected
+        assert usable_cores() == expected
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert usable_threads() == 6
+    assert usable_cores() == 6
     monkeypatch.setattr(stepping.os, "cpu_count", lambda: None)
-    assert usable_threads() == 1
+    assert usable_cores() == 1
 
 
 @pytest.mark.parametrize("loss", ["one-layer", "two-layer"])
@@ -238,12 +236,45 @@ def test_the_path_is_how_far_each_product_moves(loss):
         np.testing.assert_allclose(after.path[t], expected, rtol=1e-8)
 
 
-@pytest.mark.parametrize(("block", "threads", "elsewhere"), [(2, 3, True), (2, 1, False), (1000, 3, False)])
-def test_blocks_are_taken_by_threads_if_there_are_several_of_both(block, threads, elsewhere, monkeypatch):
-    monkeypatch.setattr(engine, "BLOCK", block)
+@pytest.mark.parametrize(
+    ("block", "jobs", "pays", "copies"),
+    [(2, 3, 0.0, 2), (2, 2, 0.0, 1), (2, 1, 0.0, 0), (1000, 3, 0.0, 0), (2, 3, 60.0, 0)],
+)
+def test_blocks_are_shared_if_there_are_several_and_it_pays(block, jobs, pays, copies, monkeypatch):
+    monkeypatch.setattr(stepping, "BLOCK", block)
+    monkeypatch.setattr(stepping, "PAYS_SECONDS", pays)
+    asked = []
+
+    class Watched(stepping.Copies):
+        def __init__(self, tasks):
+            asked.append(len(tasks))
+            super().__init__(tasks)
+
+    monkeypatch.setattr(stepping, "Copies", Watched)
     problems = make_problems(settings("one-layer", start="gaussian"))
-    seen = set()
-    step = stepping.Block.step
-    monkeypatch.setattr(stepping.Block, "step", lambda self: (seen.add(threading.current_thread()), step(self)))
-    simulate(problems.loss, problems.start, step_sizes=[0.01, 0.02, 0.03], steps=20, threads=threads)
-    assert (threading.main_thread() not in seen) == elsewhere
+    simulate(problems.loss, problems.start, step_sizes=[0.01, 0.02, 0.03, 0.04], steps=20, jobs=jobs)
+    assert asked == ([copies] if copies else [])
+
+
+def test_without_room_for_another_process_all_is_done_here(monkeypatch):
+    problems = make_problems(settings("one-layer", start="gaussian"))
+    run = partial(simulate, problems.loss, problems.start, step_sizes=[0.01, 0.02, 0.03], steps=20)
+    expected = curves(run(jobs=1, record_path=True))
+    monkeypatch.setattr(stepping, "BLOCK", 2)
+    monkeypatch.setattr(stepping, "PAYS_SECONDS", 0.0)
+
+    def full():
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", full)
+    for ours, theirs in zip(curves(run(jobs=3, record_path=True)), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("grid", "seeds", "size"),
+    [(50, 8, 9), (8, 8, 8), (9, 8, 5), (1, 1000, 1), (1000, 1, 63), (3, 50, 1), (140, 1, 70), (141, 1, 36)],
+)
+def test_blocks_are_an_even_number_of_about_the_same_size(grid, seeds, size):
+    assert stepping.block_size(grid, seeds) == size
+    assert size == 1 or size * seeds <= stepping.BLOCK + seeds
