@@ -1,9 +1,11 @@
 """The command `lorakappa`, also as `python -m lorakappa`."""
 
 import gc
+import importlib.metadata
 import sys
 from collections.abc import Collection
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -29,6 +31,7 @@ def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
         called: packages whose commands are loaded; the others are only named in the help.
     """
     app = new_app("Is a statement about LoRA's conditioning true? Claims, dynamics and fine-tunes of Balanced LoRA.")
+    app.callback()(_options)
     add_claim_commands(app, CLAIMS)
     app.command()(kappa)
     app.command()(sources)
@@ -41,6 +44,20 @@ def command_line(called: Collection[str] = LOADED_WHEN_CALLED) -> typer.Typer:
         else:
             app.add_typer(group, name=name)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lorakappa {importlib.metadata.version('lorakappa')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 def main() -> None:

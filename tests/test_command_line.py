@@ -1,5 +1,6 @@
 """`lorakappa`: all packages behind one command, old spellings answered, help that loads nothing heavy."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -100,6 +101,12 @@ def test_a_folder_that_was_an_argument_is_an_option_now(command, option, monkeyp
         code, _, err = call(monkeypatch, capsys, "llm", command, *words, *more)
         assert code == 2
         assert err.endswith(f"; the folder to write is named with {option} now\n")
+
+
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys, "--version")
+    assert (code, err) == (0, "")
+    assert out == f"lorakappa {importlib.metadata.version('lorakappa')}\n"
 
 
 @pytest.mark.parametrize(
