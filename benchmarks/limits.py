@@ -103,7 +103,7 @@ def simulations() -> Iterator[Limit]:
             optimizer=optimizer,
             step_sizes=grid,
             steps=100,
-            threads=1,
+            jobs=1,
         )
         parts: dict[str, list[tuple[Any, str]]] = {
             "loss and gradient": [(OneLayer, "evaluate")],
