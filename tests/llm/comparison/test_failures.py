@@ -186,6 +186,22 @@ def test_an_adapter_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
+class Saved:
+    """A model that saves what it is told to."""
+
+    def save_pretrained(self, folder, *, content):
+        Path(folder, "adapter_config.json").write_text(content)
+
+
+def test_an_adapter_is_readable_for_everybody_and_replaces_an_old_one(tmp_path):
+    file = tmp_path / "made" / "adapter" / "adapter_config.json"
+    for content in ("old", "new"):
+        save_adapter(Saved(), file.parent, content=content)
+        assert file.read_text() == content
+        assert file.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in file.parent.parent.iterdir()] == ["adapter"]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
