@@ -1,18 +1,22 @@
 """Runs on workers: each made once, whatever fails or is killed in between."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from lorakappa.llm.comparison import finetuning
-from lorakappa.llm.comparison.workers import Workers, submit_runs
+from lorakappa.llm.comparison import finetuning, workers
+from lorakappa.llm.comparison.workers import Workers, default_jobs, submit_runs
 from lorakappa.llm.data.splits import Example
 from lorakappa.shared.records import write_json
 from tests.llm.comparison.outcomes import fake_record
@@ -81,6 +85,64 @@ def test_an_interrupted_run_leaves_no_record(task, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         Workers(1)([task], done=reported([]))
     assert not task.file.exists()
+
+
+@pytest.fixture
+def pools(monkeypatch):
+    """Pools that are asked for, as (jobs, value of the counter, GPUs, threads); they make their runs at once."""
+    made = []
+
+    class Pool:
+        def __init__(self, jobs, *, mp_context, initializer, initargs):
+            counter, gpus, threads = initargs
+            made.append((jobs, counter.value, gpus, threads))
+
+        def submit(self, function, task):
+            future = Future()
+            future.set_result(function(task))
+            return future
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(workers, "make_run", lambda task: fake_record(task.run))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("jobs", "runs", "gpus", "cores", "pool"),
+    [
+        (1, 2, 0, 8, None),
+        (2, 1, 0, 8, None),
+        (2, 2, 0, 8, (2, 0, [], 4)),
+        (16, 2, 0, 8, (16, 0, [], 1)),
+        (1, 2, 1, 8, None),
+        (1, 1, 2, None, (1, 0, ["0", "1"], 1)),
+    ],
+)
+def test_processes_are_started_for_several_runs_or_several_gpus(
+    pools, task, monkeypatch, jobs, runs, gpus, cores, pool
+):
+    monkeypatch.setattr(workers, "_gpus", lambda: ["0", "1"][:gpus])
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    log = []
+    assert Workers(jobs)([changed(task, seed=seed) for seed in range(runs)], done=reported(log)) == []
+    assert sorted(log) == [(seed, "success") for seed in range(runs)]
+    assert pools == ([] if pool is None else [pool])
+
+
+def test_processes_take_the_gpus_in_turn(monkeypatch):
+    counter, seen = SimpleNamespace(value=0, get_lock=contextlib.nullcontext), []
+    for _ in range(3):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "none")
+        workers._start_worker(counter, ["3", "5"], 1)
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert seen == ["3", "5", "3"]
+
+
+@pytest.mark.parametrize(("gpus", "cores", "jobs"), [(3, 8, 3), (0, 8, 8), (0, None, 1)])
+def test_one_process_per_gpu_or_core(gpus, cores, jobs, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert default_jobs() == jobs
 
 
 @pytest.mark.slow
