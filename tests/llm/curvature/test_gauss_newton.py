@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 
 from lorakappa.llm.adapters.pairs import lora_pairs
 from lorakappa.llm.curvature.gauss_newton import as_groups, gauss_newton_matrices
@@ -63,6 +64,18 @@ def test_layers_that_are_not_in_use_have_no_curvature():
     with differentiable(model):
         found = gauss_newton_matrices(model, in_double(model), lora_pairs(model)[:1], examples())
     assert not found[0].any()
+
+
+def test_a_layer_that_is_not_in_use_has_none_beside_one_that_has():
+    model, batch = micro(), examples()
+    adapted = next(module for module in model.modules() if isinstance(module, LoraLayer))
+    adapted.enable_adapters(False)
+    with differentiable(model):
+        weights, pairs = in_double(model), lora_pairs(model)
+        found = gauss_newton_matrices(model, weights, pairs, batch)
+        (alone,) = gauss_newton_matrices(model, weights, pairs[1:2], batch)
+    assert [bool(G.any()) for G in found] == [False] + [True] * (len(pairs) - 1)
+    np.testing.assert_allclose(alone, found[1], atol=1e-13 * np.abs(alone).max())
 
 
 def test_groups_fit_into_memory_but_for_single_layers():
