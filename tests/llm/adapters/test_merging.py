@@ -149,7 +149,8 @@ def test_tensors_that_are_no_factors_are_refused_by_name(tmp_path):
     message = r"a and .*b cannot be merged: base_model.model.lm_head.weight is no LoRA factor, and not the same in both"
     refused(tmp_path, message, extra=head)
     write_adapter(tmp_path / "c", random_pair() | head, r=2, lora_alpha=2)
-    for i, other in enumerate((torch.zeros(3, 3), torch.ones(3, 2), torch.ones(3, 3).half())):
+    same_bytes = torch.ones(9), torch.ones(3, 3).view(torch.int32)
+    for i, other in enumerate((torch.zeros(3, 3), torch.ones(3, 2), torch.ones(3, 3).half(), *same_bytes)):
         write_adapter(tmp_path / f"d{i}", random_pair() | dict.fromkeys(head, other), r=2, lora_alpha=2)
         for order in ((tmp_path / "c", tmp_path / f"d{i}"), (tmp_path / f"d{i}", tmp_path / "c")):
             with pytest.raises(ValueError, match="is no LoRA factor"):
