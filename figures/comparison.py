@@ -4,6 +4,7 @@
 "best" the chosen one per method and rank; `llm-compare.npz` holds the curves of the latter, in the same order.
 """
 
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from lorakappa.figures.style import Look, heading, method_looks
 
 MOST_RANKS = 3
 """Ranks shown by the figures that have a row of panels for each."""
+
+LONGEST_DATA = 64
+"""Characters of what names the data, over the panels; the description has all of it."""
 
 
 def ensure_runs(saved: Saved) -> None:
@@ -135,7 +139,8 @@ def legend(figure: Figure, saved: Saved, text: str) -> None:
 def head(figure: Figure, saved: Saved, ranks: list[int] | None = None, extra: str = "") -> None:
     """Model, data, steps and seeds over the panels; also which ranks, unless they are all, and what else to say."""
     everything = sorted(saved.value("ranks"))
-    parts = [saved.value("model"), saved.value("data"), f"{saved.value('steps')} steps", seeds(saved)]
+    data = shorten(saved.value("data"), LONGEST_DATA, placeholder=" …")
+    parts = [saved.value("model"), data, f"{saved.value('steps')} steps", seeds(saved)]
     if ranks is not None and ranks != everything:
         parts.append(f"ranks {_listed(ranks)} of {_listed(everything)}")
     heading(figure, ", ".join(part for part in [*parts, extra] if part))

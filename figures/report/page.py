@@ -22,7 +22,7 @@ from lorakappa.shared.totals import came_out, counted
 FOLDER = Path(__file__).parent
 
 ABOUT = (
-    "LoRA trains two thin matrices, A and B, and adds their product to a fixed one. One product has many pairs (A, B), "
+    "LoRA adds to a fixed matrix the product AB of two thin ones, which it trains. One product has many pairs (A, B), "
     "and the pair decides how well conditioned the loss is there: the larger its condition number κ, the slower is "
     "gradient descent near a minimum. Balanced LoRA (BaLoRA) moves to a pair with AᵀA = BBᵀ after every step, by a map "
     "P; Imbalance-Regularized LoRA (iLoRA) keeps BBᵀ = (r/m)AᵀA by a penalty. What they, their rivals and a review "
@@ -152,7 +152,7 @@ def _section(section: Section, ledger: Ledger, drawn: Mapping[str, Drawn]) -> di
     return {
         "id": section.id,
         "title": section.title,
-        "nav": section.id.replace("-", " ").capitalize(),
+        "nav": section.id.capitalize(),
         "text": section.text,
         "claims": _known(ledger, claims),
         "unexamined": [id for id in claims if ledger.claim(id) is None],

@@ -14,6 +14,7 @@ from lorakappa.figures.report.ledger import find_all, ledger
 from lorakappa.figures.report.page import write_page
 from lorakappa.figures.report.screenshot import SIZE, screenshot
 from tests.figures.report.conftest import EXAMINED, fill
+from tests.figures.samples import SAMPLES, save
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -33,6 +34,7 @@ def file(tmp_path_factory, records):
         row["statement"] += f", κ ≥ {LONG}"
         row["argument"] += f" And κ ≥ {LONG}."
     (folder / "verdicts.json").write_text(json.dumps(saved), encoding="utf-8")
+    save(SAMPLES["study"](), folder)
     html, _ = write_page(ledger(find_all(folder), folder), folder)
     (folder / "report.html").write_text(html, encoding="utf-8")
     return folder / "report.html"
@@ -113,6 +115,20 @@ def test_a_link_opens_what_the_filter_hides(page):
 def test_nothing_is_wider_than_the_page(page):
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_nothing_is_cut_off_on_paper(browser, file):
+    """At the width of A4 between margins of 12 mm, with all open as for a printer."""
+    context = browser.new_context(viewport={"width": 703, "height": 1000})
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.emulate_media(media="print")
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert page.locator("#study-effects-table td").count() > 100
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    clipped = "[...document.querySelectorAll('.scroll, dd, summary')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    assert page.evaluate(f"{clipped}.map(e => e.innerText.slice(0, 60))") == []
+    context.close()
 
 
 def test_paper_is_light_whatever_the_screen_is(browser, file):

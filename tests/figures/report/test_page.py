@@ -171,7 +171,7 @@ def test_verdicts_lead_to_what_is_true_instead_and_name_their_commit(results):
     assert f"; corrects {stated['id']}" in text
     assert text.count(f"Instead: {instead['statement'][:2]}") == 3  # on top, in the list of all, in its section
     assert html.count("<dt>true instead</dt>") == 3
-    assert '<li><a href="#fine-tunes">Fine tunes</a></li>' in html
+    assert '<li><a href="#fine-tunes">Fine-tunes</a></li>' in html
     assert f"<option>{found.claims[-1].source.partition(': ')[0]}</option>" in html
 
 

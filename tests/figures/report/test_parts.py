@@ -81,6 +81,8 @@ def test_what_comes_with_the_project_stands_in_for_what_is_missing_or_older(resu
     found = find(benchmarks, results)
     assert found.state == "shipped"
     assert found.reason == "comes with the project, measured elsewhere; made here by: make bench"
+    assert parts.place(found.state, results) == parts.SHIPPED
+    assert parts.place("stale", results) == results
     shipped(old, results)
     assert find(benchmarks, results).state == "shipped"  # of newer code than the one in the folder
     shipped(old)
