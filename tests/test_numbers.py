@@ -5,6 +5,7 @@ must stand, `<!-- numbers: COMMAND -->` for what prints or saves them, not alway
 `<!-- numbers: a rule set before -->` where nothing was measured.
 """
 
+import json
 import re
 from itertools import accumulate
 
@@ -91,6 +92,40 @@ def test_numbers_name_their_record(page):
 @pytest.mark.parametrize("page", RESULTS)
 def test_numbers_stand_in_the_rows_that_are_named(page):
     assert {words(text): missing(mark, bare) for mark, text, bare in stated(page) if mark and missing(mark, bare)} == {}
+
+
+def timed(work, setting):
+    """Rows of the record of benchmarks that comes with the project."""
+    rows = json.loads((ROOT / "figures/report/benchmarks.json").read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if row["work"] == work and re.search(setting, row["setting"])]
+
+
+def ratios(work, setting, peer):
+    return [row["ratios"][peer]["median"] for row in timed(work, setting)]
+
+
+def test_speeds_are_those_of_the_record_that_ships():
+    loops = ratios("balance", r"r = (8|64), float32", "loop of SVDs")
+    step = f"1/{round(*ratios('P in training', 'Qwen2.5-0.5B', 'whole step'), -1):.0f} of a"
+    fisher = [1 / ratio for ratio in ratios("Fisher gauge in training", "", "P")]
+    svds = [1 / ratio for ratio in ratios("κ of a minimizer", "^64×64", "numpy.linalg.svd(Z)")]
+    (hessian,) = ratios("κ without a Hessian", "^64×64", "torch.func.hessian + eigvalsh")
+    steps = {row["setting"].partition(", 8")[0]: f"{round(row['rate'], -3):,.0f}" for row in timed("simulation", "")}
+    said = {
+        "README.md": (
+            f"P takes 1/{min(loops):.0f} to 1/{max(loops):.0f} of the time of a loop of float32 SVDs",
+            f"{step} training step at Qwen2.5-0.5B's shapes",
+            f"takes {sum(svds) / len(svds):.2f} SVDs of Z and 1/{round(hessian, -2):,.0f} of the time",
+        ),
+        "llm/README.md": (f"{step} step at Qwen2.5-0.5B's shapes",),
+        "synthetic/README.md": (
+            f"two cores make {steps['lora, gd']} steps of a trajectory a second with LoRA and {steps['balora, gd']} "
+            f"with BaLoRA under gradient descent, {steps['lora, adam']} and {steps['balora, adam']} under Adam",
+        ),
+    }
+    for page, texts in said.items():
+        assert [text for text in texts if text not in " ".join(PAGES[page].split())] == []
+    assert [round(ratio) for ratio in sorted(fisher)] == [2, 3]  # "twice to three times as long"
 
 
 def test_a_changed_number_is_noticed():
