@@ -4,6 +4,7 @@ A result is out of date where the code of a package that made it is not what it 
 and commits too often, since most leave most packages alone.
 """
 
+import ast
 import hashlib
 import subprocess
 import sys
@@ -57,6 +58,53 @@ def package_folder(name: str) -> Path | None:
     spec = find_spec(f"lorakappa.{name}")
     places = None if spec is None else spec.submodule_search_locations
     return Path(places[0]).resolve() if places else None
+
+
+@cache
+def module_digest(name: str) -> str:
+    """The first 16 digits of the SHA-256 of a module and all that it imports (`sources`)."""
+    found = hashlib.sha256()
+    for module, content in sorted(sources(name).items()):
+        found.update(f"{module}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()[:16]
+
+
+def sources(name: str) -> dict[str, bytes]:
+    """The source of a module, and of every module of this distribution that it imports, by dotted name.
+
+    Args:
+        name: of the module. Imports are followed at any depth, those within functions and for types, too.
+    """
+    found: dict[str, bytes] = {}
+    todo = [name]
+    while todo:
+        module = todo.pop()
+        file = None if module in found else _source(module)
+        if file is not None:
+            found[module] = file.read_bytes()
+            todo += _imports(found[module])
+    return found
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module of this distribution; None if there is none of that name."""
+    top, _, rest = module.removeprefix("lorakappa.").partition(".")
+    folder = package_folder(top) if module.startswith("lorakappa.") else None
+    if folder is None:
+        return None
+    place = folder.joinpath(*rest.split(".")) if rest else folder
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+
+
+def _imports(source: bytes) -> list[str]:
+    """The dotted names of all that a module imports; a name from a module may be a module, too."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 @cache

@@ -6,13 +6,17 @@ by the luck of what it was tuned on. All arms of a setting see the same problems
 
 import math
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from lorakappa.shared.methods import at_strengths
 from lorakappa.synthetic.framed_adam import Frame, Second
 from lorakappa.synthetic.settings import ProblemSettings
+
+Quantity = Literal["final", "window", "ratio", "defect"]
+"""What is measured of a run: log₁₀ of the final f − f*; decades of step sizes that end within one of the best; by layer
+a trained ratio over r/m; by layer ‖BBᵀ − (r/m)AᵀA‖/(‖BBᵀ‖ + (r/m)‖AᵀA‖) at the end."""
 
 COLUMNS = "columns"
 """A method that is in no vocabulary: it balances columns one by one."""
@@ -34,12 +38,14 @@ class Arm:
 
     Attributes:
         settings: the problems; how many, and their root seed, are replaced.
-        optimizer: "gd", "sign-gd", "sign" or "adam".
+        optimizer: "gd", "sign-gd", "sign", "adam", or "sgd", which is GD with noisy labels.
         method: name, or `COLUMNS`.
         steps: number of steps.
         step_sizes: grid to choose from (`problems.step_size_grid`).
         strengths: λ to choose from, for a method whose name leaves it open; empty for its default.
         adam: in place of the optimizer, if given.
+        noise: of labels under "sgd", in units of the root mean square of CZD; f − f* is then a mean of the last steps.
+        quantity: what is measured.
         beyond: points of the grid above the step size chosen for `like`, in place of a choice of its own.
         like: an arm in the same setting, with the same grid, or None.
         batches: of problems that are on record.
@@ -52,6 +58,8 @@ class Arm:
     step_sizes: str = "auto"
     strengths: tuple[float, ...] = ()
     adam: AdamOptions | None = None
+    noise: float = 0.0
+    quantity: Quantity = "final"
     beyond: int = 0
     like: "Arm | None" = None
     batches: int = 8
@@ -64,8 +72,20 @@ class Arm:
 
     @property
     def chooser(self) -> "Arm":
-        """The arm whose tuning is this one's."""
-        return self if self.like is None else self.like
+        """The arm whose tuning is this one's: all quantities of a method are at what is best for its loss."""
+        if self.like is not None:
+            return self.like
+        return self if self.quantity == "final" else replace(self, quantity="final", batches=Arm.batches)
+
+    @property
+    def layers(self) -> int:
+        """How many pairs of factors a problem has."""
+        return 2 if self.settings.loss == "two-layer" else 1
+
+    @property
+    def rows(self) -> int:
+        """L of `Measured`."""
+        return self.layers if self.quantity in ("ratio", "defect") else 1
 
     def variants(self) -> list[str]:
         """The names of the method at every λ; its own alone if there is none to choose."""
@@ -92,7 +112,7 @@ class Choice:
             where half of them or more diverged.
         beyond: as of the arm.
         finalists: index of λ, index of the step size, and the median on further problems, of the cells that were best;
-            empty if there was one only, or one round.
+            empty if there was one round only.
     """
 
     grid: tuple[float, ...]
@@ -101,13 +121,29 @@ class Choice:
     beyond: int = 0
     finalists: tuple[tuple[int, int, float], ...] = ()
 
-    def best(self) -> list[tuple[int, int]]:
+    def best(self, tried: int = 0) -> list[tuple[int, int]]:
         """The cells, index of λ and of the step size, within `CLOSE` of the lowest: `FINALISTS` at most, best first.
 
-        They go on to a second round, if there are several.
+        They go on to a second round. Where all of them diverge there the next ones follow.
+
+        Args:
+            tried: how many of the best are left out.
         """
-        cells = sorted((median, v, g) for v, row in enumerate(self.medians) for g, median in enumerate(row))
+        cells = sorted((median, v, g) for v, row in enumerate(self.medians) for g, median in enumerate(row))[tried:]
         return [(v, g) for median, v, g in cells if math.isfinite(median) and median <= cells[0][0] + CLOSE][:FINALISTS]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the finalists are those that the first round asks for."""
+        tried = 0
+        while cells := self.best(tried):
+            there = self.finalists[tried : tried + len(cells)]
+            if [cell[:2] for cell in there] != cells:
+                return False
+            tried += len(cells)
+            if any(math.isfinite(median) for *_, median in there):
+                break
+        return tried == len(self.finalists)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -165,8 +201,9 @@ class Measured:
     """What was measured of an arm on n problems.
 
     Attributes:
-        values: (n,) log₁₀ of the final f − f*.
-        diverged: how many of the n runs diverged; they count as `engine.DIVERGENCE_FACTOR` times their start.
+        values: (L, n), L the number of layers for a quantity that each layer has, else 1.
+        diverged: how many of the n runs diverged; in a "final" they count as `engine.DIVERGENCE_FACTOR` times their
+            start.
     """
 
     values: "np.ndarray[Any, np.dtype[np.float64]]"

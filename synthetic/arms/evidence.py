@@ -49,7 +49,7 @@ class Line(BaseModel):
         grid: step sizes that were tried, if a choice was made for this arm.
         medians: as of `Choice`, null where it diverged; if a choice was made.
         finalists: likewise.
-        values: (n,) as of `Measured`.
+        values: (L, n) as of `Measured`.
         diverged: likewise.
     """
 
@@ -58,7 +58,7 @@ class Line(BaseModel):
     grid: tuple[float, ...] = ()
     medians: tuple[tuple[float | None, ...], ...] = ()
     finalists: tuple[tuple[int, int, float | None], ...] = ()
-    values: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
     diverged: int = 0
 
     @property
@@ -66,10 +66,10 @@ class Line(BaseModel):
         """As `key` of the arm."""
         return json.dumps(self.arm, sort_keys=True)
 
-    @property
-    def text(self) -> str:
-        """The record as a line of JSON."""
-        return json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True, allow_nan=False) + "\n"
+    def text(self, **beside: str) -> str:
+        """The record as a line of JSON, with what else is to stand there."""
+        entry = self.model_dump(exclude_defaults=True) | beside
+        return json.dumps(entry, sort_keys=True, allow_nan=False) + "\n"
 
     def choice(self, arm: Arm) -> Choice:
         """What this record says is chosen for an arm that it is the chooser of.
@@ -179,9 +179,10 @@ class Evidence:
         """Where an arm's record is not what it should be."""
         line, found = self.lines[key(arm)], []
         wanted = BATCH * arm.batches
-        if len(line.values) != wanted:
-            found.append(f"{arm}: {len(line.values)} values, not {wanted}")
-        if not all(map(math.isfinite, line.values)):
+        lengths = [len(row) for row in line.values]
+        if lengths != [wanted] * arm.rows:
+            found.append(f"{arm}: {', '.join(map(str, lengths)) or 'no'} values, not {arm.rows} times {wanted}")
+        if not all(math.isfinite(value) for row in line.values for value in row):
             found.append(f"{arm}: a value is not finite")
         if not 0 <= line.diverged <= wanted:
             found.append(f"{arm}: {line.diverged} of {wanted} runs diverged")
@@ -189,7 +190,7 @@ class Evidence:
             choice = self.choice(arm)
             if len(choice.medians) != len(arm.chooser.variants()) or {*map(len, choice.medians)} != {len(choice.grid)}:
                 found.append(f"{arm}: what was tried is not what the arm asks for")
-            elif [cell[:2] for cell in choice.finalists] != (choice.best() if len(choice.best()) > 1 else []):
+            elif not choice.fits:
                 found.append(f"{arm}: the second round is not between the best of the first")
             if list(choice.grid) != sorted(set(choice.grid)):
                 found.append(f"{arm}: the step sizes are out of order")
@@ -212,14 +213,15 @@ def key(arm: Arm) -> str:
 
 
 def needed(arms: Iterable[Arm]) -> list[Arm]:
-    """The arms and those that they are tuned by, each once, in a fixed order; the tuned ones come first."""
+    """The arms and those that they are tuned by, each once, by setting; in each those that are tuned come first."""
     found = {key(each): each for arm in arms for each in (arm, arm.chooser)}
-    return [found[name] for name in sorted(found, key=lambda name: (found[name] != found[name].chooser, name))]
+    order = {name: (str(arm.settings), arm != arm.chooser, name) for name, arm in found.items()}
+    return [found[name] for name in sorted(found, key=lambda name: order[name])]
 
 
 def line_of(arm: Arm, choice: Choice | None, measured: Measured) -> Line:
     """The record of an arm; `choice` is that of an arm that is tuned by itself."""
-    values, diverged = tuple(float(value) for value in measured.values), measured.diverged
+    values, diverged = tuple(tuple(map(float, row)) for row in measured.values), measured.diverged
     if choice is None:
         return Line(arm=arm.as_json(), values=values, diverged=diverged)
     return Line(
@@ -247,7 +249,7 @@ def keep(folder: Path, lines: Iterable[Line], conclude: Any) -> Path:
         OSError: if it cannot be written.
     """
     lines = list(lines)
-    content = "".join(line.text for line in lines).encode()
+    content = "".join(line.text() for line in lines).encode()
     packed = pack(content)
     draft = Manifest(
         arms=len(lines),
@@ -266,8 +268,13 @@ def keep(folder: Path, lines: Iterable[Line], conclude: Any) -> Path:
     return folder
 
 
-def read_lines(content: bytes, where: str) -> list[Line]:
+def read_lines(content: bytes, where: str, *, code: str | None = None) -> list[Line]:
     """Records, one a line.
+
+    Args:
+        content: the lines.
+        where: they are, for messages.
+        code: the digest beside those that count, if each line has one.
 
     Raises:
         ValueError: if a line is none, or an arm is there twice.
@@ -275,7 +282,10 @@ def read_lines(content: bytes, where: str) -> list[Line]:
     found: dict[str, Line] = {}
     for number, text in enumerate(content.splitlines(), start=1):
         try:
-            line = Line.model_validate(parse_json(text, where))
+            entry = parse_json(text, where)
+            if code is not None and isinstance(entry, dict) and entry.pop("code", None) != code:
+                continue
+            line = Line.model_validate(entry)
         except ValueError as error:
             raise ValueError(f"{where}, line {number} is no record: {str(error).splitlines()[0]}") from None
         if found.setdefault(line.key, line) is not line:

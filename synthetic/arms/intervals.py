@@ -25,12 +25,11 @@ def rank(n: int, alpha: float) -> int:
     Returns:
         k, from 1 on; 0 if n values are too few.
     """
-    allowed, ways = Fraction(alpha) * 2**n, 0
-    for k in range(n // 2 + 1):
+    allowed, k, ways = Fraction(alpha) * 2**n, 0, 1
+    while 2 * ways <= allowed:
+        k += 1
         ways += math.comb(n, k)
-        if 2 * ways > allowed:
-            return k
-    return n // 2
+    return k
 
 
 def least(alpha: float) -> int:

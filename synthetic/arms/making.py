@@ -1,10 +1,15 @@
-"""Evidence made anew: every arm that claims rest on is tuned and measured; what is interrupted goes on where it was."""
+"""Evidence made anew: every arm that claims rest on is tuned and measured; what is interrupted goes on where it was.
+
+A line of the journal counts as long as neither its arm nor the code that made it has changed: each names the digest of
+this module with all that it imports, which is the whole simulator.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from lorakappa.shared.code_state import module_digest
 from lorakappa.shared.forecast import tracked
 from lorakappa.shared.whole_files import ensure_folder
 from lorakappa.synthetic.arms.arm import FINALISTS, Arm, Choice, Measured
@@ -33,7 +38,8 @@ def make(arms: Iterable[Arm], journal: Path, *, quiet: bool = False) -> list[Lin
 
     Args:
         arms: that are needed.
-        journal: a line is added to it for each arm; what it ends with after an interruption is left out.
+        journal: a line is added to it for each arm; what it ends with after an interruption is left out, and lines
+            that other code made are passed over.
         quiet: no progress bar.
 
     Raises:
@@ -49,7 +55,7 @@ def make(arms: Iterable[Arm], journal: Path, *, quiet: bool = False) -> list[Lin
         for index in tracked(len(todo), "arms", quiet=quiet):
             line = record(todo[index], lines)
             lines[line.key] = line
-            stream.write(line.text.encode())
+            stream.write(line.text(code=module_digest(__name__)).encode())
             stream.flush()
     return [lines[key(arm)] for arm in needed(arms)]
 
@@ -60,7 +66,7 @@ def record(arm: Arm, there: Mapping[str, Line]) -> Line:
     line = there.get(key(chooser))
     choice = line.choice(arm) if line is not None else _chosen(arm)
     found = [measure_batch(arm, choice, batch) for batch in range(arm.batches)]
-    together = np.concatenate([part.values for part in found])
+    together = np.concatenate([part.values for part in found], axis=1)
     own = choice if arm == chooser else None
     return line_of(arm, own, Measured(together, sum(part.diverged for part in found)))
 
@@ -81,14 +87,15 @@ def _steps(arm: Arm) -> float:
     points = int(arm.step_sizes.partition(":")[2] or 50)
     rounds = SELECTION * points * len(arm.variants()) + FINAL * FINALISTS
     tuning = rounds if arm == arm.chooser else 0
-    layers = 2 if arm.settings.loss == "two-layer" else 1
-    return float(arm.steps * layers * (tuning + BATCH * arm.batches))
+    measuring = BATCH * arm.batches * (points if arm.quantity == "window" else 1)
+    return float(arm.steps * arm.layers * (tuning + measuring))
 
 
 def _read(journal: Path) -> tuple[dict[str, Line], int]:
-    """The records of a journal by the arm's key, and how many bytes of it are whole lines."""
+    """The records of a journal that this code made, by the arm's key, and how many bytes of it are whole lines."""
     if not journal.is_file():
         return {}, 0
     content = journal.read_bytes()
     size = content.rfind(b"\n") + 1
-    return {line.key: line for line in read_lines(content[:size], str(journal))}, size
+    lines = read_lines(content[:size], str(journal), code=module_digest(__name__))
+    return {line.key: line for line in lines}, size

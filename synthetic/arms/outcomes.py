@@ -63,7 +63,7 @@ def gain(outcomes: Outcomes, first: Arm, second: Arm, settings: int) -> dict[str
     one, two = (outcomes.measured(arm) for arm in (first, second))
     choices = [outcomes.choice(arm) for arm in (first, second)]
     return {
-        **median_interval(one.values - two.values, settings),
+        **median_interval(one.values[0] - two.values[0], settings),
         "diverged": [one.diverged, two.diverged],
         "step_size": [choice.step_size for choice in choices],
         "lambda": [choice.strength for choice in choices],

@@ -29,8 +29,8 @@ class Replay:
     Attributes:
         arm: which.
         batch: which.
-        difference: (n,) from what is on record.
-        allowed: (n,) of it.
+        difference: (L, n) from what is on record.
+        allowed: (L, n) of it.
     """
 
     arm: Arm
@@ -58,10 +58,10 @@ def sample(arms: Sequence[Arm], *, count: int, seed: int) -> list[tuple[Arm, int
 def replayed(evidence: Evidence, arm: Arm, batch: int) -> Replay:
     """A batch made again beside the record."""
     choice = evidence.choice(arm)
-    recorded = evidence.measured(arm).values[batch * BATCH : (batch + 1) * BATCH]
+    recorded = evidence.measured(arm).values[:, batch * BATCH : (batch + 1) * BATCH]
     again = measure_batch(arm, choice, batch).values
     moved = np.abs(measure_batch(arm, choice, batch, jitter=JITTER).values - again)
     # a value that happens to stay where it was is as sensitive as the others
-    allowed = np.maximum(moved, np.median(moved))
+    allowed = np.maximum(moved, np.median(moved, axis=-1, keepdims=True))
     allowed += summation_rtol(arm.steps) * np.maximum(1.0, np.abs(again))
     return Replay(arm, batch, np.abs(again - recorded), allowed)

@@ -8,9 +8,11 @@ import numpy as np
 
 from lorakappa.conditioning.checks import Array
 from lorakappa.synthetic.arms.arm import COLUMNS, DECIMALS, Arm, Choice, Measured, chosen_strengths
+from lorakappa.synthetic.arms.quantities import relative_defect, trained_growth, window
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, Trajectories, simulate
+from lorakappa.synthetic.experiments.gauges import final_excess, noisy
 from lorakappa.synthetic.framed_adam import FramedAdam
-from lorakappa.synthetic.losses import Params
+from lorakappa.synthetic.losses import Loss, Params
 from lorakappa.synthetic.methods import Method, PostStep, parse_method
 from lorakappa.synthetic.problems import Problems, make_problems, step_size_grid
 from lorakappa.synthetic.selection import floored_log10
@@ -41,30 +43,30 @@ def choose(arm: Arm, *, seed: int, count: int) -> Choice:
     like = arm.chooser
     problems = _problems(like.settings, seed, count)
     preconditioned = like.method != COLUMNS and parse_method(like.method).preconditioned
-    grid = step_size_grid(like.step_sizes, problems, like.optimizer, preconditioned=preconditioned)
-    medians = []
-    for name in like.variants():
-        logs, diverged = _final_logs(_run(like, name, problems, grid, seed).excess)
-        row = np.median(np.where(diverged, np.inf, logs), axis=-1)
-        medians.append(tuple(float(value) for value in np.round(row, DECIMALS)))
-    return Choice(tuple(float(gamma) for gamma in grid), chosen_strengths(like), tuple(medians), arm.beyond)
+    grid = step_size_grid(like.step_sizes, problems, _rule(like), preconditioned=preconditioned)
+    medians = tuple(_medians(like, _run(like, name, problems, grid, seed)) for name in like.variants())
+    return Choice(tuple(float(gamma) for gamma in grid), chosen_strengths(like), medians, arm.beyond)
 
 
 def refine(arm: Arm, choice: Choice, *, seed: int, count: int) -> Choice:
-    """Compares the best cells of a choice on further problems; arguments as of `choose`."""
+    """Compares the best cells of a choice on further problems, and the next ones where all of these diverge.
+
+    Arguments are as of `choose`.
+    """
     like = arm.chooser
     problems = _problems(like.settings, seed, count)
-    cells = choice.best()
-    medians: dict[tuple[int, int], float] = {}
-    if len(cells) < 2:
-        return choice
-    for variant in {variant for variant, _ in cells}:
-        steps = [step for v, step in cells if v == variant]
-        grid = np.asarray([choice.grid[step] for step in steps])
-        logs, diverged = _final_logs(_run(like, like.variants()[variant], problems, grid, seed).excess)
-        row = np.round(np.median(np.where(diverged, np.inf, logs), axis=-1), DECIMALS)
-        medians |= {(variant, step): float(median) for step, median in zip(steps, row, strict=True)}
-    return replace(choice, finalists=tuple((*cell, medians[cell]) for cell in cells))
+    finalists: list[tuple[int, int, float]] = []
+    while cells := choice.best(len(finalists)):
+        medians: dict[tuple[int, int], float] = {}
+        for variant in {variant for variant, _ in cells}:
+            steps = [step for v, step in cells if v == variant]
+            grid = np.asarray([choice.grid[step] for step in steps])
+            row = _medians(like, _run(like, like.variants()[variant], problems, grid, seed))
+            medians |= {(variant, step): median for step, median in zip(steps, row, strict=True)}
+        finalists += [(*cell, medians[cell]) for cell in cells]
+        if np.isfinite(min(medians.values())):
+            break
+    return replace(choice, finalists=tuple(finalists))
 
 
 def measure(arm: Arm, choice: Choice, *, seed: int, count: int, jitter: float = 0.0) -> Measured:
@@ -79,9 +81,20 @@ def measure(arm: Arm, choice: Choice, *, seed: int, count: int, jitter: float = 
     """
     problems = _problems(arm.settings, seed, count)
     variant, step = choice.place
-    run = _run(arm, arm.variants()[variant], problems, np.asarray([choice.grid[step]]), seed, jitter=jitter)
-    logs, diverged = _final_logs(run.excess)
-    return Measured(logs[0], int(diverged.sum()))
+    grid = np.asarray(choice.grid if arm.quantity == "window" else [choice.grid[step]])
+    maps: list[PostStep] = []
+    run = _run(arm, arm.variants()[variant], problems, grid, seed, maps=maps, jitter=jitter)
+    logs, diverged = _final_logs(arm, run.excess)
+    if arm.quantity == "window":  # what diverges is outside, and lost to no one
+        return Measured(window(grid, np.where(diverged, np.inf, logs))[None], 0)
+    pairs = [(A[0], B[0]) for A, B in zip(run.factors[::2], run.factors[1::2], strict=True)]
+    if arm.quantity == "ratio":
+        values = trained_growth(maps, pairs)
+    elif arm.quantity == "defect":
+        values = np.stack([relative_defect(*pair) for pair in pairs])
+    else:
+        values = logs
+    return Measured(values, int(diverged.sum()))
 
 
 def columns_balanced(factors: Params, step_sizes: Any) -> Params:
@@ -100,18 +113,36 @@ def _problems(settings: ProblemSettings, seed: int, count: int) -> Problems:
     return make_problems(replace(settings, seeds=count, seed=seed))
 
 
-def _run(arm: Arm, name: str, problems: Problems, grid: Array, seed: int, *, jitter: float = 0.0) -> Trajectories:
-    """The method of that name on problems at every step size."""
+def _rule(arm: Arm) -> str:
+    """What `simulate` calls an arm's optimizer: noise is the loss's."""
+    return "gd" if arm.optimizer == "sgd" else arm.optimizer
+
+
+def _run(
+    arm: Arm,
+    name: str,
+    problems: Problems,
+    grid: Array,
+    seed: int,
+    *,
+    maps: list[PostStep] | None = None,
+    jitter: float = 0.0,
+) -> Trajectories:
+    """The method of that name on problems at every step size; its maps, one a block, are put into `maps`."""
     method = Method(COLUMNS, new_map=lambda _: columns_balanced) if name == COLUMNS else parse_method(name)
-    if jitter:
-        inner = method.new_map
-        method = replace(method, new_map=lambda loss: _Jittered(inner and inner(loss), jitter, seed))
-    own = arm.adam
+    inner, own = method.new_map, arm.adam
+
+    def new_map(loss: Loss) -> PostStep:
+        made = None if inner is None else inner(loss)
+        if maps is not None and made is not None:
+            maps.append(made)
+        return _Jittered(made, jitter, seed) if jitter or made is None else made
+
     return simulate(
-        problems.loss,
+        noisy(problems, arm.noise, seed) if arm.optimizer == "sgd" else problems.loss,
         problems.start,
-        method=method,
-        optimizer=arm.optimizer if own is None else FramedAdam(own.frame, own.carried, own.second, own.eps, seed=seed),
+        method=method if inner is None and not jitter else replace(method, new_map=new_map),
+        optimizer=_rule(arm) if own is None else FramedAdam(own.frame, own.carried, own.second, own.eps, seed=seed),
         step_sizes=grid,
         steps=arm.steps,
     )
@@ -132,11 +163,19 @@ class _Jittered:
         return tuple(x * (1 + self.jitter * self.rng.uniform(-1, 1, x.shape)) for x in moved)
 
 
-def _final_logs(excess: Array) -> tuple[Array, Any]:
+def _medians(arm: Arm, run: Trajectories) -> tuple[float, ...]:
+    """By step size, the median over the problems of log₁₀ of the final f − f*; inf where half or more diverged."""
+    logs, diverged = _final_logs(arm, run.excess)
+    row = np.median(np.where(diverged, np.inf, logs), axis=-1)
+    return tuple(float(median) for median in np.round(row, DECIMALS))
+
+
+def _final_logs(arm: Arm, excess: Array) -> tuple[Array, Any]:
     """(G, n) floored log₁₀ of the final f − f* of (T + 1, G, n) curves, and which of them diverged.
 
     A diverged one counts as `engine.DIVERGENCE_FACTOR` times its start: to leave it out would flatter the method that
     diverges more.
     """
-    diverged = ~np.isfinite(excess[-1])
-    return floored_log10(np.where(diverged, DIVERGENCE_FACTOR * excess[0], excess[-1]), excess[0]), diverged
+    final = final_excess(excess, arm.optimizer)
+    diverged = ~np.isfinite(final)
+    return floored_log10(np.where(diverged, DIVERGENCE_FACTOR * excess[0], final), excess[0]), diverged

@@ -10,14 +10,15 @@ import numpy as np
 from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.verification import Measurement, all_of, decide, measured_claim
 from lorakappa.conditioning.weighted import weighted_hessian
-from lorakappa.synthetic.claims.gains import check_trials, judged, show
+from lorakappa.synthetic.arms.intervals import check_number, median_interval
+from lorakappa.synthetic.claims.gains import Contrasts, gains_claim, judged, paired, show
+from lorakappa.synthetic.claims.on_record import RecordedClaim
 from lorakappa.synthetic.data_gauges import DataMap
 from lorakappa.synthetic.engine import simulate
-from lorakappa.synthetic.experiments.gauges import Reached, noisy, reach
+from lorakappa.synthetic.experiments.gauges import noisy
 from lorakappa.synthetic.losses import Params, Weighted
 from lorakappa.synthetic.noise import NoisyLabels
 from lorakappa.synthetic.problems import Problems, make_problems
-from lorakappa.synthetic.selection import compare
 from lorakappa.synthetic.settings import ProblemSettings
 from lorakappa.synthetic.targets import generators, low_rank, targets, weights
 
@@ -44,126 +45,62 @@ NOISE = 1.0
 """Of labels, against the root mean square of CZD: what is left after 100 steps is noise, not distance."""
 
 
-@lru_cache(maxsize=64)
-def _reached(settings: ProblemSettings, method: str, optimizer: str) -> Reached:
-    found = reach(
-        make_problems(settings),
-        method,
-        optimizer,
-        steps=100,
-        step_sizes="auto:17",
-        noise=NOISE,
-        seed=settings.seed,
-    )
-    assert found is not None, "the smallest step sizes do not diverge"
-    return found
+def _contrasts(optimizer: str, methods: tuple[str, str], chosen: Mapping[str, ProblemSettings] = WEIGHTS) -> Contrasts:
+    """Two methods under one optimizer, by setting."""
+    noise = NOISE if optimizer == "sgd" else 0.0
+    return paired(chosen, methods, optimizer=optimizer, step_sizes="auto:17", noise=noise)
 
 
-def weighted_gains(
-    optimizer: str, methods: tuple[str, str], trials: int, seed: int, chosen: Mapping[str, ProblemSettings] = WEIGHTS
-) -> dict[str, Any]:
-    """By setting, the gain of the second method over the first, each at its own best step size."""
-    check_trials(trials)
-    found = {}
-    for name, settings in chosen.items():
-        here = replace(settings, seeds=trials, seed=seed)
-        first, second = (_reached(here, method, optimizer) for method in methods)
-        found[name] = {
-            **compare(first.log10 - second.log10, seed=seed).meta(),
-            "best_at_edge_of_grid": [m for m, at in zip(methods, (first, second), strict=True) if at.at_edge],
-        }
-    return found
+def _claim(id: str, statement: str, contrasts: Contrasts, *, why: str, **options: Any) -> RecordedClaim:
+    given = {"kind": "question", "domain": DOMAIN, "trials": 24, "experiment": "weighted", "seconds": 2.0, **options}
+    return gains_claim(id, statement, contrasts, why=why, **given)
 
 
-def judge_gains(found: Mapping[str, Any], trials: int) -> Measurement:
-    """Holds if every setting's gain does, not seen if one is not, equivalent if all are (`gains.judged`)."""
-    note = "gain in decades: " + ", ".join(show(name, gain) for name, gain in found.items())
-    lowest = min(gain["interval"][0] for gain in found.values())
-    return Measurement(all_of(judged(gain) for gain in found.values()), trials, lowest, note, dict(found))
-
-
-@measured_claim(
-    "balance-helps-weighted-gd",
-    "Does balance still help where the data are ill-conditioned: does BaLoRA reach a lower loss than LoRA under "
-    "gradient descent, each at its own best step size?",
-    kind="question",
-    domain=DOMAIN,
-    trials=24,
-    experiment="weighted",
-    seconds=2.0,
+GAINS = (
+    _claim(
+        "balance-helps-weighted-gd",
+        "Does balance still help where the data are ill-conditioned: does BaLoRA reach a lower loss than LoRA under "
+        "gradient descent, each at its own best step size?",
+        _contrasts("gd", ("lora", "balora")),
+        why="It is not what such data ask for, but what leaves the pair unbalanced is the start.",
+    ),
+    _claim(
+        "data-gauge-beats-balance-gd",
+        "Is the gauge of the smallest trace, taken from C and D themselves at every step, better than balance under "
+        "gradient descent?",
+        _contrasts("gd", ("balora", "balora-data")),
+        why="The trace is not what limits gradient descent without noise; κ and λ_max are, of which neither gauge is "
+        "the best.",
+        recorded="not seen",
+        corrected_by="data-gauge-beats-balance-sgd-uneven",
+    ),
+    _claim(
+        "data-gauge-beats-balance-sgd",
+        "With noisy gradients, is the gauge of the smallest trace better than balance, each at its own best step size?",
+        _contrasts("sgd", ("balora", "balora-data")),
+        why="The noise has covariance σ² times the Gauss–Newton matrix.",
+        domain=NOISY_DOMAIN,
+        recorded="inconclusive",
+        corrected_by="data-gauge-beats-balance-sgd-uneven",
+    ),
+    _claim(
+        "data-gauge-beats-balance-sgd-uneven",
+        "With noisy gradients the gauge of the smallest trace is better than balance where outputs and inputs are "
+        "weighed unevenly.",
+        _contrasts("sgd", ("balora", "balora-data"), UNEVEN),
+        why="With 10 and 10 at random outputs and inputs weigh the leading directions of AB alike, and the trace of "
+        "balance is within a few percent of the smallest one (`fisher-gauge-finds-the-data`).",
+        kind="correction",
+        domain=NOISY_DOMAIN + "; the three settings but for random 10, 10",
+    ),
+    _claim(
+        "fisher-gauge-beats-balance-sgd",
+        "With noisy gradients, is the Fisher gauge better than balance where outputs and inputs are weighed unevenly?",
+        _contrasts("sgd", ("balora", "balora-fisher"), UNEVEN),
+        why="As for `data-gauge-beats-balance-sgd-uneven`.",
+        domain=NOISY_DOMAIN + "; the three settings but for random 10, 10",
+    ),
 )
-def balance_helps_weighted_gd(trials: int, seed: int) -> Measurement:
-    """Rule: holds if the gain's interval is above 0 in all four settings, not seen if it is below 0 in one."""
-    return judge_gains(weighted_gains("gd", ("lora", "balora"), trials, seed), trials)
-
-
-@measured_claim(
-    "data-gauge-beats-balance-gd",
-    "Is the gauge of the smallest trace, taken from C and D themselves at every step, better than balance under "
-    "gradient descent?",
-    kind="question",
-    domain=DOMAIN,
-    trials=24,
-    experiment="weighted",
-    seconds=2.0,
-    recorded="not seen",
-    corrected_by="data-gauge-beats-balance-sgd-uneven",
-)
-def data_gauge_beats_balance_gd(trials: int, seed: int) -> Measurement:
-    """Rule: holds if the gain's interval is above 0 in all four settings, not seen if it is below 0 in one.
-
-    The trace is not what limits gradient descent without noise; κ and λ_max are, of which neither gauge is the best.
-    """
-    return judge_gains(weighted_gains("gd", ("balora", "balora-data"), trials, seed), trials)
-
-
-@measured_claim(
-    "data-gauge-beats-balance-sgd",
-    "With noisy gradients, is the gauge of the smallest trace better than balance, each at its own best step size?",
-    kind="question",
-    domain=NOISY_DOMAIN,
-    trials=24,
-    experiment="weighted",
-    seconds=2.0,
-    recorded="inconclusive",
-    corrected_by="data-gauge-beats-balance-sgd-uneven",
-)
-def data_gauge_beats_balance_sgd(trials: int, seed: int) -> Measurement:
-    """Rule: as for `data-gauge-beats-balance-gd`; the noise has covariance σ² times the Gauss–Newton matrix."""
-    return judge_gains(weighted_gains("sgd", ("balora", "balora-data"), trials, seed), trials)
-
-
-@measured_claim(
-    "data-gauge-beats-balance-sgd-uneven",
-    "With noisy gradients the gauge of the smallest trace is better than balance where outputs and inputs are weighed "
-    "unevenly.",
-    kind="correction",
-    domain=NOISY_DOMAIN + "; the three settings but for random 10, 10",
-    trials=24,
-    experiment="weighted",
-    seconds=2.0,
-)
-def data_gauge_beats_balance_sgd_uneven(trials: int, seed: int) -> Measurement:
-    """Rule: holds if the gain's interval is above 0 in the three settings, not seen if it is below 0 in one.
-
-    With 10 and 10 at random outputs and inputs weigh the leading directions of AB alike, and the trace of balance is
-    within a few percent of the smallest one (`fisher-gauge-finds-the-data`).
-    """
-    return judge_gains(weighted_gains("sgd", ("balora", "balora-data"), trials, seed, UNEVEN), trials)
-
-
-@measured_claim(
-    "fisher-gauge-beats-balance-sgd",
-    "With noisy gradients, is the Fisher gauge better than balance where outputs and inputs are weighed unevenly?",
-    kind="question",
-    domain=NOISY_DOMAIN + "; the three settings but for random 10, 10",
-    trials=24,
-    experiment="weighted",
-    seconds=2.0,
-)
-def fisher_gauge_beats_balance_sgd(trials: int, seed: int) -> Measurement:
-    """Rule: as for `data-gauge-beats-balance-sgd-uneven`."""
-    return judge_gains(weighted_gains("sgd", ("balora", "balora-fisher"), trials, seed, UNEVEN), trials)
 
 
 def trace(loss: Weighted, factors: Params) -> Array:
@@ -193,14 +130,14 @@ def fisher_gauge_finds_the_data(trials: int, seed: int) -> Measurement:
     At the end of each run, at its own product; damping and decay as the method has them by default. A seed that
     diverges counts as no gain.
     """
-    check_trials(trials)
+    check_number(trials, len(WEIGHTS))
     found: dict[str, Any] = {}
     for name, settings in WEIGHTS.items():
         problems = make_problems(replace(settings, start="gaussian", init_std=0.1, seeds=trials, seed=seed))
         excesses = [_trace_excess(problems, method, seed) for method in ("balora", "balora-fisher")]
         decades = np.log10(excesses[0]) - np.log10(excesses[1])
-        gain = compare(np.where(np.isfinite(decades), decades, 0.0), seed=seed)
-        found[name] = {**gain.meta(), "excess": [float(np.nanmedian(excess)) for excess in excesses]}
+        gain = median_interval(np.where(np.isfinite(decades), decades, 0.0), len(WEIGHTS))
+        found[name] = {**gain, "excess": [float(np.nanmedian(excess)) for excess in excesses]}
     note = "decades by which the excess is smaller: " + ", ".join(show(name, gain) for name, gain in found.items())
     balanced, fisher = (", ".join(f"{gain['excess'][k]:.2g}" for gain in found.values()) for k in range(2))
     note += f"; excess of balance {balanced}, of Fisher {fisher}"
@@ -236,7 +173,7 @@ terms of higher order lead."""
 @lru_cache(maxsize=4)
 def noise_floors(trials: int, seed: int) -> dict[str, tuple[Array, Array]]:
     """By the gauge held, (n,) measured and predicted f − f*, (γσ²/2)Σλ/(2 − γλ) with γ the same in both gauges."""
-    check_trials(trials)
+    check_number(trials, 2)
     for_targets, for_weights = generators(seed, trials, 2)
     Z = low_rank(targets("gaussian", (10, 10), for_targets), 2)
     C, D = weights((10.0, 10.0), Z, for_weights, "crossed")
@@ -280,13 +217,13 @@ def sgd_noise_floor_measured(trials: int, seed: int) -> Measurement:
     """
     verdicts, parts, evidence, slack = [], [], {}, []
     for method, (measured, predicted) in noise_floors(trials, seed).items():
-        ratio = compare(measured / predicted - 1, seed=seed)
-        low, high = ratio.interval or (-1.0, 1.0)
+        ratio = median_interval(measured / predicted - 1, 2)
+        low, high = ratio["interval"]
         inside, outside = max(-low, high) < SHARE, low > SHARE or high < -SHARE
         verdicts.append("holds" if inside else "not seen" if outside else "inconclusive")
-        parts.append(f"{method} {1 + ratio.median:.3f} [{1 + low:.3f}, {1 + high:.3f}]")
+        parts.append(f"{method} {1 + ratio['median']:.3f} [{1 + low:.3f}, {1 + high:.3f}]")
         slack.append(SHARE - max(abs(low), abs(high)))
-        evidence[method] = ratio.meta()
+        evidence[method] = ratio
     note = "measured over predicted: " + ", ".join(parts)
     return Measurement(all_of(verdicts), trials, min(slack), note, evidence)  # type: ignore[arg-type]
 
@@ -306,18 +243,14 @@ def sgd_noise_floor_lowest(trials: int, seed: int) -> Measurement:
     """
     floors = noise_floors(trials, seed)
     (balanced, of_balanced), (data, of_data) = floors["balora"], floors["balora-data"]
-    gain = compare(np.log10(balanced / data), seed=seed).meta()
+    gain = median_interval(np.log10(balanced / data))
     predicted = float(np.median(np.log10(of_balanced / of_data)))
     note = f"decades by which the floor is lower: {show('in the gauge of the data', gain)}, predicted {predicted:+.2f}"
     return Measurement(judged(gain), trials, gain["interval"][0], note, {**gain, "predicted": predicted})
 
 
 CLAIMS = (
-    balance_helps_weighted_gd,
-    data_gauge_beats_balance_gd,
-    data_gauge_beats_balance_sgd,
-    data_gauge_beats_balance_sgd_uneven,
-    fisher_gauge_beats_balance_sgd,
+    *GAINS,
     fisher_gauge_finds_the_data,
     sgd_noise_floor_measured,
     sgd_noise_floor_lowest,

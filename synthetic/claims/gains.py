@@ -6,21 +6,13 @@ claim have together at 95 % (`arms.intervals`). Gains of less than `NO_GAIN` cou
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
-import numpy as np
-
-from lorakappa.conditioning.checks import Array
 from lorakappa.conditioning.verification import MeasuredName, Measurement, all_of, decide
 from lorakappa.synthetic.arms.arm import Arm
 from lorakappa.synthetic.arms.outcomes import Outcomes, gain
 from lorakappa.synthetic.claims.on_record import RecordedClaim, recorded_claim
-from lorakappa.synthetic.experiments.convergence import convergence, final_logs
-from lorakappa.synthetic.results import Result
-from lorakappa.synthetic.selection import compare
 from lorakappa.synthetic.settings import ProblemSettings
 
 NO_GAIN: Final = 0.05
@@ -38,6 +30,15 @@ VARIATIONS = {
 
 Contrasts = Mapping[str, tuple[Arm, Arm]]
 """By setting, the baseline and the arm that is claimed to end lower."""
+
+
+def paired(settings: Mapping[str, ProblemSettings], methods: tuple[str, str], **options: Any) -> Contrasts:
+    """Two methods that are alike in all else, by setting; options are fields of `Arm`."""
+    first, second = methods
+    return {
+        name: (Arm(here, method=first, **options), Arm(here, method=second, **options))
+        for name, here in settings.items()
+    }
 
 
 def judged(gain: Mapping[str, Any]) -> MeasuredName:
@@ -115,72 +116,3 @@ def gains_claim(
     )
     arms = arms_of([*contrasts.values(), *(beside or {}).values()])
     return recorded_claim(id, statement, domain=domain, arms=arms, trials=trials, **options)(judge)
-
-
-# --- gains that are simulated whenever they are asked for, tuned on the problems that they are judged on -------------
-
-STEPS = 100
-
-
-def measured_gain(
-    settings: ProblemSettings,
-    optimizer: str,
-    trials: int,
-    seed: int,
-    methods: tuple[str, str] = ("lora", "balora"),
-) -> dict[str, Any]:
-    """Median log₁₀ gain of the second method over the first with its interval, and edge hits of the grid."""
-    check_trials(trials)
-    settings = replace(settings, seeds=trials, seed=seed)
-    curves, at_edge = zip(*(_best_curves(settings, optimizer, method) for method in methods), strict=True)
-    first, second = (final_logs(curve[:, None])[0] for curve in curves)
-    return {
-        **compare(first - second, seed=seed).meta(),
-        "diverged": [int((~np.isfinite(curve[-1])).sum()) for curve in curves],
-        "best_at_edge_of_grid": [method for method, edge in zip(methods, at_edge, strict=True) if edge],
-    }
-
-
-@lru_cache(maxsize=32)
-def _best_curves(settings: ProblemSettings, optimizer: str, method: str) -> tuple[Array, bool]:
-    """(T+1, n) curves of f − f* at the method's best step size, and whether that is at an edge of the grid.
-
-    Computed once for the claims that share it.
-    """
-    result = convergence(settings, optimizer=optimizer, methods=(method,), steps=STEPS)
-    return result.arrays["curves"][:, 0], result.meta["summary"][0]["best_at_edge_of_grid"]
-
-
-def check_trials(trials: int) -> None:
-    """Raises ValueError for too few paired seeds."""
-    if trials < 3:
-        raise ValueError(f"{trials} paired seeds give no interval; at least 3 trials are needed")
-
-
-@lru_cache(maxsize=8)
-def tuned_run(
-    settings: ProblemSettings, optimizer: str, methods: tuple[str, ...], step_sizes: str, strengths: tuple[float, ...]
-) -> Result:
-    """`convergence` of several methods, computed once for the claims that share it."""
-    return convergence(
-        settings, optimizer=optimizer, methods=methods, steps=STEPS, step_sizes=step_sizes, strengths=strengths
-    )
-
-
-def tuned_logs(
-    settings: ProblemSettings, optimizer: str, methods: tuple[str, ...], step_sizes: str, strengths: tuple[float, ...]
-) -> tuple[dict[str, Any], dict[str, list[float] | None]]:
-    """What several methods reach.
-
-    Returns:
-        By method, log₁₀ of the final f − f* (n,), and the λ that was chosen.
-    """
-    result = tuned_run(settings, optimizer, methods, step_sizes, strengths)
-    logs = final_logs(result.arrays["curves"])
-    chosen = {line["method"]: line["lambda"] for line in result.meta["summary"]}
-    return dict(zip(methods, logs, strict=True)), chosen
-
-
-def gain_between(logs: Mapping[str, Any], first: str, second: str, seed: int) -> dict[str, Any]:
-    """The gain of the second method over the first, from their logarithms."""
-    return compare(logs[first] - logs[second], seed=seed).meta()

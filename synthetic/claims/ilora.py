@@ -1,8 +1,8 @@
 """iLoRA and πLoRA, which keep the factors imbalanced, against LoRA, preconditioning and BaLoRA."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from lorakappa.conditioning.factors import minimizer
 from lorakappa.conditioning.imbalance_regularization import paper_ratio, penalty_step
 from lorakappa.conditioning.preconditioning import scaled_gradient
 from lorakappa.conditioning.sources import ILORA
-from lorakappa.conditioning.verification import MeasuredClaim, MeasuredName, Measurement, all_of, decide, measured_claim
-from lorakappa.synthetic.claims.gains import MAIN, NO_GAIN, check_trials, gain_between, judged, show, tuned_logs
-from lorakappa.synthetic.defaults import DUEL_STARTS
+from lorakappa.conditioning.verification import MeasuredName, Measurement, all_of, decide, measured_claim
+from lorakappa.synthetic.arms.arm import Arm
+from lorakappa.synthetic.arms.intervals import median_interval
+from lorakappa.synthetic.arms.outcomes import Outcomes, gain
+from lorakappa.synthetic.claims.gains import MAIN, NO_GAIN, arms_of, gains_claim, show
+from lorakappa.synthetic.claims.on_record import RecordedClaim, recorded_claim
+from lorakappa.synthetic.defaults import DUEL_DECAYS, DUEL_SHAPES, DUEL_STARTS, DUEL_STEP_SIZES, DUEL_STEPS
 from lorakappa.synthetic.experiments.convergence import convergence
-from lorakappa.synthetic.experiments.duel import duel
-from lorakappa.synthetic.experiments.ratios import ratios
-from lorakappa.synthetic.selection import compare
 from lorakappa.synthetic.settings import ProblemSettings
 
 BETTER = ILORA.at("Abstract, experiments")
@@ -31,9 +32,14 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 OPTIMIZERS = {"GD": "gd", "Adam": "adam"}
 
 BEATS_DOMAIN = (
-    "20×20 Gaussian targets, r = 4, A = 0 and B standard normal at the start, 100 steps; best of 5 step sizes a decade "
-    "and of λ = 0.001, 0.01, 0.1, 1 by median final loss; one- and two-layer loss, {}"
+    "20×20 Gaussian targets, r = 4, A = 0 and B standard normal at the start, 100 steps; 5 step sizes a decade and λ = "
+    "0.001, 0.01, 0.1, 1, of which the best by median final loss on other problems; one- and two-layer loss, {}"
 )
+
+
+def tuned_arm(loss: str, optimizer: str, method: str, **options: Any) -> Arm:
+    """A method in the usual setting, with step size and λ to choose."""
+    return Arm(MAIN[loss], optimizer, method, step_sizes=GRID, strengths=STRENGTHS, **options)
 
 
 def tuned_claim(
@@ -42,42 +48,21 @@ def tuned_claim(
     first: str,
     second: str,
     *,
-    together: tuple[str, ...],
     optimizers: Sequence[str] = tuple(OPTIMIZERS),
     **options: Any,
-) -> MeasuredClaim:
-    """A claim that the second method ends lower than the first, all of `together` run in one go for several claims."""
+) -> RecordedClaim:
+    """A claim that the second method ends lower than the first in both losses under every optimizer."""
+    settings = {f"{label} {loss}": (loss, OPTIMIZERS[label]) for label in optimizers for loss in MAIN}
+    return gains_claim(
+        id,
+        statement,
+        {name: (tuned_arm(*where, first), tuned_arm(*where, second)) for name, where in settings.items()},
+        why="λ → 0 gives back the method without penalty, so a tuned λ cannot lose much.",
+        domain=BEATS_DOMAIN.format(" and ".join(optimizers)),
+        trials=12,
+        **options,
+    )
 
-    @measured_claim(id, statement, domain=BEATS_DOMAIN.format(" and ".join(optimizers)), trials=12, **options)
-    def measure(trials: int, seed: int) -> Measurement:
-        """Rule: holds if the gain's interval is above 0 for both losses and every optimizer, not seen if one is below.
-
-        Intervals within ±0.05 decades count as neither: equivalent if all are, otherwise inconclusive. λ → 0 gives back
-        the method without penalty, so a tuned λ cannot lose much, and it is tuned on the seeds that it is judged on;
-        the λ chosen are part of the evidence.
-        """
-        check_trials(trials)
-        gains, strengths = {}, {}
-        for label in optimizers:
-            for loss, settings in MAIN.items():
-                logs, chosen = tuned_logs(
-                    replace(settings, seeds=trials, seed=seed), OPTIMIZERS[label], together, GRID, STRENGTHS
-                )
-                name = f"{label} {loss}"
-                gains[name], strengths[name] = gain_between(logs, first, second, seed), chosen[second]
-        verdict = all_of(judged(gain) for gain in gains.values())
-        note = "gain in decades: " + ", ".join(show(name, gain) for name, gain in gains.items())
-        lowest = min(gain["interval"][0] for gain in gains.values())
-        return Measurement(verdict, trials, lowest, note, {"gains": gains, "lambda": strengths})
-
-    return measure
-
-
-PLAIN = ("lora", "ilora", "ilora:trained=yes", "ilora:lambda=0.01")
-"""LoRA and iLoRA with its ratio fixed, with it trained, and with one λ for all settings."""
-
-PRECONDITIONED = ("lora", "scaled-gd", "pilora", "lora-plus", "lora-plus:lr-ratio=5")
-"""LoRA, preconditioning with and without the penalty, and LoRA+ with the rates' ratio 2⁴ and with a/r."""
 
 COMPARISONS = (
     tuned_claim(
@@ -85,7 +70,6 @@ COMPARISONS = (
         "iLoRA reaches a lower loss than LoRA, each at its own best step size and λ.",
         "lora",
         "ilora",
-        together=PLAIN,
         experiment="ilora",
         source=BETTER,
     ),
@@ -94,7 +78,6 @@ COMPARISONS = (
         "πLoRA reaches a lower loss than LoRA, each at its own best step size and λ.",
         "lora",
         "pilora",
-        together=PRECONDITIONED,
         experiment="preconditioned",
         source=BETTER,
     ),
@@ -103,7 +86,6 @@ COMPARISONS = (
         "πLoRA reaches a lower loss than preconditioning alone (ScaledGD, Scaled AdamW), each at its own best.",
         "scaled-gd",
         "pilora",
-        together=PRECONDITIONED,
         experiment="preconditioned",
         source=BETTER,
         recorded="not seen",
@@ -114,7 +96,6 @@ COMPARISONS = (
         "Under Adam πLoRA reaches a lower loss than preconditioning alone (Scaled AdamW), each at its own best.",
         "scaled-gd",
         "pilora",
-        together=PRECONDITIONED,
         experiment="preconditioned",
         optimizers=("Adam",),
         kind="correction",
@@ -124,134 +105,171 @@ COMPARISONS = (
 DUEL = ProblemSettings(init_std=0.3)
 DUEL_DOMAIN = (
     "one-layer loss, r = 4, {} start with entries of size 0.3, {}, 50 steps; geometric spectra 0.5, 0.7, 0.9 × shapes "
-    "40×10, 20×20, 10×40, λ from {}"
+    "40×10, 20×20, 10×40, λ from {}, chosen with the step size on other problems"
 )
+CELL_BATCHES = 4
+"""Of problems on record in a cell of a map."""
+
+Cell = tuple[str, str, str]
+"""Spectrum, shape and start, in words."""
 
 
-def _tally(
-    methods: tuple[str, str],
-    starts: Sequence[str],
-    trials: int,
-    seed: int,
-    *,
-    optimizer: str = "gd",
-    strengths: Sequence[float] = STRENGTHS,
-) -> Measurement:
-    """Counts the cells of the duel won by the second method: the rule of the claims that ask about it."""
-    check_trials(trials)
-    settings = replace(DUEL, seeds=trials, seed=seed)
-    result = duel(settings, methods=methods, starts=starts, optimizer=optimizer, strengths=strengths)
-    interval, arrays = result.arrays["interval"][..., 1, :], result.arrays
-    won, lost = interval[..., 0] > 0, interval[..., 1] < 0
-    knobs = (
-        [f"q = {decay:g}" for decay in arrays["decays"]],
-        ["×".join(map(str, shape)) for shape in arrays["shapes"]],
-        [f"{start} start" for start in starts],
-    )
+def cells(
+    methods: tuple[str, str], starts: Sequence[str], optimizer: str, strengths: tuple[float, ...]
+) -> dict[Cell, tuple[Arm, Arm]]:
+    """Two methods over spectrum × shape × start."""
+    found = {}
+    for decay, shape, start in product(DUEL_DECAYS, DUEL_SHAPES, starts):
+        here = ProblemSettings(shape=shape, target=f"geometric:{decay!r}", start=start, init_std=DUEL.init_std)
+        options: dict[str, Any] = {"steps": DUEL_STEPS, "step_sizes": DUEL_STEP_SIZES, "batches": CELL_BATCHES}
+        pair = (Arm(here, optimizer, method, strengths=strengths, **options) for method in methods)
+        name = f"q = {decay:g}", "×".join(map(str, shape)), f"{start} start"
+        found[name] = next(pair), next(pair)
+    return found
+
+
+def tally(outcomes: Outcomes, contrasts: Mapping[Cell, tuple[Arm, Arm]]) -> Measurement:
+    """Counts the cells won by the second method: the rule of the claims that ask about it."""
+    gains = {cell: gain(outcomes, *pair, len(contrasts)) for cell, pair in contrasts.items()}
+    won = [cell for cell, found in gains.items() if found["interval"][0] > 0]
+    lost = [cell for cell, found in gains.items() if found["interval"][1] < 0]
     parts = []
-    for axis, values in enumerate(knobs):
-        for at, value in enumerate(values if len(values) > 1 else ()):
-            parts.append(f"{value} {won.take(at, axis=axis).sum()}:{lost.take(at, axis=axis).sum()}")
-    wins, losses = int(won.sum()), int(lost.sum())
-    share = wins / (wins + losses) if wins + losses else 0.5
+    for knob in range(3):
+        values = list(dict.fromkeys(cell[knob] for cell in gains))
+        for value in values if len(values) > 1 else ():
+            wins, losses = (sum(cell[knob] == value for cell in group) for group in (won, lost))
+            parts.append(f"{value} {wins}:{losses}")
+    share = len(won) / (len(won) + len(lost)) if won or lost else 0.5
     verdict: MeasuredName = "holds" if share > 2 / 3 else "not seen" if share < 1 / 3 else "inconclusive"
-    note = f"cells won {wins}, lost {losses}, undecided {won.size - wins - losses}; " + ", ".join(parts)
-    evidence = {
-        "gain": arrays["gain"][..., 1],
-        "interval": interval,
-        "best_lambda": arrays["best_lambda"],
-        "methods": list(methods),
-        "knobs": knobs,
-    }
-    return Measurement(verdict, trials, share - 2 / 3, note, evidence)
+    note = f"cells won {len(won)}, lost {len(lost)}, undecided {len(gains) - len(won) - len(lost)}; " + ", ".join(parts)
+    evidence = {"gains": {", ".join(cell): found for cell, found in gains.items()}}
+    return Measurement(verdict, next(iter(gains.values()))["n"], share - 2 / 3, note, evidence)
 
 
-@measured_claim(
-    "balora-versus-ilora",
-    "Is balance the better advice under gradient descent: does BaLoRA reach a lower loss than iLoRA, each at its best?",
-    kind="question",
-    domain=DUEL_DOMAIN.format("LoRA's, balanced and Gaussian", "GD", "0.001, 0.01, 0.1, 1"),
-    trials=8,
+def duel_claim(
+    id: str,
+    statement: str,
+    contrasts: Mapping[Cell, tuple[Arm, Arm]],
+    *,
+    why: str,
+    domain: str,
+    **options: Any,
+) -> RecordedClaim:
+    """A claim that the second method wins most of the decided cells."""
+
+    def judge(outcomes: Outcomes) -> Measurement:
+        return tally(outcomes, contrasts)
+
+    judge.__doc__ = (
+        "Rule: holds if the second method wins more than two thirds of the decided cells, not seen below a third, else "
+        "inconclusive. A cell is decided if the interval of the paired gain, one of as many as there are cells, "
+        f"excludes 0.\n\n{why}"
+    )
+    arms = arms_of(contrasts.values())
+    return recorded_claim(id, statement, domain=domain, arms=arms, trials=12, seconds=2.0, **options)(judge)
+
+
+DUELS = (
+    duel_claim(
+        "balora-versus-ilora",
+        "Is balance the better advice under gradient descent: does BaLoRA reach a lower loss than iLoRA, each at its "
+        "best?",
+        cells(("ilora", "balora"), DUEL_STARTS, "gd", STRENGTHS),
+        why="Where each method wins is reported.",
+        kind="question",
+        domain=DUEL_DOMAIN.format("LoRA's, balanced and Gaussian", "GD", "0.001, 0.01, 0.1, 1"),
+    ),
+    duel_claim(
+        "balora-versus-ilora-adam",
+        "Is balance the better advice under Adam: does BaLoRA reach a lower loss than iLoRA, each at its best?",
+        cells(("ilora", "balora"), DUEL_STARTS, "adam", (0.1, 1.0, 10.0)),
+        why="The penalty moves the factors a little in every step and leaves Adam's coordinates in place; P may "
+        "reorder them.",
+        kind="question",
+        domain=DUEL_DOMAIN.format("LoRA's, balanced and Gaussian", "Adam", "0.1, 1, 10"),
+        recorded="not seen",
+    ),
+    duel_claim(
+        "ilora-prefers-balance",
+        "iLoRA's penalty reaches a lower loss with ratio 1, which is balance, than with its ratio r/m.",
+        cells(("ilora", "ilora-balanced"), ("lora",), "gd", STRENGTHS),
+        why="Each ratio is at its own best step size and λ.",
+        kind="correction",
+        domain=DUEL_DOMAIN.format("LoRA's", "GD", "0.001, 0.01, 0.1, 1"),
+    ),
 )
-def balora_versus_ilora(trials: int, seed: int) -> Measurement:
-    """Rule: holds if BaLoRA wins more than two thirds of the decided cells, not seen below a third, else inconclusive.
-
-    A cell is decided if the 95 % interval of the paired gain excludes 0. Where each method wins is reported.
-    """
-    return _tally(("ilora", "balora"), DUEL_STARTS, trials, seed)
 
 
-@measured_claim(
-    "balora-versus-ilora-adam",
-    "Is balance the better advice under Adam: does BaLoRA reach a lower loss than iLoRA, each at its best?",
-    kind="question",
-    domain=DUEL_DOMAIN.format("LoRA's, balanced and Gaussian", "Adam", "0.1, 1, 10"),
-    trials=8,
-    recorded="not seen",
-)
-def balora_versus_ilora_adam(trials: int, seed: int) -> Measurement:
-    """Rule: as for `balora-versus-ilora`.
-
-    The penalty moves the factors a little in every step and leaves Adam's coordinates in place; P may reorder them.
-    """
-    return _tally(("ilora", "balora"), DUEL_STARTS, trials, seed, optimizer="adam", strengths=(0.1, 1.0, 10.0))
-
-
-@measured_claim(
-    "ilora-prefers-balance",
-    "iLoRA's penalty reaches a lower loss with ratio 1, which is balance, than with its ratio r/m.",
-    kind="correction",
-    domain=DUEL_DOMAIN.format("LoRA's", "GD", "0.001, 0.01, 0.1, 1"),
-    trials=8,
-)
-def ilora_prefers_balance(trials: int, seed: int) -> Measurement:
-    """Rule: holds if ratio 1 wins more than two thirds of the decided cells, not seen below a third, else inconclusive.
-
-    A cell is decided if the 95 % interval of the paired gain excludes 0, each ratio at its own best step size and λ.
-    """
-    return _tally(("ilora", "ilora-balanced"), ("lora",), trials, seed)
+def ratio_arms(optimizer: str, factors: Sequence[float], powers: Sequence[float]) -> dict[str, dict[str, Arm]]:
+    """By shape and ratio, iLoRA with c·r/m and (r/m)^p; c = 1 is the paper's."""
+    names = [f"factor={c!r}" for c in factors] + [f"power={p!r}" for p in powers]
+    found: dict[str, dict[str, Arm]] = {}
+    for shape in DUEL_SHAPES:
+        here = ProblemSettings(shape=shape, target="geometric:0.7", init_std=DUEL.init_std)
+        found["×".join(map(str, shape))] = {
+            name: Arm(
+                here,
+                optimizer,
+                f"ilora:{name}",
+                steps=DUEL_STEPS,
+                step_sizes=DUEL_STEP_SIZES,
+                strengths=STRENGTHS[1:],
+            )
+            for name in names
+        }
+    return found
 
 
-FACTORS, POWERS = (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 2.0)
+PAPER = "factor=1.0"
 
 
-@measured_claim(
+def rival_gains(outcomes: Outcomes, arms: Mapping[str, Mapping[str, Arm]]) -> dict[str, dict[str, Any]]:
+    """By shape and rival, the gain of r/m over the ratio that is best among the others where choices are made."""
+    gains = {}
+    for shape, here in arms.items():
+        rivals = {name: outcomes.choice(arm).lowest for name, arm in here.items() if name != PAPER}
+        rival = min(rivals, key=lambda name: rivals[name])
+        gains[f"{shape} {rival}"] = gain(outcomes, here[rival], here[PAPER], len(arms))
+    return gains
+
+
+def every_arm(arms: Mapping[str, Mapping[str, Arm]]) -> tuple[Arm, ...]:
+    """The arms of all shapes and ratios."""
+    return tuple(arm for here in arms.values() for arm in here.values())
+
+
+RATIOS = ratio_arms("gd", (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 2.0))
+
+
+@recorded_claim(
     "ilora-ratio-optimal",
     "The ratio r/m is iLoRA's best: neither c·r/m nor (r/m)^p with other c, p reaches a lower loss.",
     source=ILORA.at("Section 6.4, optimal"),
     domain=(
         "one-layer loss, r = 4, LoRA's start with entries of size 0.3, GD, 50 steps; geometric spectrum 0.7, shapes "
-        "40×10, 20×20, 10×40, c = 1/4, 1, 4, 16 and p = 0, ½, 2, each at its best step size and λ"
+        "40×10, 20×20, 10×40, c = 1/4, 1, 4, 16 and p = 0, ½, 2, each at its best step size and λ on other problems"
     ),
-    trials=20,
+    arms=every_arm(RATIOS),
+    trials=12,
+    seconds=2.0,
     recorded="not seen",
     corrected_by="ilora-prefers-balance",
 )
-def ilora_ratio_optimal(trials: int, seed: int) -> Measurement:
-    """Rule: not seen if a rival ratio, the best one on half of the seeds, is ahead with its interval on the other half.
+def ilora_ratio_optimal(outcomes: Outcomes) -> Measurement:
+    """Rule: not seen if a rival ratio, the best one on the problems that choices are made on, is ahead on the others.
 
     That is asked at each of the three shapes, and one suffices. Holds if r/m itself is ahead of the best rival at all
     three; equivalent if all three intervals lie within ±0.05 decades; else inconclusive.
     """
-    if trials < 6:
-        raise ValueError(f"{trials} paired seeds are too few: at least 6 trials are needed, 3 in each half")
-    settings = replace(DUEL, target="geometric:0.7", seeds=trials, seed=seed)
-    result = ratios(settings, factors=FACTORS, powers=POWERS, strengths=STRENGTHS[1:])
-    names, logs = result.meta["variants"], result.arrays["log10"]
-    paper, half = FACTORS.index(1.0), trials // 2
-    gains = {}
-    for shape, here in zip(result.arrays["shapes"], logs, strict=True):
-        rivals = np.median(here[:, :half], axis=-1)
-        rivals[paper] = np.inf
-        rival = int(rivals.argmin())
-        label = "×".join(map(str, shape)) + " " + names[rival].partition(":")[2]
-        gains[label] = compare(here[paper, half:] - here[rival, half:], seed=seed).meta()
-    intervals = [gain["interval"] for gain in gains.values()]
-    verdict = all_of(decide((-high, -low), margin=NO_GAIN) for low, high in intervals)
-    note = "gain of the best rival over r/m in decades: " + ", ".join(show(name, gain) for name, gain in gains.items())
-    highest = max(low for low, _ in intervals)
-    evidence = {"gains": gains, "variants": names, "log10_median": np.median(logs, axis=-1)}
-    return Measurement(verdict, trials, -highest, note, evidence)
+    gains = rival_gains(outcomes, RATIOS)
+    rivals = {name: {**found, "median": -found["median"]} for name, found in gains.items()}
+    for found in rivals.values():
+        low, high = found["interval"]
+        found["interval"] = [-high, -low]
+    verdict = all_of(decide(found["interval"], margin=NO_GAIN) for found in gains.values())
+    note = "gain of the best rival over r/m in decades: " + ", ".join(show(name, rivals[name]) for name in rivals)
+    lowest = min(found["interval"][0] for found in gains.values())
+    return Measurement(verdict, next(iter(gains.values()))["n"], lowest, note, {"gains": gains})
 
 
 @measured_claim(
@@ -266,7 +284,6 @@ def ilora_overhead(trials: int, seed: int) -> Measurement:
 
     Argument: both form the two Gram matrices and multiply each factor by an r×r matrix; preconditioning alone inverts.
     """
-    check_trials(trials)
     n, r = 1024, 8
     rng = np.random.default_rng(seed)
     A, B = minimizer(rng.standard_normal((n, n)), r, rng.standard_normal((r, r)))
@@ -280,7 +297,7 @@ def ilora_overhead(trials: int, seed: int) -> Measurement:
             works[j]()
             times[i, j] = time.perf_counter() - start
     penalty, scaling = np.median(times[3:], axis=0)
-    faster = compare(np.log10(times[3:, 1] / times[3:, 0]), seed=seed).meta()
+    faster = median_interval(np.log10(times[3:, 1] / times[3:, 0]))
     verdict = decide(faster["interval"])
     note = f"{1e3 * penalty:.3f} ms against {1e3 * scaling:.3f} ms a step: {100 * penalty / scaling:.0f} %"
     evidence = {"penalty_seconds": float(penalty), "scaling_seconds": float(scaling), "log10_ratio": faster}
@@ -318,10 +335,9 @@ def scaled_gd_makes_balance_idle(trials: int, seed: int) -> Measurement:
 
 CLAIMS = (
     *COMPARISONS,
-    balora_versus_ilora,
-    balora_versus_ilora_adam,
+    *DUELS[:2],
     ilora_ratio_optimal,
-    ilora_prefers_balance,
+    *DUELS[2:],
     ilora_overhead,
     scaled_gd_makes_balance_idle,
 )

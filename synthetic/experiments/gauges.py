@@ -56,6 +56,11 @@ def noisy(problems: Problems, noise: float, seed: int) -> NoisyLabels:
     return NoisyLabels(loss, size, seed)
 
 
+def final_excess(excess: Array, optimizer: str) -> Array:
+    """(G, n) what (T + 1, G, n) curves of f − f* are judged by: the last value, under "sgd" the last fifth's mean."""
+    return np.asarray(excess[-max(1, (len(excess) - 1) // TAIL) :].mean(axis=0) if optimizer == "sgd" else excess[-1])
+
+
 def reach(
     problems: Problems, method: str, optimizer: str, *, steps: int, step_sizes: str, noise: float, seed: int
 ) -> Reached | None:
@@ -78,7 +83,7 @@ def reach(
     grid = step_size_grid(step_sizes, problems, rule, preconditioned=parsed.preconditioned)
     loss = noisy(problems, noise, seed) if optimizer == "sgd" else problems.loss
     excess = simulate(loss, problems.start, method=parsed, optimizer=rule, step_sizes=grid, steps=steps).excess
-    final = excess[-max(1, steps // TAIL) :].mean(axis=0) if optimizer == "sgd" else excess[-1]
+    final = final_excess(excess, optimizer)
     logs = floored_log10(np.where(np.isfinite(final), final, DIVERGENCE_FACTOR * excess[0]), excess[0])
     try:
         best = int(best_step(np.where(np.isfinite(final), logs, np.inf))[0])

@@ -272,15 +272,6 @@ def _not_a_rescale(
         ]
         missed.append(float((np.abs(run.path[:, same] - path) > 0.01 * path).mean()))
     stacked = np.stack(curves, axis=1)
-    finite = np.where(np.isfinite(stacked[-1]), stacked[-1], DIVERGENCE_FACTOR * stacked[0])
-    lora, balora, lora_matched, lora_multiple, balora_matched, balora_multiple = floored_log10(finite, stacked[0])
-    gains = {
-        "each_at_best": lora - balora,
-        "at_balora_lengths": lora_matched - balora,
-        "at_multiples_of_balora_lengths": lora_multiple - balora,
-        "at_lora_lengths": lora - balora_matched,
-        "at_multiples_of_lora_lengths": lora - balora_multiple,
-    }
     return {"rescale_curves": stacked, "rescale_step_sizes": np.stack(chosen)}, {
         "rescale_runs": [
             "lora",
@@ -292,5 +283,18 @@ def _not_a_rescale(
         ],
         "rescale_multiples": list(MULTIPLES),
         "rescale_steps_without_that_length": missed,
-        "log10_gain": {name: compare(gain, seed=settings.seed).meta() for name, gain in gains.items()},
+        "log10_gain": {name: compare(gain, seed=settings.seed).meta() for name, gain in rescale_gains(stacked).items()},
+    }
+
+
+def rescale_gains(curves: Array) -> dict[str, Array]:
+    """(n,) decades by which BaLoRA ends below LoRA in each pair of the runs of `rescale_curves`, (T + 1, 6, n)."""
+    finite = np.where(np.isfinite(curves[-1]), curves[-1], DIVERGENCE_FACTOR * curves[0])
+    lora, balora, lora_matched, lora_multiple, balora_matched, balora_multiple = floored_log10(finite, curves[0])
+    return {
+        "each_at_best": lora - balora,
+        "at_balora_lengths": lora_matched - balora,
+        "at_multiples_of_balora_lengths": lora_multiple - balora,
+        "at_lora_lengths": lora - balora_matched,
+        "at_multiples_of_lora_lengths": lora - balora_multiple,
     }

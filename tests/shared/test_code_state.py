@@ -46,6 +46,34 @@ def test_a_file_that_moves_changes_the_digest(package):
     assert digest() != before
 
 
+def test_a_modules_digest_sees_what_it_imports_at_any_depth_and_nothing_else(package):
+    (package / "first.py").write_text("import json\nfrom lorakappa.made import inner\n")
+    (package / "inner" / "__init__.py").write_text("def f():\n    import lorakappa.made.last as x\n")
+    (package / "last.py").write_text("from lorakappa.made.first import nothing\nfrom lorakappa.gone import x\n")
+    (package / "other.py").write_text("x = 1\n")
+
+    def now():
+        code_state.module_digest.cache_clear()
+        return code_state.module_digest("lorakappa.made.first")
+
+    names = {"first", "inner", "last"}
+    assert set(code_state.sources("lorakappa.made.first")) == {f"lorakappa.made.{name}" for name in names} | {
+        "lorakappa.made"
+    }
+    before = now()
+    assert len(before) == 16
+    (package / "other.py").write_text("x = 2\n")
+    assert now() == before
+    for name in ("__init__", "first", "inner/__init__", "last"):
+        file = package / f"{name}.py"
+        text = file.read_text()
+        file.write_text(text + "x = 3\n")
+        assert now() != before
+        file.write_text(text)
+        assert now() == before
+    assert code_state.sources("json") == code_state.sources("lorakappa.gone.x") == {}
+
+
 def test_loaded_packages_are_those_that_make_results():
     import lorakappa.conditioning
     import lorakappa.figures.catalogue  # noqa: F401

@@ -22,6 +22,7 @@ from lorakappa.synthetic.arms.simulating import (
 )
 from lorakappa.synthetic.engine import simulate
 from lorakappa.synthetic.experiments.convergence import convergence, final_logs
+from lorakappa.synthetic.experiments.gauges import reach
 from lorakappa.synthetic.problems import make_problems
 from lorakappa.synthetic.settings import ProblemSettings
 
@@ -87,13 +88,43 @@ def test_the_best_cells_are_compared_once_more():
     near = ((9.0, 0.0, 0.1, *[9.0] * 4), (9.0, 0.15, *[9.0] * 5))
     tried = replace(choose(arm, seed=3, count=6), medians=near)
     alone = replace(tried, medians=((0.0, *[9.0] * 6),))
-    assert refine(arm, alone, seed=4, count=9) == alone
+    assert [cell[:2] for cell in refine(arm, alone, seed=4, count=9).finalists] == [(0, 0)]
     refined = refine(arm, tried, seed=4, count=9)
+    assert refined.fits
     assert [cell[:2] for cell in refined.finalists] == tried.best()
     for variant, step, median in refined.finalists:
         alone = replace(tried, finalists=((variant, step, 0.0),))
         assert median == pytest.approx(np.median(measure(arm, alone, seed=4, count=9).values), abs=1e-4)
     assert refine(arm, tried, seed=4, count=9) == refined
+
+
+def test_where_the_best_cells_diverge_in_the_second_round_the_next_ones_follow():
+    """Step sizes from 10² on look best in a first round that is made up, and diverge."""
+    arm = Arm(SMALL, "gd", "lora", steps=30, step_sizes="0.01:1e4:7")
+    first = Choice(tuple(10.0 ** np.arange(-2.0, 5)), (), ((0.0, 5.0, -1.0, 9.0, -9.0, -8.9, -5.0),))
+    assert [first.best(tried) for tried in range(8)] == [
+        [(0, 4), (0, 5)],
+        [(0, 5)],
+        [(0, 6)],
+        [(0, 2)],
+        [(0, 0)],
+        [(0, 1)],
+        [(0, 3)],
+        [],
+    ]
+    found = refine(arm, first, seed=0, count=5)
+    inf = float("inf")
+    medians = {cell[1]: cell[2] for cell in found.finalists}
+    assert list(medians)[:3] == [4, 5, 6]
+    assert [medians[step] for step in (4, 5, 6)] == [inf] * 3
+    assert np.isfinite(found.lowest)
+    assert found.place == (0, list(medians)[-1])
+    assert found.fits
+    assert not replace(found, finalists=found.finalists[:-1]).fits
+    assert not replace(found, finalists=(*found.finalists, (0, 3, 1.0))).fits
+    assert not replace(found, finalists=found.finalists[1:]).fits
+    with pytest.raises(ValueError, match="every step size diverged"):
+        _ = replace(found, finalists=((0, 4, inf), (0, 5, inf))).place
 
 
 def test_an_arm_is_chosen_and_measured_as_the_experiment_does():
@@ -116,8 +147,17 @@ def test_an_arm_is_chosen_and_measured_as_the_experiment_does():
         )
         assert choice.at_edge == line["best_at_edge_of_grid"]
         found = measure(arm, choice, seed=3, count=6)
-        np.testing.assert_array_equal(found.values, final_logs(wanted.arrays["curves"])[0])
+        np.testing.assert_array_equal(found.values, final_logs(wanted.arrays["curves"])[:1])
         assert found.diverged == 0
+
+
+def test_noisy_labels_and_their_means_are_those_of_the_map_of_gauges():
+    settings = replace(SMALL, loss="weighted", seeds=6, seed=5)
+    wanted = reach(make_problems(settings), "balora-fisher", "sgd", steps=20, step_sizes="auto:7", noise=1.0, seed=5)
+    arm = Arm(settings, "sgd", "balora-fisher", steps=20, step_sizes="auto:7", noise=1.0)
+    choice = choose(arm, seed=5, count=6)
+    assert choice.step_size == wanted.step_size
+    np.testing.assert_array_equal(measure(arm, choice, seed=5, count=6).values[0], wanted.log10)
 
 
 def test_what_diverges_counts_as_a_million_times_its_start_and_is_not_chosen():
@@ -129,7 +169,7 @@ def test_what_diverges_counts_as_a_million_times_its_start_and_is_not_chosen():
     far = Choice(choice.grid, (), ((0.0, 0.0, 0.0, 0.0, -1.0),))
     found = measure(arm, far, seed=1, count=5)
     assert found.diverged == 5
-    np.testing.assert_allclose(found.values, np.log10(1e6 * start))
+    np.testing.assert_allclose(found.values[0], np.log10(1e6 * start))
 
 
 def test_a_step_size_may_be_borrowed():
@@ -153,7 +193,7 @@ def test_a_variant_is_at_its_own_best_step_size_or_three_beyond_that_of_another(
         off = np.abs(np.searchsorted(grids[-1], step_sizes) - optimizer.eps)
         final = np.where(off <= 4, 10.0 ** (off - 8), np.inf)
         curves = [np.full(len(off), 100.0), np.full(len(off), 7.0), final]
-        return SimpleNamespace(excess=np.repeat(curves, 2, axis=1).reshape(3, len(off), 2))
+        return SimpleNamespace(excess=np.repeat(curves, 2, axis=1).reshape(3, len(off), 2), factors=())
 
     monkeypatch.setattr(simulating, "simulate", run)
 
@@ -161,7 +201,7 @@ def test_a_variant_is_at_its_own_best_step_size_or_three_beyond_that_of_another(
         arm = Arm(ProblemSettings(shape=(7, 6), rank=3), "adam", step_sizes="auto:17", adam=AdamOptions(eps=best))
         if like is not None:
             arm = replace(arm, beyond=3, like=replace(arm, adam=AdamOptions(eps=like)))
-        return measure(arm, choose(arm, seed=0, count=2), seed=1, count=2).values.tolist()
+        return measure(arm, choose(arm, seed=0, count=2), seed=1, count=2).values[0].tolist()
 
     assert logs(4.0) == [-8.0, -8.0]
     assert logs(13.0, like=9.0) == [-7.0, -7.0]  # the 13th is the best, the 12th is looked at

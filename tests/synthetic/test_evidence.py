@@ -1,11 +1,15 @@
 """Evidence of simulations: kept, read, checked, made again; whatever does not belong together is told."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
+from lorakappa.shared.code_state import sources
 from lorakappa.shared.evidence_files import digest, pack, unpacked
 from lorakappa.synthetic.arms import evidence as records
 from lorakappa.synthetic.arms import making, replay
@@ -31,6 +35,7 @@ CLAIM = gains_claim(
     domain="tiny",
     trials=9,
 )
+WINDOW = Arm(HERE, "gd", "lora", **USUAL, quantity="window")
 BORROWED = Arm(HERE, "gd", "balora", **USUAL, beyond=1, like=Arm(HERE, "gd", "lora", **USUAL))
 
 
@@ -101,14 +106,14 @@ def refused(folder, match):
 
 def test_a_file_that_is_not_the_manifests_is_told(copy):
     lines = lines_of(copy)
-    lines[0]["values"][0] *= -1
+    lines[0]["values"][0][0] *= -1
     rewrite(copy, lines, sealed=False)
     refused(copy, "is not the file that the manifest is of")
 
 
 def test_flipped_signs_are_told_even_with_the_digest_made_to_fit(copy):
     lines = lines_of(copy)
-    lines[0]["values"] = [-value for value in lines[0]["values"]]
+    lines[0]["values"] = [[-value for value in row] for row in lines[0]["values"]]
     rewrite(copy, lines)
     refused(copy, "small: verdict is")
 
@@ -119,8 +124,8 @@ def test_a_single_value_that_no_median_feels_is_told_by_its_replay(copy):
     arm = CLAIM.arms[0]
     lines = lines_of(copy)
     line = next(line for line in lines if line["arm"] == json.loads(key(arm)))
-    at = int(np.argmax(line["values"]))
-    line["values"][at] += 0.25
+    at = int(np.argmax(line["values"][0]))
+    line["values"][0][at] += 0.25
     rewrite(copy, lines)
     forged = read_evidence(copy)
     batch = at // BATCH
@@ -135,8 +140,9 @@ def test_a_single_value_that_no_median_feels_is_told_by_its_replay(copy):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda lines: lines[1]["values"].pop(), "63 values, not 64"),
-        (lambda lines: lines[1].update(values=[]), "0 values, not 64"),
+        (lambda lines: lines[1]["values"][0].pop(), "63 values, not 1 times 64"),
+        (lambda lines: lines[1].update(values=[]), "no values, not 1 times 64"),
+        (lambda lines: lines[1]["values"].append(lines[1]["values"][0]), "64, 64 values, not 1 times 64"),
         (lambda lines: lines[1].update(diverged=65), "65 of 64 runs diverged"),
         (lambda lines: lines.pop(), "there are 3 arms, not 4"),
         (lambda lines: lines[2].pop("grid"), "no choice is on record for"),
@@ -159,7 +165,7 @@ def test_records_that_are_not_whole_are_told(copy, change, match):
 
 def test_another_choice_is_another_step_size(copy):
     lines = lines_of(copy)
-    lines[0] |= {"medians": [[9.0, 0.0, *[9.0] * 5]], "finalists": []}
+    lines[0] |= {"medians": [[9.0, 0.0, *[9.0] * 5]], "finalists": [[0, 1, 0.0]]}
     rewrite(copy, lines)
     refused(copy, "step_size|at_edge_of_grid")
 
@@ -238,6 +244,34 @@ def test_an_interrupted_record_goes_on_where_it_was(made, tmp_path, monkeypatch)
     assert missing(CLAIM.arms, journal) == []
 
 
+def test_what_other_code_has_made_is_made_again(made, tmp_path, monkeypatch):
+    """Its lines stay in the journal; with that code back they count again."""
+    journal = tmp_path / JOURNAL
+    whole = (made.parent / JOURNAL).read_bytes()
+    journal.write_bytes(whole)
+    arm = needed(CLAIM.arms)[0]
+    assert missing([arm], journal) == []
+    assert missing([replace(arm, steps=13)], journal) == [replace(arm, steps=13)]
+    monkeypatch.setattr(making, "module_digest", lambda name: "other")
+    assert missing(CLAIM.arms, journal) == needed(CLAIM.arms)
+    again = make([arm], journal, quiet=True)
+    assert [line.key for line in again] == [key(arm)]
+    assert journal.read_bytes().startswith(whole)
+    assert len(missing(CLAIM.arms, journal)) == 3
+    monkeypatch.undo()
+    assert missing(CLAIM.arms, journal) == []
+
+
+def test_all_that_makes_a_record_is_in_the_digest_of_its_code():
+    """What is loaded when arms are made, but for what packages themselves are: faces without content."""
+    code = "import sys, lorakappa.synthetic.arms.making; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = [name for name in done.stdout.split() if name.startswith("lorakappa.")]
+    loaded = {name for name in names if find_spec(name).submodule_search_locations is None}
+    assert {"lorakappa.synthetic.engine", "lorakappa.synthetic.arms.simulating"} < loaded
+    assert loaded - {"lorakappa.shared.faces"} <= set(sources(making.__name__))
+
+
 def test_an_arm_that_is_tuned_by_another_takes_its_choice_from_the_record(tmp_path, monkeypatch):
     chosen = []
     usual = making.choose
@@ -249,6 +283,9 @@ def test_an_arm_that_is_tuned_by_another_takes_its_choice_from_the_record(tmp_pa
     assert lines[1].grid == ()
     assert lines[0].choice(BORROWED).place[1] == lines[0].choice(BORROWED.like).place[1] + 1
     assert forecast(arms) == pytest.approx(12 * (16 * 7 + 4 * 64 + 64 + 64) / 250_000)
+    wide = replace(WINDOW, batches=1)
+    assert [arm.quantity for arm in needed([wide])] == ["final", "window"]
+    assert forecast([wide]) == pytest.approx(12 * (16 * 7 + 4 * 64 + 8 * 32 + 7 * 32) / 250_000)
     two = replace(BORROWED.like, settings=THERE)
     assert forecast([two]) == pytest.approx(2 * 12 * (16 * 7 + 4 * 64 + 64) / 250_000)
 

@@ -9,28 +9,7 @@ from lorakappa.synthetic.claims.adam_frames import BEYOND, variant
 from lorakappa.synthetic.claims.gains import gains_claim, judge_gains
 from lorakappa.synthetic.claims.record import RECORDED
 from lorakappa.synthetic.settings import ProblemSettings
-from tests.synthetic.made_up import MadeUp, around
-
-WORDS = [
-    ((0.06, 0.2), "holds"),
-    ((0.01, 0.2), "holds"),
-    ((-0.01, 0.05), "inconclusive"),
-    ((0.0, 0.2), "inconclusive"),
-    ((-0.2, 0.0), "inconclusive"),
-    ((0.01, 0.04), "equivalent"),
-    ((-0.01, 0.01), "equivalent"),
-    ((-0.3, -0.1), "not seen"),
-]
-
-
-def ahead(second, gains):
-    """Outcomes in which the arms of method `second` end lower than all others by gains in the interval of a setting."""
-
-    def values(arm):
-        return -around(*gains(arm)) if arm.method == second else np.zeros(64)
-
-    return MadeUp(values)
-
+from tests.synthetic.made_up import WORDS, MadeUp, ahead
 
 MAIN = {"one": ProblemSettings(), "two": ProblemSettings(loss="two-layer")}
 BESIDE = {
@@ -81,12 +60,60 @@ def test_every_setting_decides_but_those_beside(one, two, verdict):
     assert claim.argument.endswith("\n\nBecause.")
 
 
+GAINS = {
+    "balora-beats-lora-gd": ("gd", "lora", "balora"),
+    "balora-beats-lora-sign-gd": ("sign-gd", "lora", "balora"),
+    "balora-beats-lora-sign": ("sign", "lora", "balora"),
+    "balora-beats-lora-adam": ("adam", "lora", "balora"),
+    "balora-symmetric-beats-lora-adam": ("adam", "lora", "balora-symmetric"),
+    "adam-prefers-the-symmetric-gauge": ("adam", "balora", "balora-symmetric"),
+    "reflora-beats-lora-adam": ("adam", "lora", "reflora"),
+    "reflora-versus-balora-adam": ("adam", "balora", "reflora"),
+    "balance-helps-weighted-gd": ("gd", "lora", "balora"),
+    "data-gauge-beats-balance-gd": ("gd", "balora", "balora-data"),
+    "data-gauge-beats-balance-sgd": ("sgd", "balora", "balora-data"),
+    "data-gauge-beats-balance-sgd-uneven": ("sgd", "balora", "balora-data"),
+    "fisher-gauge-beats-balance-sgd": ("sgd", "balora", "balora-fisher"),
+    "pilora-beats-preconditioned-adam": ("adam", "scaled-gd", "pilora"),
+    "pilora-beats-lora-plus": ("adam", "lora-plus", "pilora"),
+    "lora-plus-beats-lora": ("adam", "lora", "lora-plus"),
+    "ilora-beats-lora": (None, "lora", "ilora"),
+    "pilora-beats-lora": (None, "lora", "pilora"),
+    "pilora-beats-preconditioned": (None, "scaled-gd", "pilora"),
+    "ilora-trained-ratio-worse": (None, "ilora:trained=yes", "ilora"),
+    "ilora-untuned": (None, "lora", "ilora:lambda=0.01"),
+    "lora-plus-proportional": (None, "lora-plus", "lora-plus:lr-ratio=5"),
+}
+
+
+@pytest.mark.parametrize("id", GAINS)
+def test_gains_are_of_the_methods_and_optimizers_that_they_name(id):
+    optimizer, first, second = GAINS[id]
+    outcomes = ahead(second, lambda _: (0.1, 0.2))
+    found = CLAIMS[id].judge(outcomes)
+    assert found.verdict == "holds"
+    assert {arm.method for arm in outcomes.asked} == {first, second}
+    assert {arm.optimizer for arm in outcomes.asked} == ({optimizer} if optimizer else {"gd", "adam"})
+    assert all((arm.noise == 1.0) == (arm.optimizer == "sgd") for arm in outcomes.asked)
+    assert set(outcomes.asked) == set(CLAIMS[id].arms)
+    assert CLAIMS[id].judge(ahead(first, lambda _: (0.1, 0.2))).verdict == "not seen"
+
+
 @pytest.mark.parametrize("claim", RECORDED, ids=lambda claim: claim.id)
 def test_a_claim_asks_for_no_arm_that_it_does_not_name(claim):
-    outcomes = MadeUp(lambda arm: np.ones(64))
+    outcomes = MadeUp(lambda arm: np.ones((arm.rows, 64)))
     claim.judge(outcomes)
     assert set(outcomes.asked) == set(claim.arms)
     assert {arm.settings.seeds for arm in claim.arms} == {8}  # is replaced, and so one number for all
+
+
+def test_uneven_settings_leave_out_the_even_one():
+    even = CLAIMS["data-gauge-beats-balance-sgd"].arms
+    uneven = CLAIMS["data-gauge-beats-balance-sgd-uneven"].arms
+    left = {(arm.settings.weights, arm.settings.alignment) for arm in set(even) - set(uneven)}
+    assert left == {((10.0, 10.0), "random")}
+    assert len(even) == 8
+    assert len(uneven) == 6
 
 
 def test_variants_are_told_apart_and_borrow_a_step_size_where_they_say_so():
