@@ -36,6 +36,11 @@ def formulas(text):
         ("searched for a, b ≤ 4; a pair of A, B.", ["a", "b ≤ 4", "A", "B"]),
         ("the norm ‖P(x + tv) − (x + tv)‖ = O(t²) (bounded)", ["‖P(x + tv) − (x + tv)‖ = O(t²)"]),
         ("H[d] ≤ L‖d‖² for all d", ["H[d] ≤ L‖d‖²", "d"]),
+        ("all κ-values and σ-algebras", []),
+        ("all of rank Z", ["rank", "Z"]),
+        ("all of rank Z.", ["rank", "Z"]),
+        ("(so that κ = s)", ["κ = s"]),
+        ("it is (κ = 1 for B) there", ["κ = 1", "B"]),
     ],
 )
 def test_formulas_are_told_from_words(text, found):
@@ -50,14 +55,26 @@ def test_formulas_are_told_from_words(text, found):
         ("s_{r+1}", "<msub><mi>s</mi><mrow><mi>r</mi><mo>+</mo><mn>1</mn></mrow></msub>"),
         ("κ_bal", '<msub><mi mathvariant="normal">κ</mi><mi>bal</mi></msub>'),
         ("½Aᵀ", "<mrow><mfrac><mn>1</mn><mn>2</mn></mfrac><msup><mi>A</mi><mi>T</mi></msup></mrow>"),
+        ("¾", "<mfrac><mn>3</mn><mn>4</mn></mfrac>"),
+        ("¼", "<mfrac><mn>1</mn><mn>4</mn></mfrac>"),
+        ("x^2_i", "<msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup>"),
+        ("x_i_j", "<mrow><msub><mi>x</mi><mi>i</mi></msub><mo>_</mo><mi>j</mi></mrow>"),
         ("f*", "<msup><mi>f</mi><mo>∗</mo></msup>"),
+        ("f*≥0", "<mrow><msup><mi>f</mi><mo>∗</mo></msup><mo>≥</mo><mn>0</mn></mrow>"),
+        ("f*x + y", "<mrow><mi>f</mi><mo>*</mo><mi>x</mi><mo>+</mo><mi>y</mi></mrow>"),
         ("√ρ", "<msqrt><mi>ρ</mi></msqrt>"),
         ("≥ 1e-06", "<mrow><mo>≥</mo><msup><mn>10</mn><mrow><mo>−</mo><mn>6</mn></mrow></msup></mrow>"),
         (
             "= 3e5",
             "<mrow><mo>=</mo><mrow><mn>3</mn><mo>·</mo><msup><mn>10</mn><mrow><mn>5</mn></mrow></msup></mrow></mrow>",
         ),
+        (
+            "2e+00",
+            "<mrow><mn>2</mn><mo>·</mo><msup><mn>10</mn><mrow><mn>0</mn></mrow></msup></mrow>",
+        ),
+        ("s_{i}≥0", "<mrow><msub><mi>s</mi><mi>i</mi></msub><mo>≥</mo><mn>0</mn></mrow>"),
         ("γ̃", "<mover><mi>γ</mi><mo>~</mo></mover>"),
+        ("γ̃≥0", "<mrow><mover><mi>γ</mi><mo>~</mo></mover><mo>≥</mo><mn>0</mn></mrow>"),
     ],
 )
 def test_what_a_formula_becomes(formula, mathml):

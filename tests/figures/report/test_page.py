@@ -245,3 +245,7 @@ def test_markdown_has_a_row_for_everything(page):
     for claim in found.claims:
         assert sum(row.startswith(f"| `{claim.id}` |") for row in rows) == 1
     assert len(rows) >= len(found.claims) + len(found.statements) + len(found.records)
+    for document in found.documents:
+        table = text.partition(f"## {document.citation}\n")[2].partition("\n## ")[0]
+        assert table.count("\n| ") == 1 + sum(document.outcomes.values())  # and the line of headings
+    assert f"| phase | present | `{found.record('phase').provenance['command']}` |" in text

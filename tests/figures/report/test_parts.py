@@ -139,6 +139,7 @@ def test_other_data_in_place_of_verdicts_or_sources_is_unreadable(results, name,
         ("smallest-trace", "evidence", {"tight": [1]}),
         ("smallest-trace", "evidence", {"tight": {"shape": {}, "left": "1", "right": "1"}}),
         ("smallest-trace", "sides", ["one"]),
+        ("smallest-trace", "sides", ["one", "two", "three"]),
         ("smallest-trace", "id", "model1-upper-bound"),
     ],
 )
