@@ -44,6 +44,20 @@ def test_rows_give_what_columns_give_for_all_layers_at_once(name, padding):
     assert max(n for n, _ in told) <= 5
 
 
+def test_what_counts_as_rounding_goes_with_the_size_of_the_curvature():
+    """A head of 1e-9 times the size leaves 1e-18 of it."""
+    model, batch = micro(), examples()
+    with differentiable(model):
+        weights, pair = in_double(model), lora_pairs(model)[0]
+        head = next(name for name in weights if "lm_head" in name)
+        weights[head] = 1e-9 * weights[head]
+        (found,) = gauss_newton_matrices(model, weights, [pair], batch)
+        loss = LayerLoss(model, weights, pair, batch)
+        expected = loss.ggn_products(loss.point, torch.eye(loss.d, dtype=torch.float64)).numpy()
+    assert 0 < np.abs(expected).max() < 1e-16
+    np.testing.assert_allclose(found, expected, atol=1e-12 * np.abs(expected).max())
+
+
 def test_sequences_without_labels_do_not_count_and_the_passes_are_no_more_than_states_have_entries():
     model, batch = micro(), examples()
     batch["labels"][0] = -100
