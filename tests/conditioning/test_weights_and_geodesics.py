@@ -65,11 +65,24 @@ def test_the_second_of_three_gauges_is_halfway():
         assert np.abs(K - K.T).max() > 0.1
 
 
+def test_turns_are_drawn_from_close_to_a_multiple_of_the_identity_to_far_from_it():
+    """K = uI + cN with u between 1/2 and 2 and c = 0.1, 0.5 or 1, told by what is off the diagonal."""
+    rng = np.random.default_rng(0)
+    drawn = [TURN.draw(Shape(4, 4, 4), rng) for _ in range(300)]
+    off = np.array([np.sqrt(np.mean(K[~np.eye(4, dtype=bool)] ** 2)) for K in drawn])
+    assert 70 < np.count_nonzero(off < 0.2) < 130
+    assert 0.3 < np.median(off) < 0.7
+    assert 1.2 < off.max() < 1.9
+    means = [np.trace(K) / 4 for K, spread in zip(drawn, off, strict=True) if spread < 0.2]
+    assert 0.4 < min(means) < 0.7
+    assert 1.8 < max(means) < 2.1
+
+
 @pytest.mark.parametrize(
     ("sigma", "valid"),
     [
-        ((1.0, 0.5, 0.11), True),
-        ((1.0, 0.5, 0.09), False),
+        ((1.0, 0.5, 0.105), True),
+        ((1.0, 0.5, 0.095), False),
         ((9.9, 1.0), True),
         ((10.1, 9.0), False),
         ((0.11, 0.1), True),

@@ -40,6 +40,12 @@ def test_a_run_takes_what_those_of_its_arm_took_or_else_those_with_its_horizon()
     assert run_seconds({"run_info": {}}) == 0.0
 
 
+@pytest.mark.parametrize(("rates", "edge"), [((1e-3,), False), ((1e-3, 1e-2), True)])
+def test_one_rate_has_no_edge_and_two_have_nothing_else(rates, edge):
+    progress = Progress(study(table(rates=rates), extensions=0), known(lambda run: run.learning_rate))
+    assert {selection.at_edge for selection in progress.selections.values()} == {edge}
+
+
 def test_an_arm_whose_first_fresh_seed_fails_is_left_alone(tmp_path):
     machine = Machine(lambda run: None if (run.method, run.seed) == ("pissa", 100) else 1.0 + run.seed % 2)
     machine.stop_after = 30  # were it tried again and again
