@@ -345,3 +345,17 @@ def test_a_balancing_of_its_own():
     assert report.balanced == 4
     for pair in pairs:
         torch.testing.assert_close(pair.A.mT @ pair.A, pair.B @ pair.B.mT, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12])
+def test_one_pair_alone(scale):
+    """Of ordinary size, and so small that Gram matrices cannot tell its gauge."""
+    model = unbalance(with_lora(target_modules=["layers.1.self_attn.q_proj"]))
+    (pair,) = lora_pairs(model)
+    with torch.no_grad():
+        pair.left.mul_(scale)
+    optimizer = torch.optim.SGD([pair.left, pair.right], lr=0.0)
+    handle = fisher_balance_after_step(optimizer, model, damping=1.0)
+    step(model, optimizer)
+    assert handle.last.balanced == 1
+    assert_in_gauge(handle, model, damping=1.0)
