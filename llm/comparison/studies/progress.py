@@ -4,7 +4,7 @@ So a study can be stopped at any moment, looked at while it runs, and recomputed
 """
 
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from lorakappa.llm.comparison.runs import Record
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.comparison.studies.fixed_width import seeds_needed
 from lorakappa.llm.comparison.studies.study import Arm, Contrast, Place, Study
+from lorakappa.shared.methods import at_strengths
 
 Lookup = Callable[[Run, TrainingSettings], Record | None]
 """The record of a run, or None if there is none."""
@@ -46,7 +47,8 @@ class Selection:
         records: of all its runs.
         missing: runs without a record.
         chosen: the best place; None while runs are missing, or if none trained with every seed.
-        at_edge: whether its rate is the first or last of the grid, which may then have a better one beyond.
+        at_edge: whether its rate, λ or size of the start is the first or last that was tried, so that a better one
+            may lie beyond.
     """
 
     arm: Arm
@@ -236,8 +238,18 @@ def select(arm: Arm, study: Study, lookup: Lookup) -> Selection:
         if grown == rates or extension == study.extensions:
             break
         rates = grown
-    at_edge = chosen is not None and len(rates) > 1 and chosen.rate in (rates[0], rates[-1])
-    return Selection(arm, tuple(rates), records, (), chosen, at_edge)
+    return Selection(arm, tuple(rates), records, (), chosen, chosen is not None and _at_edge(arm, rates, chosen))
+
+
+def _at_edge(arm: Arm, rates: Sequence[float], chosen: Place) -> bool:
+    """Whether a place is the first or last along an axis of an arm's grid."""
+    strengths = dict(zip(at_strengths(arm.method, arm.strengths, "llm"), arm.strengths, strict=False))
+    axes = (
+        (chosen.rate, rates),
+        (chosen.scaling, arm.scalings),
+        (strengths[chosen.variant], tuple(strengths.values())),
+    )
+    return any(len(values) > 1 and value in (min(values), max(values)) for value, values in axes)
 
 
 def run_seconds(record: Record) -> float:

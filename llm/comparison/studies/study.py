@@ -73,10 +73,11 @@ class Arm:
         learning_rates: first grid, ascending and log-spaced.
         scalings: values of α/r that are tried.
         strengths: values of λ that are tried where the method has one that its name leaves open.
-        effective: whether the grid is of effective learning rates η√(α/r). Under Adam with ε → 0, without decay and
-            clipping, training at scale c and rate η moves the adapted matrix as training at scale 1 and rate η√c does
-            from a start that is √c times as large (derived here: substitute √c·(A, B)); so a scaling at a fixed
-            effective rate is a size of the start.
+        effective: whether the grid is of effective learning rates: η√(α/r) under Adam, η·α/r under SGD. Without decay
+            and clipping, and with ε → 0, training at scale c and rate η moves the adapted matrix as training at scale 1
+            and that rate does from a start that is √c times as large (derived here: substitute √c·(A, B), whose
+            gradients are those of (A, B) divided by √c, which Adam's step does not see and SGD's does); so a scaling at
+            a fixed effective rate is a size of the start.
     """
 
     method: str
@@ -91,9 +92,14 @@ class Arm:
         """The points of a grid with those rates."""
         variants = at_strengths(self.method, self.strengths, "llm")
         return [
-            Place(variant, scaling, rate, rounded(rate / math.sqrt(scaling), DIGITS) if self.effective else rate)
+            Place(variant, scaling, rate, self._learning_rate(rate, scaling))
             for variant, scaling, rate in product(variants, self.scalings, rates)
         ]
+
+    def _learning_rate(self, rate: float, scaling: float) -> float:
+        if not self.effective:
+            return rate
+        return rounded(rate / (scaling if self.settings.optimizer == "sgd" else math.sqrt(scaling)), DIGITS)
 
     def run(self, place: Place, seed: int) -> Run:
         """One run there."""

@@ -11,7 +11,7 @@ def study_table(found: dict[str, Any]) -> Table:
     Args:
         found: from `findings.study_json`.
     """
-    heads = ("table", "r", "steps", "start", "method", "gain", "verdict", "seeds", "learning rate", "exact", "note")
+    heads = ("table", "r", "steps", "start", "method", "gain", "verdict", "seeds", "at", "exact", "note")
     table = Table(*heads, box=None)
     for row in found["findings"]:
         effect, arm, baseline = row["effect"], row["method_arm"], row["baseline_arm"]
@@ -24,14 +24,15 @@ def study_table(found: dict[str, Any]) -> Table:
             _interval(effect),
             row["verdict"],
             str(effect["n"]),
-            "" if arm is None else f"{arm['learning_rate']:.3g}{' (edge)' if arm['at_edge'] else ''}",
+            "" if arm is None else _chosen(arm),
             _exact(baseline, arm),
             _note(row),
         )
     table.caption = (
         f"gain: test loss of the baseline minus that of the method, nats per answer token, each at the cell chosen on "
-        f"other seeds; intervals hold for all rows of a table together with {found['confidence']:.0%} (Bonferroni); "
-        f"δ = {found['delta']:g}; exact: the baseline's and the method's share of exact answers"
+        f"other seeds; at: the method's, by its learning rate (edge: its grid ends there); intervals hold for all rows "
+        f"of a table together with {found['confidence']:.0%} (Bonferroni); δ = {found['delta']:g}; exact: the "
+        f"baseline's and the method's share of exact answers"
     )
     return table
 
@@ -83,6 +84,12 @@ def _cell(row: dict[str, Any]) -> str:
     more = f" of about {row['to_decide']}" if row["to_decide"] else ""
     values = f"{effect['estimate']:+.3f} [{effect['low']:+.3f}, {effect['high']:+.3f}]".replace("-", "−")
     return f"{word} {values}, {effect['n']}{more} seeds"
+
+
+def _chosen(arm: dict[str, Any]) -> str:
+    """The cell that was chosen, e.g. "0.01", or "0.001, α/r = 100 (edge)"."""
+    scaling = "" if arm["scaling"] == 1 else f", α/r = {arm['scaling']:g}"
+    return f"{arm['learning_rate']:.3g}{scaling}{' (edge)' if arm['at_edge'] else ''}"
 
 
 def _interval(effect: dict[str, Any]) -> str:

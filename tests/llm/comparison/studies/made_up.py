@@ -38,8 +38,8 @@ lambdas = [1, 10]
 """
 
 
-def table(name="all", methods=("lora", "balora"), ranks=(4,), steps=(20,), rates=(1e-3,), **rest):
-    return StudyTable(name, methods, ranks, steps, SETTINGS, rates, **rest)
+def table(name="all", methods=("lora", "balora"), ranks=(4,), steps=(20,), rates=(1e-3,), settings=SETTINGS, **rest):
+    return StudyTable(name, methods, ranks, steps, settings, rates, **rest)
 
 
 def study(*tables, minimum=4, step=2, maximum=20, first=100, selection=(0, 1), **rest):

@@ -65,6 +65,31 @@ def test_starts_are_scalings_at_fixed_effective_rates(tmp_path):
     assert sorted(effective) == pytest.approx(list(GRID))
 
 
+def test_effective_rates_of_sgd(tmp_path):
+    """η·α/r: the gradients of √c·(A, B) are those of (A, B) divided by √c, and so are SGD's steps."""
+    machine = Machine(lambda run: 1.0 + noise(run))
+    settings = replace(SETTINGS, optimizer="sgd")
+    machine.run(study(table(rates=(1e-3,), starts=(0.01, 100.0), settings=settings)), tmp_path)
+    assert {(run.scaling, run.learning_rate) for run in machine.made} == {(0.01, 1e-1), (100.0, 1e-5)}
+
+
+@pytest.mark.parametrize("axis", ["scaling", "strength"])
+@pytest.mark.parametrize(("best", "edge"), [(0, True), (1, False), (2, True)])
+def test_the_first_and_last_start_or_strength_is_an_edge(axis, best, edge, tmp_path):
+    """In whatever order they are given; of a method without λ there is only one."""
+    values = (0.1, 1.0, 10.0)
+
+    def loss(run):
+        value = run.scaling if axis == "scaling" else float(run.method.partition("=")[2] or 1.0)
+        return abs(math.log10(value / values[best])) + noise(run, 0.01)
+
+    given = {"scalings" if axis == "scaling" else "strengths": (10.0, 0.1, 1.0)}
+    progress, _ = Machine(loss).run(study(table(methods=("lora", "ilora"), **given), half_width=1.0), tmp_path)
+    (found,) = findings(progress)
+    assert found.method.at_edge == edge
+    assert found.baseline.at_edge == (edge and axis == "scaling")
+
+
 @pytest.mark.parametrize(
     ("shift", "verdict"), [(0.3, "better"), (-0.3, "worse"), (0.0, "equivalent"), (0.045, "inconclusive")]
 )
