@@ -64,6 +64,7 @@ class _Table(_Part):
     starts: Grid = []
     lambdas: Grid = [1.0]
     effective: bool = False
+    times_best_rate: Annotated[float, Field(strict=False)] = 1.0
     settings: dict[str, Any] = {}
 
 
@@ -193,6 +194,7 @@ def _table(table: _Table, settings: TrainingSettings, where: str) -> StudyTable:
             starts=_grid(table.starts) if table.starts else (),
             strengths=_grid(table.lambdas),
             effective=table.effective,
+            times_best_rate=table.times_best_rate,
         )
     except ValueError as error:
         raise ValueError(f"{where} ({table.name}): {error}") from None

@@ -177,7 +177,7 @@ def _reason(study: Study, effect: Effect, needed: int | None, over: bool) -> str
 
 def _arm(progress: Progress, arm: Arm, number: int) -> ArmFinding | None:
     selection: Selection = progress.selections[arm]
-    place = selection.chosen
+    place = selection.measured
     if place is None:
         return None
     records = progress.fresh(arm)[:number]

@@ -58,6 +58,11 @@ class Selection:
     chosen: Place | None = None
     at_edge: bool = False
 
+    @property
+    def measured(self) -> Place | None:
+        """Where effects are measured; None if there is no choice yet."""
+        return None if self.chosen is None else self.arm.measured(self.chosen)
+
     def chosen_losses(self) -> list[float]:
         """Validation losses of the chosen cell; empty if there is none."""
         if self.chosen is None:
@@ -91,9 +96,9 @@ class Progress:
         """The records of an arm's fresh seeds, in order, up to the first that is missing."""
         if arm not in self._fresh:
             records = []
-            chosen = self.selections[arm].chosen
-            for seed in self.study.fresh_seeds(self.study.fresh.maximum) if chosen is not None else []:
-                record = self.lookup(arm.run(chosen, seed), arm.settings) if chosen is not None else None
+            place = self.selections[arm].measured
+            for seed in self.study.fresh_seeds(self.study.fresh.maximum) if place is not None else []:
+                record = self.lookup(arm.run(place, seed), arm.settings) if place is not None else None
                 if record is None:
                     break
                 records.append(record)
@@ -191,10 +196,10 @@ class Progress:
 
     def _reach(self, arm: Arm) -> int:
         """The fresh seeds of an arm before the first that was given up."""
-        chosen, seeds = self.selections[arm].chosen, self.study.fresh_seeds(self.study.fresh.maximum)
-        if chosen is None or not self.given_up:
+        place, seeds = self.selections[arm].measured, self.study.fresh_seeds(self.study.fresh.maximum)
+        if place is None or not self.given_up:
             return len(seeds)
-        lost = (i for i, seed in enumerate(seeds) if (arm.run(chosen, seed), arm.settings) in self.given_up)
+        lost = (i for i, seed in enumerate(seeds) if (arm.run(place, seed), arm.settings) in self.given_up)
         return next(lost, len(seeds))
 
     def _fresh_runs(self, numbers: Mapping[Contrast, int]) -> list[Pending]:
@@ -209,9 +214,9 @@ class Progress:
                 wanted[arm] = max(wanted.get(arm, 0), number)
         found = []
         for arm, number in wanted.items():
-            chosen = self.selections[arm].chosen
+            place = self.selections[arm].measured
             for seed in self.study.fresh_seeds(number)[len(self.fresh(arm)) :]:
-                if chosen is not None and self.lookup(run := arm.run(chosen, seed), arm.settings) is None:
+                if place is not None and self.lookup(run := arm.run(place, seed), arm.settings) is None:
                     found.append(Pending(run, arm, True))
         return found
 

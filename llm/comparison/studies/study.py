@@ -78,6 +78,7 @@ class Arm:
             and that rate does from a start that is √c times as large (derived here: substitute √c·(A, B), whose
             gradients are those of (A, B) divided by √c, which Adam's step does not see and SGD's does); so a scaling at
             a fixed effective rate is a size of the start.
+        times_best_rate: effects are measured at this multiple of the learning rate that is chosen.
     """
 
     method: str
@@ -87,6 +88,7 @@ class Arm:
     scalings: tuple[float, ...] = (1.0,)
     strengths: tuple[float, ...] = (1.0,)
     effective: bool = False
+    times_best_rate: float = 1.0
 
     def places(self, rates: Sequence[float]) -> list[Place]:
         """The points of a grid with those rates."""
@@ -100,6 +102,10 @@ class Arm:
         if not self.effective:
             return rate
         return rounded(rate / (scaling if self.settings.optimizer == "sgd" else math.sqrt(scaling)), DIGITS)
+
+    def measured(self, chosen: Place) -> Place:
+        """Where effects are measured."""
+        return replace(chosen, learning_rate=rounded(chosen.learning_rate * self.times_best_rate, DIGITS))
 
     def run(self, place: Place, seed: int) -> Run:
         """One run there."""
@@ -148,6 +154,7 @@ class StudyTable:
         starts: values of α/r that are an axis of the table instead; then rates are effective.
         strengths: values of λ that are tuned.
         effective: whether the learning rates are effective ones (`Arm`).
+        times_best_rate: at which multiple of its best learning rate each method is measured.
     """
 
     name: str
@@ -160,6 +167,7 @@ class StudyTable:
     starts: tuple[float, ...] = ()
     strengths: tuple[float, ...] = (1.0,)
     effective: bool = False
+    times_best_rate: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks the table before anything is loaded.
@@ -184,6 +192,8 @@ class StudyTable:
         for name in ("learning_rates", "scalings", "starts", "strengths"):
             if not all(0 < value < math.inf for value in getattr(self, name)):
                 raise ValueError(f"{name} must be positive and finite")
+        if not 0 < self.times_best_rate < math.inf:
+            raise ValueError(f"times_best_rate must be positive and finite, not {self.times_best_rate}")
 
     def contrasts(self) -> list[Contrast]:
         """Every comparison of the table, in order."""
@@ -204,6 +214,7 @@ class StudyTable:
             self.scalings if start is None else (start,),
             self.strengths,
             self.effective or start is not None,
+            self.times_best_rate,
         )
 
 

@@ -285,3 +285,23 @@ def test_one_process_makes_the_runs_unless_more_are_asked_for(tmp_path, watched)
     run_study(study(half_width=10.0), SPLITS, tmp_path)
     assert begun == [(1, FATAL)]
     assert batches == [(4, 4), (12, 8)]
+
+
+def test_effects_are_measured_at_a_multiple_of_the_best_rate(tmp_path):
+    """What was chosen stays on record; the runs that choose are those of the table at the best rate."""
+    machine = Machine(valley)
+    tables = (table(name="best", rates=GRID), table(name="twice", rates=GRID, times_best_rate=2.0))
+    progress, failures = machine.run(study(*tables, half_width=1.0), tmp_path)
+    best, twice = findings(progress)
+    assert failures == []
+    assert (best.method.learning_rate, twice.method.learning_rate) == (1e-3, 2e-3)
+    assert best.method.validation_loss == twice.method.validation_loss == 1.0
+    assert (best.method.test_loss, twice.method.test_loss) == (1.0, pytest.approx(1 + math.log10(2)))
+    assert len(machine.made) == 2 * (3 * 2 + 4 + 4)
+    assert not progress.pending()
+
+
+def test_a_multiple_of_the_best_rate_is_a_positive_number():
+    for value in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="times_best_rate must be positive and finite"):
+            table(times_best_rate=value)
