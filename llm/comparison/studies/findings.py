@@ -57,7 +57,10 @@ class Finding:
         verdict: "better", "worse", "equivalent" or "inconclusive".
         effect: the gain, baseline − method, in test loss: nats per answer token.
         exact_match: the gain in the share of exact answers, method − baseline, with its interval; None where it was not
-            measured. Nothing is decided on it.
+            measured. Nothing is decided on it. Its seeds are those of the losses: their number depends on how these
+            scatter or on the first look at them, not on how the shares scatter. So, of values that are jointly normal,
+            it covers as often as the losses' interval, for the same reason (`fixed_width`), but its width is what comes
+            out, and shares of a few answers are normal only roughly.
         method: its arm; None if no cell of it has been chosen.
         baseline: likewise.
         needed: seeds at which it is decided or the interval as narrow as wanted; None before the least number is there.

@@ -60,7 +60,7 @@ class MemoryForecast:
 
 @dataclass(frozen=True)
 class TimeForecast:
-    """Seconds of runs, from one that was timed.
+    """Seconds of runs, from one that was timed, by the clock: what else the machine did meanwhile is in them.
 
     Attributes:
         per_step: of an optimizer step.
@@ -206,8 +206,9 @@ def forecast_lines(found: Described, splits: Splits, folder: Path, jobs: int) ->
     lines = [
         f"{study.name}: {len(study.contrasts())} contrasts in {len(study.tables)} tables, {len(study.arms())} arms",
         f"runs: {progress.spent()[1]} made, {study.least_runs()} to {study.most_runs()} in all",
-        f"time: {1000 * time.per_step:.3g} ms a step and {time.fixed:.2g} s besides, so {least:.2g} to {most:.2g} "
-        f"hours of computing are left, {least / jobs:.2g} to {most / jobs:.2g} with {jobs} at a time",
+        f"time: {1000 * time.per_step:.3g} ms a step and {time.fixed:.2g} s besides, with the machine as busy as it is "
+        f"now, so {least:.2g} to {most:.2g} hours of computing are left, {least / jobs:.2g} to {most / jobs:.2g} with "
+        f"{jobs} at a time",
         f"memory of a run: about {in_words(memory.total)} ({memory.parameters:.3g} parameters in {memory.dtype} "
         f"{in_words(memory.weights)}, adapter {in_words(memory.adapter)}, logits of {memory.tokens} tokens "
         f"{in_words(memory.logits)}, activations {in_words(memory.activations)}){peak}; {jobs} at a time{room}",
