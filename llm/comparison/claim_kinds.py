@@ -9,7 +9,8 @@ from typing import Literal, Unpack, cast
 
 from lorakappa.conditioning.verification.claim import ClaimOptions, Verdict, VerdictName
 from lorakappa.conditioning.verification.measured import MeasuredClaim, Measurement
-from lorakappa.llm.comparison.judges import Judge, larger_gain, model_of
+from lorakappa.llm.comparison.judges import Judge, larger_gain
+from lorakappa.llm.comparison.judging import model_of
 from lorakappa.llm.comparison.protocol import Outcome, Plan
 from lorakappa.llm.comparison.short_comparisons import short_comparison
 from lorakappa.llm.comparison.studies.about import STUDY as STUDY_FILE

@@ -17,12 +17,22 @@ from lorakappa.llm.comparison.judges import (
     larger_gain_at_the_largest_rank,
     lower_loss,
     lower_loss_at_every_rank,
+    smaller_loss_off_the_best_rate,
     sooner,
     wider_window,
 )
 from lorakappa.llm.comparison.protocol import Outcome
 from lorakappa.llm.comparison.repeating import REPLAY_SECONDS, runs_repeat
-from lorakappa.llm.comparison.short_comparisons import BEST_STARTS, BY_RANK, HORIZONS, RIVALS, SGD, STARTS, VARIANTS
+from lorakappa.llm.comparison.short_comparisons import (
+    BEST_STARTS,
+    BY_RANK,
+    HORIZONS,
+    OFF_THE_BEST,
+    RIVALS,
+    SGD,
+    STARTS,
+    VARIANTS,
+)
 from lorakappa.llm.comparison.studies.progress import Progress
 
 CLAIMS_IN_ORDER: Sequence[Claim] = [
@@ -60,6 +70,15 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         source=FIRST_VERSION.at("more robust to hyperparameters"),
     )(wider_window),
     comparison_claim(
+        "llm-balora-twice-the-rate",
+        "BaLoRA is more robust to the learning rate: at twice its best rate it loses less than LoRA at twice its own.",
+        method="balora",
+        plan=OFF_THE_BEST,
+        recorded="inconclusive",
+        stage="selection",
+        source=FIRST_VERSION.at("more robust to hyperparameters"),
+    )(smaller_loss_off_the_best_rate),
+    comparison_claim(
         "llm-overhead-time",
         "The projection is lightweight: it takes less than a fifth of the rest of a training step.",
         method="balora",
@@ -77,7 +96,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
     )(cheap_memory),
     comparison_claim(
         "llm-converges-faster",
-        "BaLoRA reaches LoRA's final validation loss sooner, in steps and in seconds.",
+        "BaLoRA converges faster than LoRA: it is sooner, in steps and in seconds, at a loss that both reach.",
         method="balora",
         plan=RIVALS,
         recorded="inconclusive",

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,12 @@ from lorakappa.llm.comparison.best import Best
 
 WINDOW = 0.01
 """A learning rate counts as good if its validation loss is within this share of the best."""
+
+OFF = 2.0
+"""Factor by which a learning rate is off the best one where losses off it are compared."""
+
+SPACING = 0.01
+"""Share by which a rate of the grid may miss that multiple and still be it: grids are rounded as they grow."""
 
 CONFIDENCE = 0.95
 
@@ -60,10 +65,16 @@ def effect(
     return Effect(mean, mean - half, mean + half, len(x))
 
 
-def seeds_to_decide(found: Effect, margin: float) -> int | None:
+def seeds_to_decide(found: Effect, margin: float, *, alpha: float | None = None) -> int | None:
     """The number of seeds at which an interval around the same mean would exclude 0 or lie within ±margin.
 
-    Its width shrinks with the square root of the number (derived here).
+    At n seeds it is as wide as t/√n at the same standard deviation, t being Student's quantile (derived here).
+
+    Args:
+        found: the effect.
+        margin: within which it counts as none.
+        alpha: probability with which the interval may miss, of all n seeds; None where the first of them alone give the
+            variance (`studies.fixed_width`), so that the quantile stays what it is.
 
     Returns:
         The number; None if the interval is infinite.
@@ -72,7 +83,15 @@ def seeds_to_decide(found: Effect, margin: float) -> int | None:
     wanted = max(abs(found.estimate), margin - abs(found.estimate))
     if not math.isfinite(half) or not wanted > 0:
         return None
-    return math.floor(found.n * (half / wanted) ** 2) + 1
+    low, high = found.n, math.floor(found.n * (half / wanted) ** 2) + 1
+    while alpha is not None and low < high:
+        n = (low + high) // 2
+        first, then = (float(stdtrit(count - 1, 1 - alpha / 2)) for count in (found.n, n))
+        if half * then / first * math.sqrt(found.n / n) < wanted:
+            high = n
+        else:
+            low = n + 1
+    return high
 
 
 def paired(
@@ -109,23 +128,43 @@ def window_gain(baseline: Best, method: Best) -> NDArray[np.float64]:
     return window(method)[0] - window(baseline)[0]
 
 
-def speedup(baseline: Best, method: Best, *, by: str) -> NDArray[np.float64]:
-    """(n,) log₂ of how much sooner the method reaches the baseline's final validation loss; −1 if it never does.
+def excess(best: Best) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+    """By how much the validation loss is higher at twice the best learning rate than at the best one, for each seed.
 
-    At the earliest it is reached after one step, which is also what counts for a method that starts at or below the
-    target, as it does where the baseline ended no lower than the start: a time of 0 would give infinity.
+    No run counts as worse than the model before training, which one has anyway; so a diverged one counts as that.
+
+    Returns:
+        (n,) nats per answer token, and (n,) whether the run there counts as the model before training; None if no run
+        has twice the best rate.
+    """
+    off = [i for i, rate in enumerate(best.grid) if math.isclose(rate, OFF * best.learning_rate, rel_tol=SPACING)]
+    if not off:
+        return None
+    start, losses = best.history("valid loss")[:, 0], best.curve[off[0]]
+    return np.minimum(start, losses) - best.curve[best.grid.index(best.learning_rate)], losses >= start
+
+
+def speedup(baseline: Best, method: Best, *, by: str) -> NDArray[np.float64]:
+    """(n,) log₂ of how many times sooner the method reaches a loss that both reach.
+
+    Of each seed it is the higher one of both last validation losses, so that every run gets there and the names
+    exchanged change nothing but the sign (derived here). A target that all seeds share would be missed by some runs,
+    whose times are then unknown, and seeds differ in the loss that they can reach.
+
+    At the earliest it is reached after one step, which is also what counts for a run that starts at or below it: a time
+    of 0 would give infinity.
 
     Args:
-        baseline: its last validation loss, seed by seed, is the target.
-        method: whose curve is searched, linear between evaluations.
-        by: "step" or "train time".
+        baseline: one of them.
+        method: the other; positive where it is sooner.
+        by: "step" or "train time", linear in the loss between evaluations.
     """
     gains = []
-    for reference, record in zip(baseline.records, method.records, strict=True):
-        target = reference["train_info"]["metrics"][-1]
-        first = _time_to(record["train_info"]["metrics"], target["valid loss"], by)
-        earliest = target[by] / reference["train_info"]["steps"]
-        gains.append(-1.0 if first is None else math.log2(target[by] / max(first, earliest)))
+    for records in zip(baseline.records, method.records, strict=True):
+        curves = [record["train_info"]["metrics"] for record in records]
+        target = max(curve[-1]["valid loss"] for curve in curves)
+        before, after = (math.log2(_time_to(curve, target, by)) for curve in curves)
+        gains.append(before - after)
     return np.array(gains)
 
 
@@ -159,15 +198,13 @@ def window_ends(grid: Sequence[float], losses: NDArray[np.float64]) -> tuple[flo
     return 10**low, 10**high, high - low, open_low or open_high
 
 
-def _time_to(metrics: list[dict[str, Any]], target: float, by: str) -> float | None:
-    """When a curve is first at or below the target, linear between evaluations; None if it never is.
-
-    A curve that starts there is there at its start, whether it then falls, stays or rises.
-    """
-    if metrics[0]["valid loss"] <= target:
-        return float(metrics[0][by])
-    for before, after in pairwise(metrics):
-        if after["valid loss"] <= target:
-            share = (before["valid loss"] - target) / (before["valid loss"] - after["valid loss"])
-            return float(before[by] + share * (after[by] - before[by]))
-    return None
+def _time_to(curve: list[dict[str, Any]], target: float, by: str) -> float:
+    """When a curve that ends at or below the target is first there, but not before its first step."""
+    last = curve[-1]
+    step = float(last[by] / last["step"])
+    i = next(i for i, entry in enumerate(curve) if entry["valid loss"] <= target)
+    if i == 0:
+        return step
+    before, after = curve[i - 1], curve[i]
+    share = (before["valid loss"] - target) / (before["valid loss"] - after["valid loss"])
+    return max(step, float(before[by] + share * (after[by] - before[by])))

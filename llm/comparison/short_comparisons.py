@@ -34,6 +34,9 @@ RIVALS = Plan(
 VARIANTS = replace(RIVALS, methods=("balora", "balora-fisher:gauge=hyperbalanced", "balora@10"), strengths=(1.0,))
 """Gauges and periods of BaLoRA."""
 
+OFF_THE_BEST = replace(BY_RANK, ranks=(8,), learning_rates=parse_grid("6.3e-3:5.04e-2:4"))
+"""BaLoRA against LoRA on a grid that has twice every rate."""
+
 SGD = replace(BY_RANK, ranks=(8,), learning_rates=parse_grid("0.1:1.6:3"), settings=replace(_SETTINGS, optimizer="sgd"))
 """BaLoRA against LoRA where theory speaks."""
 

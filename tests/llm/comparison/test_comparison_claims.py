@@ -2,9 +2,12 @@
 
 import math
 import re
+from itertools import count
 from typing import get_args
 
+import numpy as np
 import pytest
+from scipy.stats import t
 
 from lorakappa.conditioning.verification import MeasuredName
 from lorakappa.llm.comparison.claim_kinds import STUDY, ComparisonClaim, FineTuneClaim, GrowthClaim
@@ -17,11 +20,21 @@ from lorakappa.llm.comparison.judges import (
     larger_gain_at_the_largest_rank,
     lower_loss,
     lower_loss_at_every_rank,
+    smaller_loss_off_the_best_rate,
     sooner,
     wider_window,
 )
 from lorakappa.llm.comparison.settings import TrainingSettings
-from lorakappa.llm.comparison.short_comparisons import BEST_STARTS, BY_RANK, HORIZONS, RIVALS, SGD, STARTS, VARIANTS
+from lorakappa.llm.comparison.short_comparisons import (
+    BEST_STARTS,
+    BY_RANK,
+    HORIZONS,
+    OFF_THE_BEST,
+    RIVALS,
+    SGD,
+    STARTS,
+    VARIANTS,
+)
 from lorakappa.llm.comparison.studies.outcomes import kept
 from tests.llm.comparison.outcomes import curved, diverged, fake_record, outcome_of
 
@@ -65,16 +78,83 @@ def test_lower_loss_pools_ranks_by_seed():
 
 
 @pytest.mark.parametrize(
-    ("by_rank", "verdict", "worst"),
+    ("by_rank", "named"),
     [
-        ({4: EFFECTS[0][0], 8: (0.3, 0.31, 0.32)}, "holds", 4),
-        ({4: (0.3, 0.31, 0.32), 8: EFFECTS[1][0]}, "not seen", 8),
-        ({4: EFFECTS[0][0], 8: EFFECTS[2][0]}, "inconclusive", 8),
-        ({4: EFFECTS[1][0], 8: EFFECTS[2][0]}, "not seen", 8),
-        ({4: EFFECTS[0][0], 8: EFFECTS[3][0]}, "inconclusive", 8),
-        ({4: EFFECTS[3][0], 8: (0.001, 0.001, 0.001)}, "equivalent", 8),
+        ({4: EFFECTS[0][0], 8: (0.3, 0.31, 0.32)}, False),
+        ({4: EFFECTS[0][0], 8: EFFECTS[2][0]}, True),  # one holds, the other is inconclusive
+        ({4: (0.3, 0.1, -0.1), 8: (-0.1, 0.11, 0.32)}, True),  # both inconclusive, the mean holds
+        ({4: (0.3, -0.1, 0.1), 8: (0.3, -0.1, 0.2)}, False),  # all are inconclusive, on one side
+        ({4: (0.3, -0.1, 0.1), 8: (-0.3, 0.1, -0.2)}, True),  # on both sides
+        ({4: (0.001, 0.001, 0.001), 8: (-0.001, -0.001, -0.001)}, False),  # no effect has no side
+        ({4: (0.3, -0.1, 0.1)}, False),
     ],
 )
+def test_a_note_names_the_ranks_that_disagree_with_their_mean(by_rank, named):
+    found = lower_loss(gains(by_rank), "lora", "balora")
+    own = "; ".join(f"r = {rank} {effect(values)}" for rank, values in by_rank.items())
+    assert (f" ({own}) nats per answer token" in found.note) == ("(" in found.note) == named
+
+
+AT_EVERY_RANK = [
+    ({4: EFFECTS[0][0], 8: (0.3, 0.31, 0.32)}, "holds", 4),
+    ({4: (0.3, 0.31, 0.32), 8: EFFECTS[1][0]}, "not seen", 8),
+    ({4: EFFECTS[0][0], 8: EFFECTS[2][0]}, "inconclusive", 8),
+    ({4: EFFECTS[1][0], 8: EFFECTS[2][0]}, "not seen", 8),
+    ({4: EFFECTS[0][0], 8: EFFECTS[3][0]}, "inconclusive", 8),
+    ({4: EFFECTS[3][0], 8: (0.001, 0.001, 0.001)}, "equivalent", 8),
+]
+
+
+def off_the_best(by_rank, at_twice=lambda run, loss: fake_record(run, (9.0, loss))):
+    """LoRA's loss is higher by ½ at each doubling of the best rate, BaLoRA's by as much less as is given."""
+
+    def make(run):
+        gain = by_rank[run.rank][run.seed] if run.method == "balora" else 0.0
+        loss = 1.0 + 0.3 * run.seed + (0.5 - gain) * math.log2(run.learning_rate / 1e-3)
+        return at_twice(run, loss) if run.learning_rate == 2e-3 else fake_record(run, (9.0, loss))
+
+    return outcome_of(make, ranks=tuple(by_rank), rates=(1e-3, 2e-3, 4e-3))
+
+
+@pytest.mark.parametrize(("by_rank", "verdict", "worst"), AT_EVERY_RANK)
+def test_a_smaller_loss_off_the_best_rate(by_rank, verdict, worst):
+    found = smaller_loss_off_the_best_rate(off_the_best(by_rank), "lora", "balora")
+    assert found.verdict == verdict
+    wanted = {str(rank): effect(values, alpha=0.05 / 2) for rank, values in by_rank.items()}
+    for rank, own in wanted.items():
+        for key in ("estimate", "low", "high"):
+            assert found.evidence["by_rank"][rank][key] == pytest.approx(getattr(own, key))
+    assert found.worst_margin == found.evidence["by_rank"][str(worst)]["low"]
+    assert ": validation loss rises less by r = 4 " in found.note
+    assert ("would decide" in found.note) == (verdict == "inconclusive" and by_rank[8] == EFFECTS[2][0])
+    assert "before training" not in found.note
+
+
+@pytest.mark.parametrize("worse", [diverged, lambda run: fake_record(run, (9.0, 20.0))])
+def test_a_run_that_diverges_off_the_best_rate_counts_as_none_at_all(worse):
+    """As the model before training, 9 nats, which is finite, so that the others count, too."""
+
+    def at_twice(run, loss):
+        return worse(run) if (run.method, run.seed) == ("balora", 2) else fake_record(run, (9.0, loss))
+
+    found = smaller_loss_off_the_best_rate(off_the_best({4: (0.1, 0.1, 0.1)}, at_twice), "lora", "balora")
+    assert found.evidence["effect"]["estimate"] == pytest.approx((0.1 + 0.1 + 0.5 - (9.0 - 1.6)) / 3)
+    assert math.isfinite(found.evidence["effect"]["low"])
+    assert "; 1 of 6 runs there end no better than before training" in found.note
+
+
+@pytest.mark.parametrize("name", ["lora", "balora"])
+def test_a_doubled_rate_that_was_not_run_decides_nothing(name):
+    def make(run):
+        best = 4e-3 if run.method == name else 1e-3
+        return fake_record(run, (9.0, 1.0 + abs(math.log2(run.learning_rate / best))))
+
+    found = smaller_loss_off_the_best_rate(outcome_of(make, rates=(1e-3, 2e-3, 4e-3)), "lora", "balora")
+    assert (found.verdict, found.trials, found.worst_margin) == ("inconclusive", 3, None)
+    assert found.note.endswith(f": twice the best learning rate of {name} at r = 4 was not run")
+
+
+@pytest.mark.parametrize(("by_rank", "verdict", "worst"), AT_EVERY_RANK)
 def test_lower_loss_at_every_rank(by_rank, verdict, worst):
     found = lower_loss_at_every_rank(gains(by_rank), "lora", "balora")
     assert found.verdict == verdict
@@ -103,16 +183,18 @@ def test_a_larger_gain_at_the_larger_rank(small, large, verdict):
 
 
 def test_how_many_seeds_would_decide():
-    """Of three effects around a mean of 0.1 the interval must shrink from ±h to ±0.1."""
+    """Of effects that scatter by 0.2 around a mean of 0.1, the interval must shrink to ±0.1."""
     values = (0.3, -0.1, 0.1)
-    half = effect(values).high - 0.1
-    needed = math.floor(3 * (half / 0.1) ** 2) + 1
+
+    def seeds(alpha):
+        return next(n for n in count(3) if t.ppf(1 - alpha / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n) < 0.1)
+
+    needed = seeds(0.05)
     assert lower_loss(gains({4: values}), "lora", "balora").note.endswith(
         f"; at this mean some {needed} seeds would decide"
     )
     found = lower_loss_at_every_rank(gains({4: values, 8: EFFECTS[0][0]}), "lora", "balora")
-    wider = effect(values, alpha=0.05 / 2).high - 0.1
-    assert found.note.endswith(f"; at this mean some {math.floor(3 * (wider / 0.1) ** 2) + 1} seeds would decide")
+    assert found.note.endswith(f"; at this mean some {seeds(0.05 / 2)} seeds would decide")
     assert "would decide" not in lower_loss(gains({4: EFFECTS[0][0]}), "lora", "balora").note
     for found in (
         larger_gain_at_the_largest_rank(gains({4: (0.0, 0.0, 0.0), 8: values}), "lora", "balora"),
@@ -135,6 +217,22 @@ def test_how_many_seeds_would_decide():
 )
 def test_seeds_to_decide(found, margin, seeds):
     assert seeds_to_decide(found, margin) == seeds
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.05 / 6])
+@pytest.mark.parametrize("first", [2, 3, 10])
+@pytest.mark.parametrize(("mean", "spread"), [(0.1, 0.4), (-0.1, 1.0), (0.002, 0.05), (0.0, 0.04)])
+def test_seeds_to_decide_counts_all_their_degrees_of_freedom(mean, spread, first, alpha):
+    """The first number of seeds at which the interval at this scatter clears 0 or lies within ±0.01."""
+
+    def decides(n):
+        half = t.ppf(1 - alpha / 2, n - 1) * spread / math.sqrt(n)
+        return half < abs(mean) or (abs(mean) + half < 0.01)
+
+    half = t.ppf(1 - alpha / 2, first - 1) * spread / math.sqrt(first)
+    found = Effect(mean, mean - half, mean + half, first)
+    assert seeds_to_decide(found, 0.01, alpha=alpha) == next(n for n in count(first) if decides(n))
+    assert seeds_to_decide(found, 0.01) >= seeds_to_decide(found, 0.01, alpha=alpha)
 
 
 def test_one_rank_has_no_larger_one():
@@ -194,7 +292,7 @@ def test_cheap_step(shares, verdict):
     assert found.verdict == verdict
     assert found.evidence["effect"]["estimate"] == pytest.approx(sum(shares) / 3)
     assert found.evidence["seconds_per_step"] == pytest.approx(0.5)
-    assert "of a step of 500 ms" in found.note
+    assert found.note.endswith(" of the rest of a step; with it a step takes 500 ms")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +313,9 @@ def test_cheap_memory(bytes_, verdict):
 
 
 def test_memory_that_was_not_measured_says_nothing():
-    assert cheap_memory(costs((1010, None, 1010), "peak_memory"), "lora", "balora").verdict == "inconclusive"
+    found = cheap_memory(costs((1010, None, 1010), "peak_memory"), "lora", "balora")
+    assert found.verdict == "inconclusive"
+    assert found.note.endswith(": the peak memory of some runs was not measured")
 
 
 def races(curves, seconds=0.5):
@@ -231,23 +331,35 @@ FAST, SLOW = [(3.0, 1.0, 0.5), (3.0, 0.9, 0.5), (3.0, 1.0, 0.5)], [(3.0, 2.5, 1.
 
 
 @pytest.mark.parametrize(
-    ("curves", "seconds", "verdict", "never"),
+    ("curves", "seconds", "verdict"),
     [
-        (FAST, 0.5, "holds", 0),
-        (FAST, 1.0, "inconclusive", 0),  # sooner in steps, the same in seconds
-        (FAST, 2.0, "inconclusive", 0),  # sooner in steps, later in seconds
-        (SLOW, 0.5, "not seen", 3),
-        ([(3.0, 2.0, 1.0)] * 3, 0.5, "equivalent", 0),
-        ([(3.0, 2.0, 1.0)] * 3, 0.45, "inconclusive", 0),  # the same in steps, sooner in seconds
-        ([*FAST[:2], SLOW[0]], 0.5, "inconclusive", 1),
+        (FAST, 0.5, "holds"),
+        (FAST, 1.0, "inconclusive"),  # sooner in steps, the same in seconds
+        (FAST, 2.0, "inconclusive"),  # sooner in steps, later in seconds
+        (SLOW, 0.5, "not seen"),
+        ([(3.0, 2.0, 1.0)] * 3, 0.5, "equivalent"),
+        ([(3.0, 2.0, 1.0)] * 3, 0.45, "inconclusive"),  # the same in steps, sooner in seconds
+        ([*FAST[:2], SLOW[0]], 0.5, "inconclusive"),
     ],
 )
-def test_sooner(curves, seconds, verdict, never):
+def test_sooner(curves, seconds, verdict):
+    """And with the names exchanged the opposite, which no tie can lose on both sides."""
     found = sooner(races(curves, seconds), "lora", "balora")
     assert found.verdict == verdict
-    assert f"{never} of 3 runs never get there" in found.note
     assert "times as fast in steps" in found.note
-    assert set(found.evidence) == {"effect", "seconds"}
+    assert set(found.evidence) == {"effect", "seconds", "by_rank", "seconds_by_rank"}
+    back = sooner(races(curves, seconds), "balora", "lora")
+    assert back.verdict == {"holds": "not seen", "not seen": "holds"}.get(verdict, verdict)
+    for name in ("effect", "seconds"):
+        for key, other in (("estimate", "estimate"), ("low", "high"), ("high", "low")):
+            assert back.evidence[name][key] == pytest.approx(-found.evidence[name][other], abs=1e-15)
+
+
+def test_how_many_seeds_would_decide_who_is_sooner():
+    found = sooner(races([*FAST[:2], SLOW[0]]), "lora", "balora")
+    wanted = [seeds_to_decide(Effect(**found.evidence[name]), 0.07, alpha=0.05) for name in ("effect", "seconds")]
+    assert wanted[0] is not None
+    assert found.note.endswith(f"; at this mean some {max(wanted)} seeds would decide")
 
 
 JUDGES = [
@@ -255,6 +367,7 @@ JUDGES = [
     lower_loss_at_every_rank,
     larger_gain_at_the_largest_rank,
     wider_window,
+    smaller_loss_off_the_best_rate,
     cheap_step,
     cheap_memory,
     sooner,
@@ -267,11 +380,14 @@ def test_judges_say_nothing_of_what_did_not_train(judge):
     found = judge(lost, "lora", "balora")
     assert (found.verdict, found.trials, found.worst_margin) == ("inconclusive", 3, None)
     assert "balora or its baseline trained at no learning rate with every seed" in found.note
+    assert found.note.endswith("; 9 of 9 runs of balora diverged, 0 of 9 runs of lora diverged")
 
 
 @pytest.mark.parametrize("judge", JUDGES)
-@pytest.mark.parametrize("where", [lambda run: run.rank == 8, lambda run: (run.rank, run.seed) == (4, 2)])
-def test_a_rank_where_one_of_them_diverges_is_not_left_out(judge, where):
+@pytest.mark.parametrize(
+    ("where", "lost"), [(lambda run: run.rank == 8, 3), (lambda run: (run.rank, run.seed) == (4, 2), 1)]
+)
+def test_a_rank_where_one_of_them_diverges_is_not_left_out(judge, where, lost):
     """Else a method could win at every rank because it diverged at the one where it is worse."""
 
     def make(run):
@@ -281,6 +397,7 @@ def test_a_rank_where_one_of_them_diverges_is_not_left_out(judge, where):
 
     found = judge(outcome_of(make, ranks=(4, 8), rates=(1e-3,)), "lora", "balora")
     assert (found.verdict, found.worst_margin) == ("inconclusive", None)
+    assert found.note.endswith(f"; {lost} of 6 runs of balora diverged, 0 of 6 runs of lora diverged")
 
 
 @pytest.mark.parametrize("judge", JUDGES)
@@ -304,6 +421,7 @@ def test_the_registry():
         "llm-balora-loss",
         "llm-balora-rank",
         "llm-balora-robust-lr",
+        "llm-balora-twice-the-rate",
         "llm-overhead-time",
         "llm-overhead-memory",
         "llm-converges-faster",
@@ -359,6 +477,7 @@ def test_the_short_comparisons_are_those_on_record():
         assert (settings.steps, settings.batch_size, settings.evaluations, settings.generate) == (30, 8, 2, 0)
         assert settings.targets == ("q_proj", "v_proj", "down_proj")
     assert (BY_RANK.ranks, RIVALS.ranks, RIVALS.strengths) == ((2, 8), (8,), (10.0,))
+    assert (OFF_THE_BEST.ranks, OFF_THE_BEST.learning_rates) == ((8,), (0.0063, 0.0126, 0.0252, 0.0504))
     by_rank = {"llm-balora-rank", "llm-balora-larger-ranks"}
     for id, claim in CLAIMS.items():
         if not isinstance(claim, ComparisonClaim):
@@ -378,7 +497,8 @@ def test_examining_a_claim_judges_its_own_comparison(monkeypatch):
     monkeypatch.setattr("lorakappa.llm.comparison.claim_kinds.short_comparison", fake)
     assert CLAIMS["llm-balora-loss"].examine(trials=3, seed=9).verdict == "holds"
     assert CLAIMS["llm-balora-rank"].examine(trials=2, seed=5).verdict == "holds"
-    assert asked == [(RIVALS, 3, 9), (BY_RANK, 2, 5)]
+    assert CLAIMS["llm-balora-twice-the-rate"].examine(trials=3).verdict == "inconclusive"  # one rate only
+    assert asked == [(RIVALS, 3, 9), (BY_RANK, 2, 5), (OFF_THE_BEST, 3, 0)]
     asked.clear()
     assert CLAIMS["llm-balora-sgd"].examine(trials=3).verdict == "holds"
     assert CLAIMS["llm-balora-best-start"].examine(trials=3).verdict == "holds"
@@ -429,7 +549,9 @@ def test_a_larger_gain_along_an_axis(small, large, verdict, axis, plans, names):
 def test_an_end_where_nothing_trains_decides_nothing(lost):
     good, bad = gains({4: EFFECTS[0][0]}), outcome_of(diverged)
     before, after = (bad, good) if lost == "before" else (good, bad)
-    assert larger_gain(before, after, "lora", "balora", "steps").verdict == "inconclusive"
+    found = larger_gain(before, after, "lora", "balora", "steps")
+    assert found.verdict == "inconclusive"
+    assert found.note.endswith("; 9 of 9 runs of balora diverged, 9 of 9 runs of lora diverged")
 
 
 def test_a_claim_on_growth_says_its_rule():
@@ -453,7 +575,9 @@ def test_the_note_of_a_cheap_step_is_of_the_methods_own_step():
     assert effect["estimate"] == pytest.approx(sum(shares) / 3)
     assert found.evidence["seconds_per_step"] == pytest.approx(0.5)
     low, high = 100 * effect["low"], 100 * effect["high"]
-    assert found.note.endswith(f": {100 * sum(shares) / 3:.0f} % [{low:.0f}, {high:.0f}] of a step of 500 ms")
+    assert found.note.endswith(
+        f": {100 * sum(shares) / 3:.0f} % [{low:.0f}, {high:.0f}] of the rest of a step; with it a step takes 500 ms"
+    )
 
 
 def test_the_notes_show_the_interval():
@@ -483,5 +607,6 @@ def test_windows_of_every_rank_are_counted():
         return fake_record(run, (9.0, curved(run, slope=slope)))
 
     found = wider_window(outcome_of(make, ranks=(4, 8)), "lora", "balora")
-    assert found.note.endswith("3 of 12 windows reach the edge of the grid")
+    assert found.note.endswith("; 3 of 12 windows reach the edge of the grid")
     assert found.evidence["effect"]["estimate"] == pytest.approx(0.5)  # 0 at one rank, 1 decade at the other
+    assert "window wider by +0.5 [+0.5, +0.5] (r = 4 +0 [+0, +0]; r = 8 +1 [+1, +1]) decades" in found.note

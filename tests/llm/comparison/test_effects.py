@@ -9,6 +9,7 @@ from scipy.stats import ttest_1samp
 from lorakappa.llm.comparison.best import best_cells
 from lorakappa.llm.comparison.effects import (
     effect,
+    excess,
     loss_gain,
     memory_overhead,
     paired,
@@ -121,40 +122,93 @@ def bests(baseline, method):
 
 
 def test_speedup():
+    """Against the higher one of both ends: 1, 1, 1½ and 1."""
     reference = [(3.0, 2.0, 1.0)] * 4
     curves = [(3.0, 1.0, 0.5), (3.0, 2.0, 0.0), (3.0, 2.0, 1.5), (3.0, 2.0, 1.0)]
     pair = bests((reference, {"seconds": 0.5}), (curves, {"seconds": 1.0}))
-    np.testing.assert_allclose(speedup(*pair, by="step"), [1.0, math.log2(20 / 15), -1.0, 0.0])
-    np.testing.assert_allclose(speedup(*pair, by="train time"), [0.0, math.log2(10 / 15), -1.0, -1.0])
+    np.testing.assert_allclose(speedup(*pair, by="step"), np.log2([20 / 10, 20 / 15, 15 / 20, 1]))
+    np.testing.assert_allclose(speedup(*pair, by="train time"), np.log2([10 / 10, 10 / 15, 7.5 / 20, 10 / 20]))
 
 
 def test_speedup_counts_the_first_time_and_survives_plateaus():
     reference = [(3.0, 2.0, 1.0, 1.0)] * 3
     curves = [(3.0, 0.5, 2.0, 0.5), (3.0, 3.0, 1.0, 1.0), (3.0, 2.0, 1.0, 0.0)]
     pair = bests((reference, {}), (curves, {}))
-    np.testing.assert_allclose(speedup(*pair, by="step"), np.log2([30 / 8, 30 / 20, 30 / 20]))
-
-
-def test_speedup_where_the_target_was_met_at_the_start():
-    """A baseline that ends where it began, or higher, is reached at once: there is no speed to speak of."""
-    pair = bests(([(3.0, 2.0, 3.5)], {}), ([(3.0, 2.0, 1.0)], {}))
-    assert np.isfinite(speedup(*pair, by="step")).all()
+    np.testing.assert_allclose(speedup(*pair, by="step"), [math.log2(20 / 8), 0, 0])
 
 
 def test_a_start_at_or_below_the_target_counts_as_one_step_whatever_follows():
-    reference = [(2.0, 2.0, 2.0)] * 4 + [(2.0, 3.0, 2.5)] * 3
-    curves = [
-        (2.0, 1.0, 0.5),
-        (2.0, 2.0, 2.0),
-        (2.0, 3.0, 1.0),
-        (1.0, 1.5, 9.0),
-        (2.0, 2.2, 2.4),
-        (2.5, 9, 9),
-        (2.6, 2.4, 9),
-    ]
-    pair = bests((reference, {}), (curves, {}))
-    once = np.log2(20.0)
-    np.testing.assert_allclose(speedup(*pair, by="step"), [*[once] * 6, np.log2(20 / 5)])
+    curves = {
+        (2.0, 2.0, 2.0): ((2.0, 1.0, 0.5), 1 / 1),  # both are there before they begin
+        (3.0, 2.0, 1.0): ((1.0, 1.5, 9.0), 1 / 1),
+        (2.0, 3.0, 2.5): ((3.0, 2.75, 1.0), 1 / (80 / 7)),
+        (3.0, 2.5, 1.0): ((0.5, 1.5, 1.0), 20 / 1),
+        (3.0, 2.6, 1.0): ((1.05, 0.05, 0.04), 20 / 1),  # within the first step
+    }
+    pair = bests((list(curves), {}), ([curve for curve, _ in curves.values()], {}))
+    wanted = np.log2([ratio for _, ratio in curves.values()])
+    np.testing.assert_allclose(speedup(*pair, by="step"), wanted, atol=1e-15)
+
+
+def drawn_curves(count, seed):
+    """Curves of five evaluations on few levels, so that ties, plateaus and rises are among them."""
+    rng = np.random.default_rng(seed)
+    return [tuple(map(float, sorted(rng.integers(1, 9, 5), reverse=i % 3 > 0))) for i in range(count)]
+
+
+@pytest.mark.parametrize("by", ["step", "train time"])
+def test_names_exchanged_change_the_sign_and_nothing_else(by):
+    first, second = bests((drawn_curves(60, 1), {"seconds": 0.3}), (drawn_curves(60, 2), {"seconds": 0.7}))
+    forward, backward = speedup(first, second, by=by), speedup(second, first, by=by)
+    np.testing.assert_array_equal(forward, -backward)
+    assert (forward > 0).any()
+    assert (forward < 0).any()
+    np.testing.assert_array_equal(speedup(first, first, by=by), np.zeros(60))
+
+
+def test_speedup_is_where_densely_drawn_curves_first_meet_the_target():
+    curves = drawn_curves(60, 3), drawn_curves(60, 4)
+    found = speedup(*bests((curves[0], {}), (curves[1], {})), by="step")
+    dense = np.linspace(0, 40, 40_001)
+    for pair, gain in zip(zip(*curves, strict=True), found, strict=True):
+        lines = [np.interp(dense, [0, 10, 20, 30, 40], curve) for curve in pair]
+        target = max(curve[-1] for curve in pair)
+        times = [max(1.0, dense[np.argmax(line <= target + 1e-9)]) for line in lines]
+        assert gain == pytest.approx(math.log2(times[0] / times[1]), abs=0.01)
+
+
+DOUBLING = (1e-3, 2e-3, 4e-3)
+
+
+def off(losses, rates=DOUBLING, start=9.0):
+    """The excess where a seed's losses along the grid are those; infinity for a diverged run."""
+
+    def make(run):
+        loss = losses[run.seed][rates.index(run.learning_rate)]
+        return fake_record(run, (start,), status="diverged") if math.isinf(loss) else fake_record(run, (start, loss))
+
+    return excess(only(outcome_of(make, rates=rates, seeds=tuple(range(len(losses))), methods=("lora",))))
+
+
+def test_the_excess_at_twice_the_best_rate():
+    """That of the mean, 2e-3, although the first seed alone is better at 4e-3."""
+    gains, capped = off([(3.0, 2.0, 1.5), (3.0, 1.0, 2.25)])
+    np.testing.assert_allclose(gains, [-0.5, 1.25])
+    assert not capped.any()
+
+
+@pytest.mark.parametrize("lost", [math.inf, 9.5, 9.0])
+def test_no_run_is_worse_than_the_model_before_training(lost):
+    gains, capped = off([(1.0, lost, 3.0), (1.0, 8.75, 3.0)])
+    np.testing.assert_allclose(gains, [8.0, 7.75])
+    np.testing.assert_array_equal(capped, [True, False])
+
+
+def test_a_doubled_rate_may_be_rounded_and_must_be_there():
+    gains, _ = off([(1.0, 2.5)], rates=(0.0006251, 0.00125))
+    np.testing.assert_allclose(gains, [1.5])
+    assert off([(1.0, 2.5)], rates=(1e-3, 2.1e-3)) is None
+    assert off([(3.0, 2.0, 1.0)]) is None  # the best one is the last
 
 
 def test_overheads():
