@@ -1,7 +1,7 @@
 """What a study says: an effect with its interval and a verdict for each contrast, from the records that there are.
 
-The rule, set beforehand: the interval is that of `fixed_width`, at the share of the error that Bonferroni's correction
-leaves to one look at one contrast of its table (`Study.alpha`). It decides "equivalent" if it lies within ±δ, even if
+The rule: the interval is that of `fixed_width`, at the share of the error that Bonferroni's correction leaves to one
+look at one contrast of its table (`Study.alpha`). It decides "equivalent" if it lies within ±δ, even if
 above 0 or below; else "better" if all of it is above 0, "worse" if below, and "inconclusive" if it is on both sides.
 Where a run diverged the interval is infinite, and nothing is decided.
 """
