@@ -581,10 +581,10 @@ def test_the_note_of_a_cheap_step_is_of_the_methods_own_step():
 
 
 def test_the_notes_show_the_interval():
-    found = cheap_memory(costs((1010, 1020, 1060), "peak_memory"), "lora", "balora")
+    found = cheap_memory(costs((1100, 1200, 1600), "peak_memory"), "lora", "balora")
     effect = found.evidence["effect"]
     assert found.note.endswith(
-        f": peak memory +3.0 % [{100 * effect['low']:+.1f}, {100 * effect['high']:+.1f}]",
+        f": peak memory +30.0 % [{100 * effect['low']:+.1f}, {100 * effect['high']:+.1f}]",
     )
     found = sooner(races([*FAST[:2], (3.0, 1.5, 0.5)], 0.5), "lora", "balora")
     for name, unit in (("effect", "steps"), ("seconds", "seconds")):
