@@ -6,8 +6,11 @@ import re
 
 import pytest
 
-from lorakappa.llm.comparison.claim_kinds import FineTuneClaim
+from lorakappa.llm.comparison import claim_kinds
+from lorakappa.llm.comparison.claim_kinds import FineTuneClaim, comparison_claim, growth_claim
 from lorakappa.llm.comparison.claims import CLAIMS, verdicts_of_study
+from lorakappa.llm.comparison.judges import lower_loss
+from lorakappa.llm.comparison.short_comparisons import BY_RANK, HORIZONS
 from lorakappa.llm.comparison.studies import outcomes
 from lorakappa.llm.comparison.studies.about import describe, progress_in
 from lorakappa.llm.comparison.studies.evidence import MANIFEST, RECORDS, STUDY, read_manifest
@@ -127,6 +130,49 @@ def axes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("axes")
     found = describe(folder, AXES, ABOUT)
     return Machine(loss).run(found.study, folder)[0]
+
+
+END = "; study tiny, cells chosen on 2 seeds and measured on others; anything else by `compare`"
+
+
+@pytest.mark.parametrize(
+    ("table", "domain"),
+    [
+        (None, "r = 2, 8, 20 steps of 16"),
+        ("horizons", "r = 8, 60 and 600 steps of 16"),
+        ("starts", "r = 8, 20 steps of 16, α/r = 0.01 and 100"),
+        ("best starts", "r = 8, 20 steps of 16, the size of the start tuned, too"),
+        ("sgd", "r = 8, 20 steps of 16, SGD with momentum"),
+    ],
+)
+def test_the_domain_of_a_claim_is_that_of_the_evidence(table, domain, tmp_path, monkeypatch):
+    (tmp_path / STUDY).write_text(AXES.replace("ranks = [8]", "ranks = [2, 8]", 1), encoding="utf-8")
+    monkeypatch.setattr(claim_kinds, "kept", lambda study: tmp_path)
+    if table in ("horizons", "starts"):
+        axis, ends = ("steps", (60, 600)) if table == "horizons" else ("start", (0.01, 100.0))
+        claim = growth_claim("llm-made-up", "More.", axis=axis, ends=ends, plans=HORIZONS, table=table)
+    else:
+        claim = comparison_claim("llm-made-up", "Less.", method="balora", plan=BY_RANK, table=table)(lower_loss)
+    assert claim.domain == f"lora and balora on the tiny model, {domain}{END}"
+
+
+@pytest.mark.parametrize(
+    ("methods", "strengths"),
+    [(("lora", "ilora"), ", λ = 1, 10"), (("ilora", "balora"), ", λ = 1, 10"), (("lora", "balora"), "")],
+)
+def test_the_domain_has_the_strengths_that_are_tuned(methods, strengths, tmp_path, monkeypatch):
+    (tmp_path / STUDY).write_text(TEXT, encoding="utf-8")
+    monkeypatch.setattr(claim_kinds, "kept", lambda study: tmp_path)
+    claim = comparison_claim("llm-made-up", "Less.", baseline=methods[0], method=methods[1], plan=BY_RANK)(lower_loss)
+    assert claim.setting == f"{methods[0]} and {methods[1]} on the tiny model, r = 2, 8, 20 steps of 16{strengths}"
+
+
+def test_the_domain_without_a_table_is_that_of_the_short_comparison(tmp_path, monkeypatch):
+    (tmp_path / STUDY).write_text(TEXT, encoding="utf-8")
+    monkeypatch.setattr(claim_kinds, "kept", lambda study: tmp_path)
+    claim = comparison_claim("llm-made-up", "Less.", method="pilora", plan=BY_RANK)(lower_loss)
+    assert claim.setting == "lora and pilora on the tiny model, r = 2, 8, 30 steps of 8"
+    assert claim.default_trials == 3
 
 
 def test_claims_on_axes_are_judged_on_their_tables(axes):
