@@ -74,8 +74,8 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
         "BaLoRA is more robust to the learning rate: at twice its best rate it loses less than LoRA at twice its own.",
         method="balora",
         plan=OFF_THE_BEST,
+        table="twice the best rate",
         recorded="inconclusive",
-        stage="selection",
         source=FIRST_VERSION.at("more robust to hyperparameters"),
     )(smaller_loss_off_the_best_rate),
     comparison_claim(

@@ -191,8 +191,8 @@ def smaller_loss_off_the_best_rate(outcome: Outcome, baseline: str, method: str)
     seed. Not seen if it loses more at one rank, equivalent if the difference lies within ±0.01 nats per answer token at
     every rank, inconclusive otherwise, and where a doubled rate was not run. The ranks share an error of 5 %. No run
     counts as worse than the model before training, and a diverged one counts as that; the note says how many do. The
-    seeds are those that chose the best rates, and these are known to within the spacing of the grid: no interval
-    includes that, but it is the same for both.
+    best rates are known to within the spacing of the grid, of a study from other seeds: no interval includes that, but
+    it is the same for both.
     """
     cells, ranks = best_cells(outcome), outcome.plan.ranks
     if any((name, rank) not in cells for name, rank in product((baseline, method), ranks)):

@@ -1,6 +1,7 @@
 """Evidence as the outcome of a comparison, so that the claims' rules can be put to it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -72,8 +73,9 @@ def outcome_of_study(
         progress: of the study.
         source: description of the data.
         methods: two or more of one table; the first is the baseline.
-        stage: "fresh" for the chosen cells on the seeds that measure effects, the least number of them (how many more
-            there are depends on what the first ones showed); "selection" for the whole grids on the seeds that choose.
+        stage: "fresh" for the cells that measure effects on the seeds that do, the least number of them (how many more
+            there are depends on what the first ones showed), with those at the best learning rates where a table is of
+            a multiple of them; "selection" for the whole grids on the seeds that choose.
         table: its name; None for the first that has all of the methods.
         steps: horizon; None for the table's first.
         start: size of the start; None for the table's first, if it has any.
@@ -101,10 +103,17 @@ def outcome_of_study(
         seeds = progress.study.selection_seeds
         records = {key: list(progress.selections[arm].records) for key, arm in arms.items()}
     else:
-        known = {key: progress.fresh(arm) for key, arm in arms.items()}
-        number = min(progress.study.fresh.minimum, *map(len, known.values()))
+        known = {
+            key: [
+                progress.fresh(each)
+                for each in dict.fromkeys((arm, replace(arm, times_best_rate=1.0)))
+                if each in progress.selections
+            ]
+            for key, arm in arms.items()
+        }
+        number = min(progress.study.fresh.minimum, *(len(found) for cells in known.values() for found in cells))
         seeds = tuple(progress.study.fresh_seeds(number)) or (progress.study.fresh.first,)
-        records = {key: known[key][:number] for key in known}
+        records = {key: [record for found in cells for record in found[:number]] for key, cells in known.items()}
     plan = Plan(
         methods=tuple(methods),
         ranks=found.ranks,
