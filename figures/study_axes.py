@@ -15,6 +15,9 @@ GAIN = "gain, nats per answer token"
 MOST_METHODS = 6
 """Drawn in one panel; more would hide one another: those that come first in the table."""
 
+FAR = 50
+"""Multiples of δ from which on gains are drawn logarithmically beyond ±δ."""
+
 
 def plot_growth(saved: Saved) -> Figure:
     """Draws the gains of `study` over rank and over the number of steps, where a table has several of them."""
@@ -102,6 +105,9 @@ def _gains(axes: Axes, saved: Saved, found: list[dict[str, Any]], looks: dict[st
         for at, each in zip(x, known, strict=True):
             if each["effect"]["low"] is not None:
                 axes.plot([at, at], [each["effect"]["low"], each["effect"]["high"]], color=look.color, linewidth=1.1)
+    ends = [abs(each["effect"][end] or 0.0) for each in found for end in ("low", "high")]
+    if max(ends, default=0.0) > FAR * delta:  # with the small effects and δ still to be seen
+        axes.set_yscale("symlog", linthresh=delta)
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.5, len(values) - 0.5)
