@@ -559,6 +559,7 @@ def test_a_claim_on_growth_says_its_rule():
     assert isinstance(claim, GrowthClaim)
     assert claim.argument.startswith("Holds if the gain in test loss")
     assert "Args" not in claim.argument
+    assert claim.default_trials == 3
     assert claim.argument.endswith("0.01 nats per answer token.")
 
 

@@ -132,6 +132,13 @@ def axes(tmp_path_factory):
     return Machine(loss).run(found.study, folder)[0]
 
 
+def test_verdicts_on_record_are_those_of_the_evidence_that_comes_with_the_project():
+    found = {id: recorded_verdict("tiny", id) for id in CLAIMS}
+    assert {id: CLAIMS[id].recorded for id, verdict in found.items() if verdict} == {
+        k: v for k, v in found.items() if v
+    }
+
+
 END = "; study tiny, cells chosen on 2 seeds and measured on others; anything else by `compare`"
 
 
