@@ -105,7 +105,8 @@ def _gains(axes: Axes, saved: Saved, found: list[dict[str, Any]], looks: dict[st
         for at, each in zip(x, known, strict=True):
             if each["effect"]["low"] is not None:
                 axes.plot([at, at], [each["effect"]["low"], each["effect"]["high"]], color=look.color, linewidth=1.1)
-    ends = [abs(each["effect"][end] or 0.0) for each in found for end in ("low", "high")]
+    drawn = [each["effect"] for each in found if each["method"] in looks]
+    ends = [abs(effect[end] or 0.0) for effect in drawn for end in ("low", "high")]
     if max(ends, default=0.0) > FAR * delta:  # with the small effects and δ still to be seen
         axes.set_yscale("symlog", linthresh=delta)
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
