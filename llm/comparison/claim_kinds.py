@@ -30,6 +30,8 @@ from lorakappa.shared.methods import at_strengths
 STUDY = "tiny"
 """The study whose evidence decides."""
 
+_SHORT_REST = "adapters on q_proj, v_proj and down_proj, generated DeepMind Mathematics; anything else by `compare`"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneClaim(MeasuredClaim):
@@ -38,11 +40,13 @@ class FineTuneClaim(MeasuredClaim):
     Attributes:
         baseline: name of one method.
         method: name of the other.
+        short: setting of the short comparison that is made where no evidence decides.
         table: of the study; None for the first that has both.
     """
 
     baseline: str
     method: str
+    short: str
     table: str | None = None
 
     def examine(self, *, trials: int | None = None, seed: int = 0) -> Verdict:
@@ -53,7 +57,7 @@ class FineTuneClaim(MeasuredClaim):
             found = self.judged(evidence.progress, evidence.manifest.about.source)
             if found is not None:
                 return self.verdict_on(found, setting=self.setting, seed=seed)
-        return super().examine(trials=trials, seed=seed)
+        return self.verdict_on(self.measure(trials or self.default_trials, seed), setting=self.short, seed=seed)
 
     def judged(self, progress: Progress, source: str) -> Measurement | None:
         """What a study says on it; None if no table of it can."""
@@ -134,7 +138,8 @@ def comparison_claim(
         return ComparisonClaim(
             id=id,
             statement=statement,
-            domain=_study_domain(baseline, method, table) or _short_domain(baseline, method, plan),
+            domain=_study_domain(baseline, method, table) or f"{_short(baseline, method, plan)}; {_SHORT_REST}",
+            short=_short(baseline, method, plan),
             argument=inspect.getdoc(judge) or "",
             measure=lambda trials, seed: judge(short_comparison(plan, trials, seed), baseline, method),
             default_trials=3 if len(plan.ranks) > 1 else 4,
@@ -182,7 +187,9 @@ def growth_claim(
     return GrowthClaim(
         id=id,
         statement=statement,
-        domain=_study_domain(baseline, method, table, axis, ends) or _short_domain(baseline, method, plans[1]),
+        domain=_study_domain(baseline, method, table, axis, ends)
+        or f"{_short(baseline, method, plans[1])}; {_SHORT_REST}",
+        short=_short(baseline, method, plans[1]),
         argument=(inspect.getdoc(larger_gain) or "").partition("\n\nArgs:")[0],
         measure=measure,
         default_trials=3,
@@ -234,9 +241,7 @@ def _study_domain(
     )
 
 
-def _short_domain(baseline: str, method: str, plan: Plan) -> str:
+def _short(baseline: str, method: str, plan: Plan) -> str:
+    """The setting of a short comparison."""
     ranks, settings = ", ".join(map(str, plan.ranks)), plan.settings
-    return (
-        f"{baseline} and {method} on the tiny model, r = {ranks}, {settings.steps} steps of {settings.batch_size}; "
-        "adapters on q_proj, v_proj and down_proj, generated DeepMind Mathematics; anything else by `compare`"
-    )
+    return f"{baseline} and {method} on the tiny model, r = {ranks}, {settings.steps} steps of {settings.batch_size}"

@@ -495,7 +495,9 @@ def test_examining_a_claim_judges_its_own_comparison(monkeypatch):
         return gains({4: EFFECTS[0][0]})
 
     monkeypatch.setattr("lorakappa.llm.comparison.claim_kinds.short_comparison", fake)
-    assert CLAIMS["llm-balora-loss"].examine(trials=3, seed=9).verdict == "holds"
+    verdict = CLAIMS["llm-balora-loss"].examine(trials=3, seed=9)
+    assert (verdict.verdict, verdict.seed) == ("holds", 9)
+    assert verdict.setting == "lora and balora on the tiny model, r = 8, 30 steps of 8"  # not that of the evidence
     assert CLAIMS["llm-balora-rank"].examine(trials=2, seed=5).verdict == "holds"
     assert CLAIMS["llm-balora-twice-the-rate"].examine(trials=3).verdict == "inconclusive"  # one rate only
     assert asked == [(RIVALS, 3, 9), (BY_RANK, 2, 5), (OFF_THE_BEST, 3, 0)]
