@@ -68,7 +68,8 @@ def _rows(
                 axes.set_xlabel(units[column])
     head(figure, saved, ranks)
     lines = "means (lines) and single seeds (thin)" if len(saved.value("seeds")) > 1 else "one seed"
-    legend(figure, saved, f"{lines}, each method at its own best learning rate")
+    clock = "seconds as clocked, with what else the machine did meanwhile"
+    legend(figure, saved, f"{lines}, each method at its own best learning rate\n{clock}")
     return figure
 
 

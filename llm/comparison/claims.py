@@ -96,7 +96,7 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
     )(cheap_memory),
     comparison_claim(
         "llm-converges-faster",
-        "BaLoRA converges faster than LoRA: it is sooner, in steps and in seconds, at a loss that both reach.",
+        "BaLoRA converges faster than LoRA: it is sooner, in steps and in time, at a loss that both reach.",
         method="balora",
         plan=RIVALS,
         recorded="inconclusive",

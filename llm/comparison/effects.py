@@ -144,8 +144,8 @@ def excess(best: Best) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
     return np.minimum(start, losses) - best.curve[best.grid.index(best.learning_rate)], losses >= start
 
 
-def speedup(baseline: Best, method: Best, *, by: str) -> NDArray[np.float64]:
-    """(n,) log₂ of how many times sooner the method reaches a loss that both reach.
+def speedup(baseline: Best, method: Best) -> NDArray[np.float64]:
+    """(n,) log₂ of how many times sooner the method reaches a loss that both reach, in steps.
 
     Of each seed it is the higher one of both last validation losses, so that every run gets there and the names
     exchanged change nothing but the sign (derived here). A target that all seeds share would be missed by some runs,
@@ -155,17 +155,26 @@ def speedup(baseline: Best, method: Best, *, by: str) -> NDArray[np.float64]:
     of 0 would give infinity.
 
     Args:
-        baseline: one of them.
+        baseline: one of them; the loss is linear between evaluations.
         method: the other; positive where it is sooner.
-        by: "step" or "train time", linear in the loss between evaluations.
     """
     gains = []
     for records in zip(baseline.records, method.records, strict=True):
         curves = [record["train_info"]["metrics"] for record in records]
         target = max(curve[-1]["valid loss"] for curve in curves)
-        before, after = (math.log2(_time_to(curve, target, by)) for curve in curves)
+        before, after = (math.log2(_steps_to(curve, target)) for curve in curves)
         gains.append(before - after)
     return np.array(gains)
+
+
+def speedup_in_time(baseline: Best, method: Best) -> NDArray[np.float64]:
+    """(n,) the same in time, where a step takes 1 and what the method's map adds to it (`time_overhead`).
+
+    Both parts of a step are clocked within one run. The times of two runs would also differ by what else the machine
+    did in the meantime.
+    """
+    costs = (np.log2(1 + time_overhead(best)) for best in (baseline, method))
+    return speedup(baseline, method) + np.subtract(*costs)
 
 
 def time_overhead(best: Best) -> NDArray[np.float64]:
@@ -198,13 +207,11 @@ def window_ends(grid: Sequence[float], losses: NDArray[np.float64]) -> tuple[flo
     return 10**low, 10**high, high - low, open_low or open_high
 
 
-def _time_to(curve: list[dict[str, Any]], target: float, by: str) -> float:
-    """When a curve that ends at or below the target is first there, but not before its first step."""
-    last = curve[-1]
-    step = float(last[by] / last["step"])
+def _steps_to(curve: list[dict[str, Any]], target: float) -> float:
+    """After how many steps a curve that ends at or below the target is first there, but not before its first step."""
     i = next(i for i, entry in enumerate(curve) if entry["valid loss"] <= target)
     if i == 0:
-        return step
+        return 1.0
     before, after = curve[i - 1], curve[i]
     share = (before["valid loss"] - target) / (before["valid loss"] - after["valid loss"])
-    return max(step, float(before[by] + share * (after[by] - before[by])))
+    return max(1.0, float(before["step"] + share * (after["step"] - before["step"])))

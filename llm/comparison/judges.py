@@ -13,7 +13,6 @@ method that diverges with a fresh seed where the other trains: the note says how
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -30,6 +29,7 @@ from lorakappa.llm.comparison.effects import (
     loss_gain,
     memory_overhead,
     speedup,
+    speedup_in_time,
     time_overhead,
     window,
     window_gain,
@@ -261,19 +261,19 @@ def _cheap(
 
 
 def sooner(outcome: Outcome, baseline: str, method: str) -> Measurement:
-    """Holds if the method reaches a validation loss that both reach sooner than the baseline, in steps and in seconds.
+    """Holds if the method reaches a validation loss that both reach sooner than the baseline, in steps and in time.
 
     The loss is, for each seed, the higher one of those at which the two runs end, so that both get there and neither is
     favoured: with the names exchanged the effect changes its sign and nothing else. Of curves that fall to their ends
     it is the end of the run that ends higher; so in steps the sign is that of the difference at the end, told as time,
     and a lead that is lost before the end does not count. Beyond the intervals of log₂ of the ratio of times, linear in
-    the loss between evaluations; seconds are of runs made at different times, so that what else the machine did is in
-    them. Not seen if later in both, equivalent if within a factor of 1.05 in both, inconclusive otherwise, also where
-    steps and seconds say different things.
+    the loss between evaluations. A step's time is that of the rest of it and of the map, clocked within one run: what
+    else the machine did in another one does not count. Not seen if later in both, equivalent if within a factor of 1.05
+    in both, inconclusive otherwise, also where steps and time say different things.
     """
-    by_step = compared(outcome, baseline, method, partial(speedup, by="step"))
-    by_second = compared(outcome, baseline, method, partial(speedup, by="train time"))
-    if by_step is None or by_second is None:
+    by_step = compared(outcome, baseline, method, speedup)
+    by_time = compared(outcome, baseline, method, speedup_in_time)
+    if by_step is None or by_time is None:
         return no_best_cell(outcome, baseline, method)
 
     def rule(found: Effect) -> MeasuredName:
@@ -282,17 +282,17 @@ def sooner(outcome: Outcome, baseline: str, method: str) -> Measurement:
     def told(found: Effect) -> str:
         return f"{2**found.estimate:.2f} [{2**found.low:.2f}, {2**found.high:.2f}]"
 
-    (steps, in_steps, steps_by_rank), (seconds, in_seconds, seconds_by_rank) = (
-        over_ranks(values, rule, told) for values in (by_step, by_second)
+    (steps, in_steps, steps_by_rank), (time, in_time, time_by_rank) = (
+        over_ranks(values, rule, told) for values in (by_step, by_time)
     )
-    verdicts = {rule(steps), rule(seconds)}
+    verdicts = {rule(steps), rule(time)}
     return measurement(
         outcome,
         verdicts.pop() if len(verdicts) == 1 else "inconclusive",
         steps,
-        f"{in_steps} times as fast in steps, {in_seconds} times as fast in seconds",
-        undecided=[(found, SAME_SPEED) for found in (steps, seconds) if rule(found) == "inconclusive"],
-        seconds=asdict(seconds),
+        f"{in_steps} times as fast in steps, {in_time} times as fast in time",
+        undecided=[(found, SAME_SPEED) for found in (steps, time) if rule(found) == "inconclusive"],
+        time=asdict(time),
         by_rank=steps_by_rank,
-        seconds_by_rank=seconds_by_rank,
+        time_by_rank=time_by_rank,
     )

@@ -318,11 +318,13 @@ def test_memory_that_was_not_measured_says_nothing():
     assert found.note.endswith(": the peak memory of some runs was not measured")
 
 
-def races(curves, seconds=0.5):
+def races(curves, costs=(1.0, 1.0)):
+    """LoRA and another curve; a step and its map cost so much of a step without."""
+
     def make(run):
-        if run.method == "lora":
-            return fake_record(run, (3.0, 2.0, 1.0))
-        return fake_record(run, curves[run.seed], seconds=seconds)
+        cost = costs[run.method != "lora"]
+        losses = (3.0, 2.0, 1.0) if run.method == "lora" else curves[run.seed]
+        return fake_record(run, losses, seconds=0.5 * cost, method_seconds=0.5 * (cost - 1))
 
     return outcome_of(make, rates=(1e-3,))
 
@@ -331,33 +333,33 @@ FAST, SLOW = [(3.0, 1.0, 0.5), (3.0, 0.9, 0.5), (3.0, 1.0, 0.5)], [(3.0, 2.5, 1.
 
 
 @pytest.mark.parametrize(
-    ("curves", "seconds", "verdict"),
+    ("curves", "costs", "verdict"),
     [
-        (FAST, 0.5, "holds"),
-        (FAST, 1.0, "inconclusive"),  # sooner in steps, the same in seconds
-        (FAST, 2.0, "inconclusive"),  # sooner in steps, later in seconds
-        (SLOW, 0.5, "not seen"),
-        ([(3.0, 2.0, 1.0)] * 3, 0.5, "equivalent"),
-        ([(3.0, 2.0, 1.0)] * 3, 0.45, "inconclusive"),  # the same in steps, sooner in seconds
-        ([*FAST[:2], SLOW[0]], 0.5, "inconclusive"),
+        (FAST, (1.0, 1.0), "holds"),
+        (FAST, (1.0, 2.0), "inconclusive"),  # sooner in steps, the same in time
+        (FAST, (1.0, 4.0), "inconclusive"),  # sooner in steps, later in time
+        (SLOW, (1.0, 1.0), "not seen"),
+        ([(3.0, 2.0, 1.0)] * 3, (1.5, 1.5), "equivalent"),
+        ([(3.0, 2.0, 1.0)] * 3, (1.1, 1.0), "inconclusive"),  # the same in steps, sooner in time
+        ([*FAST[:2], SLOW[0]], (1.0, 1.0), "inconclusive"),
     ],
 )
-def test_sooner(curves, seconds, verdict):
+def test_sooner(curves, costs, verdict):
     """And with the names exchanged the opposite, which no tie can lose on both sides."""
-    found = sooner(races(curves, seconds), "lora", "balora")
+    found = sooner(races(curves, costs), "lora", "balora")
     assert found.verdict == verdict
     assert "times as fast in steps" in found.note
-    assert set(found.evidence) == {"effect", "seconds", "by_rank", "seconds_by_rank"}
-    back = sooner(races(curves, seconds), "balora", "lora")
+    assert set(found.evidence) == {"effect", "time", "by_rank", "time_by_rank"}
+    back = sooner(races(curves, costs), "balora", "lora")
     assert back.verdict == {"holds": "not seen", "not seen": "holds"}.get(verdict, verdict)
-    for name in ("effect", "seconds"):
+    for name in ("effect", "time"):
         for key, other in (("estimate", "estimate"), ("low", "high"), ("high", "low")):
             assert back.evidence[name][key] == pytest.approx(-found.evidence[name][other], abs=1e-15)
 
 
 def test_how_many_seeds_would_decide_who_is_sooner():
     found = sooner(races([*FAST[:2], SLOW[0]]), "lora", "balora")
-    wanted = [seeds_to_decide(Effect(**found.evidence[name]), 0.07, alpha=0.05) for name in ("effect", "seconds")]
+    wanted = [seeds_to_decide(Effect(**found.evidence[name]), 0.07, alpha=0.05) for name in ("effect", "time")]
     assert wanted[0] is not None
     assert found.note.endswith(f"; at this mean some {max(wanted)} seeds would decide")
 
@@ -589,8 +591,8 @@ def test_the_notes_show_the_interval():
     assert found.note.endswith(
         f": peak memory +30.0 % [{100 * effect['low']:+.1f}, {100 * effect['high']:+.1f}]",
     )
-    found = sooner(races([*FAST[:2], (3.0, 1.5, 0.5)], 0.5), "lora", "balora")
-    for name, unit in (("effect", "steps"), ("seconds", "seconds")):
+    found = sooner(races([*FAST[:2], (3.0, 1.5, 0.5)]), "lora", "balora")
+    for name, unit in (("effect", "steps"), ("time", "time")):
         effect = found.evidence[name]
         ends = [f"{2 ** effect[key]:.2f}" for key in ("estimate", "low", "high")]
         assert f"{ends[0]} [{ends[1]}, {ends[2]}] times as fast in {unit}" in found.note
