@@ -24,6 +24,10 @@ CAN_FORK = sys.platform == "linux"
 """Whether there are copies here."""
 
 
+class _OrphanedError(Exception):
+    """Nobody waits for what a copy finds."""
+
+
 class Copies:
     """A context in which copies of this process work; at its end those that still do are ended.
 
@@ -112,16 +116,15 @@ def _work(task: Callable[[Send], None], send: Connection, parent: int) -> None:
 
         def tell(message: Any) -> None:
             if os.getppid() != parent:
-                raise EOFError("nobody waits for it")
+                raise _OrphanedError
             send.send(message)
 
         task(tell)
         status = 0
-    except EOFError:
+    except _OrphanedError:
         pass
     except BaseException as error:
         send.send(_picklable(error))
-        status = 0
     finally:
         os._exit(status)
 

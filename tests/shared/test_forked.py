@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from lorakappa.shared import forked
 from lorakappa.shared.forked import CAN_FORK, Copies
 
-pytestmark = pytest.mark.skipif(not CAN_FORK, reason="nothing is copied on this platform")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is copied on this platform")
 
 
 class UnpicklableError(Exception):
@@ -71,6 +72,7 @@ def test_more_than_a_pipe_holds_and_in_order():
     ("error", "expected", "says"),
     [
         (ValueError("none has one"), ValueError, "^none has one$"),
+        (EOFError("a file ended"), EOFError, "^a file ended$"),
         (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
         (UnpicklableError("this", "that"), RuntimeError, "^UnpicklableError: this and that$"),
     ],
@@ -124,7 +126,7 @@ def test_a_copy_does_not_go_on_for_a_process_that_is_gone():
             time.sleep(0.01)
         try:
             tell("still here")
-        except EOFError:
+        except forked._OrphanedError:
             os.write(send, b"told")
             raise
 
@@ -135,6 +137,10 @@ def test_a_copy_does_not_go_on_for_a_process_that_is_gone():
         os._exit(0)
     os.waitpid(middle, 0)
     assert os.read(receive, 4) == b"told"
+
+
+def test_there_are_copies_here():
+    assert CAN_FORK
 
 
 def test_the_pickled_error_is_the_error():
