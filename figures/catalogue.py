@@ -101,7 +101,7 @@ FIGURES: dict[str, Kind] = {
         optional=True,
     ),
     "robustness": Kind("validation loss over the learning rate, width of the good window", "robustness", *COMPARE),
-    "overhead": Kind("seconds per step, peak memory, share of the method's own map", "overhead", *COMPARE),
+    "overhead": Kind("peak memory, share of a step in the method's own map", "overhead", *COMPARE),
     "study-effects": Kind(
         "the effects of a study with their intervals, beside 0 and ±δ", "study_effects", *STUDY, arrays=False
     ),

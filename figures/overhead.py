@@ -1,4 +1,8 @@
-"""What the methods cost: seconds per step and peak memory relative to the baseline, and the share of their own map."""
+"""What the methods cost: peak memory relative to the baseline, and the share of a step in their own map.
+
+Seconds of a step are not set beside the baseline's: the runs of a comparison are made at different times, and what else
+the machine did then is in them. The map and the rest of a step are clocked within one run.
+"""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,29 +19,29 @@ def plot(saved: Saved) -> Figure:
     ranks, baseline = sorted(saved.value("ranks")), saved.value("baseline")
     rows = [(name, rank) for name in looks(saved) if name != baseline for rank in ranks]
     figure = new_figure(DOUBLE, 1.1 + 0.17 * max(len(rows), 3))
-    panels = figure.subplots(1, 3, sharey=True)
+    panels = figure.subplots(1, 2, sharey=True)
     reference = looks(saved)[baseline].label
-    names = ("seconds per step", "peak memory", "the method's own map")
-    for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        title(axes, name, "abc"[i])
-        axes.set_xlabel(f"times {reference}" if i < 2 else "% of the step")
+    for i, (axes, name) in enumerate(zip(panels, ("peak memory", "the method's own map"), strict=True)):
+        title(axes, name, "ab"[i])
+        axes.set_xlabel("% of the step" if i else f"times {reference}")
         for row, (method, rank) in enumerate(reversed(rows)):
-            _row(axes, row, costs(saved, method, rank)[i], looks(saved)[method], "×" if i < 2 else "%")
-        if i < 2:
-            axes.axvline(1, color=BLACK, linewidth=0.8, zorder=1)
+            _row(axes, row, costs(saved, method, rank)[i], looks(saved)[method], "%" if i else "×")
         low, high = axes.get_xlim()
-        low = min(low, 0.0) if i == 2 else low
+        if i:
+            low = min(low, 0.0)
+        else:
+            axes.axvline(1, color=BLACK, linewidth=0.8, zorder=1)
         axes.set_xlim(low, high + 0.4 * (high - low))  # room for the numbers
         axes.tick_params(axis="y", length=0)
     labels = [looks(saved)[name].label + (f", r = {rank}" if len(ranks) > 1 else "") for name, rank in reversed(rows)]
     panels[0].set_yticks(range(len(rows)), labels)
     panels[0].set_ylim(-0.7, max(len(rows), 1) - 0.3)
-    head(figure, saved, extra="paired by seed (dots), with means")
+    head(figure, saved, extra="dots: seeds")
     return figure
 
 
-def costs(saved: Saved, method: str, rank: int) -> tuple[NDArray[np.float64], ...]:
-    """Seconds and memory per seed relative to the baseline's, and per cent of the step in the method's own map.
+def costs(saved: Saved, method: str, rank: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Memory per seed relative to the baseline's, and per cent of the step in the method's own map.
 
     Args:
         saved: the comparison.
@@ -45,20 +49,17 @@ def costs(saved: Saved, method: str, rank: int) -> tuple[NDArray[np.float64], ..
         rank: of its ranks.
 
     Returns:
-        Three arrays over seeds: NaN where something was not measured, empty where the method has no best cell.
+        Two arrays over seeds: NaN where something was not measured, empty where the method has no best cell.
     """
     chosen = best(saved, rank)
     if method not in chosen:
-        return (np.empty(0),) * 3
+        return np.empty(0), np.empty(0)
     mine, reference = chosen[method][1], chosen.get(saved.value("baseline"), (0, None))[1]
-    ratios = []
-    for key in ("seconds_per_step", "peak_memory_bytes"):
-        own = finite(numbers(mine[key]))
-        other = finite(numbers(reference[key])) if reference else np.full(len(own), np.nan)
-        ratios.append(own / np.where(other > 0, other, np.nan))
+    own = finite(numbers(mine["peak_memory_bytes"]))
+    other = finite(numbers(reference["peak_memory_bytes"])) if reference else np.full(len(own), np.nan)
     seconds = finite(numbers(mine["seconds_per_step"]))
     share = 100 * finite(numbers(mine["method_seconds_per_step"])) / np.where(seconds > 0, seconds, np.nan)
-    return (*ratios, share)
+    return own / np.where(other > 0, other, np.nan), share
 
 
 def _row(axes: Axes, row: int, values: NDArray[np.float64], look: Look, unit: str) -> None:

@@ -291,8 +291,7 @@ def test_cheap_step(shares, verdict):
     found = cheap_step(costs([0.5 * share / (1 + share) for share in shares]), "lora", "balora")
     assert found.verdict == verdict
     assert found.evidence["effect"]["estimate"] == pytest.approx(sum(shares) / 3)
-    assert found.evidence["seconds_per_step"] == pytest.approx(0.5)
-    assert found.note.endswith(" of the rest of a step; with it a step takes 500 ms")
+    assert found.note.endswith(" of the rest of a step")
 
 
 @pytest.mark.parametrize(
@@ -578,11 +577,8 @@ def test_the_note_of_a_cheap_step_is_of_the_methods_own_step():
     effect = found.evidence["effect"]
     shares = [x / (0.5 - x) for x in (0.02, 0.03, 0.04)]
     assert effect["estimate"] == pytest.approx(sum(shares) / 3)
-    assert found.evidence["seconds_per_step"] == pytest.approx(0.5)
     low, high = 100 * effect["low"], 100 * effect["high"]
-    assert found.note.endswith(
-        f": {100 * sum(shares) / 3:.0f} % [{low:.0f}, {high:.0f}] of the rest of a step; with it a step takes 500 ms"
-    )
+    assert found.note.endswith(f": {100 * sum(shares) / 3:.0f} % [{low:.0f}, {high:.0f}] of the rest of a step")
 
 
 def test_the_notes_show_the_interval():
