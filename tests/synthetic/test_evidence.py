@@ -5,18 +5,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from lorakappa.conditioning.tolerances import summation_rtol
 from lorakappa.shared.code_state import sources
 from lorakappa.shared.evidence_files import digest, pack, unpacked
 from lorakappa.synthetic.arms import evidence as records
 from lorakappa.synthetic.arms import making, replay
-from lorakappa.synthetic.arms.arm import Arm
+from lorakappa.synthetic.arms.arm import Arm, Measured
 from lorakappa.synthetic.arms.evidence import ARMS, BATCH, MANIFEST, keep, kept, key, needed, read_evidence
 from lorakappa.synthetic.arms.making import JOURNAL, forecast, make, missing
 from lorakappa.synthetic.arms.replay import replayed, sample
+from lorakappa.synthetic.arms.simulating import SECOND_ROUND, root
 from lorakappa.synthetic.claims import CLAIMS, record
 from lorakappa.synthetic.claims.gains import gains_claim
 from lorakappa.synthetic.settings import ProblemSettings
@@ -95,6 +98,7 @@ def test_a_verdict_on_record_needs_no_simulation_and_one_with_trials_does(made, 
     assert verdict.evidence["gains"]["one-layer"]["level"] == 1 - 0.05 / 2
     again = CLAIM.examine(trials=9, seed=7)
     assert (again.trials, again.seed) == (9, 7)
+    assert CLAIM.examine(trials=9).seed == 0
     monkeypatch.setattr(on_record, "kept", lambda: None)
     assert CLAIM.examine(seed=7).trials == 9
 
@@ -288,6 +292,50 @@ def test_an_arm_that_is_tuned_by_another_takes_its_choice_from_the_record(tmp_pa
     assert forecast([wide]) == pytest.approx(12 * (16 * 7 + 4 * 64 + 8 * 32 + 7 * 32) / 250_000)
     two = replace(BORROWED.like, settings=THERE)
     assert forecast([two]) == pytest.approx(2 * 12 * (16 * 7 + 4 * 64 + 64) / 250_000)
+
+
+def test_each_round_and_each_batch_has_problems_of_its_own(monkeypatch):
+    asked = []
+
+    def noted(name):
+        usual = getattr(making, name)
+
+        def call(arm, *rest, seed, count, **options):
+            asked.append((name, seed, count))
+            return usual(arm, *rest, seed=seed, count=count, **options)
+
+        monkeypatch.setattr(making, name, call)
+
+    for name in ("choose", "refine", "measure"):
+        noted(name)
+    making.record(CLAIM.arms[0], {})
+    rounds = [("choose", root(0, 0), 16), ("refine", root(0, SECOND_ROUND), 64)]
+    assert asked == [*rounds, ("measure", root(0, 1), 32), ("measure", root(0, 2), 32)]
+    assert len({seed for _, seed, _ in asked}) == 4
+
+
+def test_what_may_differ_is_what_coarse_rounding_moves_and_no_less_than_for_the_others(monkeypatch):
+    """By hand: two rows, of which one value happens to stay where it was."""
+    again, moved = np.array([[0.5, -3.0, 0.25], [9.0, 8.0, 7.0]]), np.array([[0.0, 1e-3, 2e-3], [0.0, 5e-3, 4e-3]])
+    arm, asked = CLAIM.arms[0], []
+
+    def made_again(arm, choice, batch, *, jitter=0.0):
+        asked.append((batch, jitter))
+        return Measured(again - moved * (jitter > 0), 0)
+
+    monkeypatch.setattr(replay, "measure_batch", made_again)
+    monkeypatch.setattr(replay, "BATCH", 3)
+    off = np.array([[1e-3, 0.0, -0.5], [0.0, 0.0, 0.0]])
+    recorded = np.concatenate([np.full((2, 3), 99.0), again + off], axis=1)
+    on_record = SimpleNamespace(choice=lambda arm: None, measured=lambda arm: Measured(recorded, 0))
+    found = replayed(on_record, arm, 1)
+    assert asked == [(1, 0.0), (1, replay.JITTER)]
+    rounding = summation_rtol(arm.steps) * np.array([[1.0, 3.0, 1.0], [9.0, 8.0, 7.0]])
+    wanted = np.array([[1e-3, 1e-3, 2e-3], [4e-3, 5e-3, 4e-3]])
+    np.testing.assert_allclose(found.allowed - wanted, rounding, rtol=0.1)
+    np.testing.assert_allclose(found.difference, np.abs(off), atol=1e-12)
+    assert not found.agrees
+    assert found.excess == pytest.approx(0.5 - 2e-3)
 
 
 def test_samples_are_of_every_arm_and_batch_and_depend_on_the_seed():

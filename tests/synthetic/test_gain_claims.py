@@ -55,6 +55,7 @@ def test_every_setting_decides_but_those_beside(one, two, verdict):
     assert {gain["level"] for group in found.evidence.values() for gain in group.values()} == {1 - 0.05 / 5}
     claim = gains_claim("x", "y", pairs(MAIN), beside=pairs(BESIDE), why="Because.", domain="z", trials=9)
     assert claim.judge(outcomes).verdict == verdict
+    assert (claim.id, claim.statement, claim.domain, claim.default_trials) == ("x", "y", "z", 9)
     assert len(claim.arms) == 10
     assert claim.argument.startswith("Rule: holds if the gain's interval is above 0 in every setting, ")
     assert claim.argument.endswith("\n\nBecause.")
