@@ -56,7 +56,7 @@ def test_a_sample_is_random_and_fits_into_the_time():
 def test_what_may_differ(new, meta, agrees):
     key = (run(), SETTINGS)
     found = compared(key, record(1.0), record(new, meta=meta), spread=0.2)
-    assert found.agrees == agrees
+    assert (found.run, found.agrees) == (run(), agrees)
     assert found.difference == pytest.approx(abs(new - 1.0))
 
 
