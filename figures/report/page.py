@@ -132,12 +132,13 @@ def _answers(ledger: Ledger) -> list[tuple[Section, list[ClaimEntry]]]:
 
 def _section(section: Section, ledger: Ledger, drawn: Mapping[str, Drawn]) -> dict[str, Any]:
     """What the template needs of a section, with its figures."""
-    figures, claims = [], (*section.answers, *section.claims)
+    figures, shown, claims = [], [], (*section.answers, *section.claims)
     for name in section.figures:
         kind, found = FIGURES[name], drawn.get(name)
         record = ledger.record(kind.data)
-        if kind.optional and not (found and found.svg):
-            continue
+        if kind.optional and (not (found and found.svg) or _content(found) in shown):
+            continue  # it cannot be drawn of this result, or shows what the one before it shows
+        shown.append(_content(found) if found and found.svg else None)
         figures.append(
             {
                 "name": name,
@@ -159,6 +160,11 @@ def _section(section: Section, ledger: Ledger, drawn: Mapping[str, Drawn]) -> di
         "figures": figures,
         "parts": [_section(part, ledger, drawn) for part in section.parts],
     }
+
+
+def _content(drawn: Drawn) -> str:
+    """What a figure shows, without its name and label."""
+    return drawn.svg.partition(">")[2].replace(f"{drawn.name}-", "")
 
 
 def _absent(ledger: Ledger, name: str) -> Markup:

@@ -139,6 +139,15 @@ def test_a_record_that_comes_with_the_project_is_shown_as_such(tmp_path, monkeyp
     assert "<b>benchmarks</b>" not in html
 
 
+@pytest.mark.parametrize("scalings", [(0.5, 1.0), (1.0,)])
+def test_a_figure_that_shows_the_same_as_another_is_left_out(tmp_path, scalings):
+    save(SAMPLES["llm-compare"](scalings=scalings), tmp_path)
+    html, failures = write_page(ledger(find_all(tmp_path), tmp_path), tmp_path)
+    assert failures == []
+    assert 'id="figure-robustness"' in html
+    assert ('id="figure-learning-rate-maps"' in html) == (len(scalings) > 1)
+
+
 def test_what_records_say_is_data(results):
     file = results / "verdicts.json"
     saved = json.loads(file.read_text())
