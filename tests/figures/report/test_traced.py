@@ -12,6 +12,7 @@ from tests.figures.report.test_page import VOID
 from tests.figures.samples import SAMPLES, save
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+COMMIT = re.compile(r"[0-9a-f]{40}\+?")
 NAMED = re.compile(r"Model \d")
 """A name, whose number counts nothing."""
 
@@ -79,6 +80,8 @@ def untraced(html, found):
     data = list(leaves(found.model_dump(mode="json")))
     texts = plain("\n".join(" ".join(leaf.split()) for leaf in data if isinstance(leaf, str)))
     known = set(NUMBER.findall(texts))
+    commits = [leaf[:12] for leaf in data if isinstance(leaf, str) and COMMIT.fullmatch(leaf)]
+    known |= set(NUMBER.findall(" ".join(commits)))  # which may end between two digits
     known |= {token for leaf in data if isinstance(leaf, int | float) for token in (str(leaf), *shown(leaf))}
     names = {"ledger"} | {record.name for record in found.records}
     return [
