@@ -169,7 +169,8 @@ SECTIONS = (
             Section(
                 "learning-rate",
                 "Is it more robust to the learning rate?",
-                "Validation loss at rates beside the best one, on the seeds that chose it.",
+                "Losses at twice each method's own best rate, on fresh seeds; grids of the seeds that chose it.",
+                ("llm-balora-twice-the-rate",),
                 ("llm-balora-robust-lr",),
                 figures=("robustness", "learning-rate-maps"),
             ),
@@ -183,7 +184,7 @@ SECTIONS = (
             Section(
                 "costs",
                 "What does it cost, and do the runs repeat?",
-                "Time of a step and peak memory; and runs on record, made again.",
+                "Share of a step and peak memory; and runs on record, made again.",
                 ("llm-overhead-time",),
                 ("llm-overhead-memory", "llm-ilora-overhead-time", "llm-runs-repeat"),
                 ("overhead",),
