@@ -11,6 +11,7 @@ import pytest
 
 from lorakappa.shared import forked
 from lorakappa.shared.forked import CAN_FORK, Copies
+from tests.shared.children import children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is copied on this platform")
 
@@ -27,13 +28,12 @@ def run(*tasks):
         return list(copies.messages())
 
 
-def nobody_left():
-    """Whether this process has no children."""
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return True
-    return False
+@pytest.fixture(autouse=True)
+def nobody_stays():
+    """Whoever was copied has ended, and was seen to."""
+    before = children()
+    yield
+    assert children() <= before
 
 
 def failing(error):
@@ -55,7 +55,6 @@ def test_what_copies_find_comes_back():
     assert len({pid for pid, *_ in found} | {os.getpid()}) == 3
     assert {(collects, handler) for *_, collects, handler in found} == {(False, signal.SIG_IGN)}
     assert x.tolist() == [0.0, 1.0, 2.0]
-    assert nobody_left()
 
 
 def test_more_than_a_pipe_holds_and_in_order():
@@ -82,7 +81,6 @@ def test_an_error_is_raised_here_and_the_others_are_ended(error, expected, says)
     with pytest.raises(expected, match=says):
         run(failing(error), lambda tell: time.sleep(60))
     assert time.monotonic() - began < 30
-    assert nobody_left()
 
 
 @pytest.mark.parametrize(
@@ -91,13 +89,11 @@ def test_an_error_is_raised_here_and_the_others_are_ended(error, expected, says)
 def test_a_copy_that_is_ended_from_outside(end, how):
     with pytest.raises(ChildProcessError, match=rf"ended from outside \({how}\); is memory short"):
         run(lambda tell: end())
-    assert nobody_left()
 
 
 def test_who_leaves_early_leaves_nobody_behind():
     with Copies([lambda tell: time.sleep(60)] * 2):
         pass
-    assert nobody_left()
 
 
 def test_no_room_for_another_process(monkeypatch):
@@ -113,7 +109,6 @@ def test_no_room_for_another_process(monkeypatch):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(BlockingIOError), Copies([lambda tell: time.sleep(60)] * 2):
         pass
-    assert nobody_left()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
