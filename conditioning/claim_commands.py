@@ -40,7 +40,7 @@ def add_claim_commands(app: typer.Typer, modules: Mapping[str, str]) -> None:
     def list_claims(
         package: ClaimPackage = None,
         source: Source = None,
-        totals: Annotated[bool, typer.Option("--totals", help="Only how many came out how, in a sentence.")] = False,
+        totals: Annotated[bool, typer.Option("--totals", help="Only how many came out how, in two sentences.")] = False,
     ) -> None:
         """List the claims with their recorded verdicts."""
         from lorakappa.conditioning.verification import report

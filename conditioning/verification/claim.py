@@ -151,7 +151,7 @@ class Verdict:
         claim: the claim examined.
         verdict: "holds" is no counterexample found, and what `ground` adds, or measurements that meet the claim's rule;
             "refuted" is a certified counterexample; "not seen" are measurements that contradict the claim in their
-            setting; "equivalent" are measurements that find no difference beyond a margin stated with the claim;
+            setting; "equivalent" are measurements that find the difference within a margin stated with the claim;
             "inconclusive" is none of these.
         trials: instances drawn.
         seed: seed of the draws.

@@ -3,7 +3,6 @@
 What is styled is `rich.text.Text`; everything else is printed as it is, on consoles that read no markup.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from lorakappa.conditioning.verification.algebraic import AlgebraicClaim
 from lorakappa.conditioning.verification.claim import Claim, Verdict, VerdictName
 from lorakappa.conditioning.verification.levels import Ground
 from lorakappa.conditioning.verification.measured import MeasuredClaim
-from lorakappa.shared.totals import came_out, counted
+from lorakappa.shared.totals import Outcome, came_out, tally
 
 STYLES: dict[VerdictName, str] = {
     "holds": "green",
@@ -40,13 +39,17 @@ def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
 
 
 def totals(claims: Sequence[Claim]) -> str:
-    """How many claims came out how, by the verdicts on record and the theorems and certificates behind them."""
-    levels = Counter[str](
-        claim.ground().level for claim in claims if isinstance(claim, AlgebraicClaim) and claim.recorded == "holds"
+    """How many claims came out how, by the verdicts on record and the theorems and certificates behind them.
+
+    Those of the sources stand apart from our own questions and corrections.
+    """
+
+    def level(claim: Claim) -> str | None:
+        return claim.ground().level if isinstance(claim, AlgebraicClaim) and claim.recorded == "holds" else None
+
+    return came_out(
+        tally(Outcome(claim.kind, claim.recorded, level(claim), claim.corrected_by is not None) for claim in claims)
     )
-    corrected = sum(claim.recorded == "refuted" and claim.corrected_by is not None for claim in claims)
-    found = came_out(Counter[str](claim.recorded for claim in claims), levels, corrected)
-    return f"{counted(len(claims), 'claim', 'claims')}, examined by machine: {found}."
 
 
 def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> Table:

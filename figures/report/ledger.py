@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -12,6 +12,7 @@ from lorakappa.figures.report.parts import PARTS, Found, State, find
 from lorakappa.figures.schemas import DESCRIPTIONS
 from lorakappa.shared.records import write_json
 from lorakappa.shared.schemas import validated
+from lorakappa.shared.totals import Outcome, Totals, Whose, tally
 
 VerdictName = Literal["holds", "refuted", "not seen", "equivalent", "inconclusive"]
 Level = Literal["sampled", "exact", "certified", "proved"]
@@ -160,8 +161,8 @@ class RecordEntry(Entry):
 class Ledger(Entry):
     """All that the report says; `format` grows by one whenever what an entry means changes."""
 
-    format: Literal[1]
-    totals: dict[str, dict[str, int]]
+    format: Literal[2]
+    totals: dict[Whose, Totals]
     claims: list[ClaimEntry]
     documents: list[DocumentEntry]
     statements: list[StatementEntry]
@@ -288,8 +289,8 @@ def ledger(found: Mapping[str, Found], folder: Path) -> Ledger:
     claims = [_claim(verdict, verdicts, statements) for verdict in verdicts]
     benchmarks = found["benchmarks"].content
     return Ledger(
-        format=1,
-        totals=_totals(claims),
+        format=2,
+        totals=tally(Outcome(each.kind, each.verdict, each.level, each.corrected_by is not None) for each in claims),
         claims=claims,
         documents=_documents(statements),
         statements=[
@@ -318,20 +319,6 @@ def _claim(verdict: _Verdict, verdicts: Sequence[_Verdict], statements: Sequence
         replay=f"lorakappa {'verify' if verdict.setting is not None else 'replay'} {verdict.id}",
         mapped=[f"{s.document}: {s.place}" for s in statements if verdict.id in s.claims],
     )
-
-
-def _totals(claims: Sequence[ClaimEntry]) -> dict[str, dict[str, int]]:
-    """How many claims have each verdict, each level of those that hold, and come from each package."""
-    verdicts, levels = Counter(claim.verdict for claim in claims), Counter(claim.level for claim in claims)
-    return {
-        "verdicts": {name: verdicts[name] for name in get_args(VerdictName)},
-        "levels": {name: levels[name] for name in reversed(get_args(Level))},
-        "kinds": dict(Counter(claim.kind for claim in claims)),
-        "packages": dict(Counter(claim.package for claim in claims)),
-        "corrected": {
-            "refuted": sum(claim.verdict == "refuted" and claim.corrected_by is not None for claim in claims)
-        },
-    }
 
 
 def _documents(statements: Sequence[_Statement]) -> list[DocumentEntry]:

@@ -4,7 +4,7 @@
   const form = document.getElementById("filter");
   const claims = [...document.querySelectorAll(".claim")];
   const texts = claims.map((claim) => claim.textContent.toLowerCase());
-  const fields = ["verdict", "level", "package", "source"];
+  const fields = ["whose", "verdict", "level", "package", "source"];
   const filter = () => {
     const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
@@ -21,9 +21,9 @@
     form.addEventListener("input", filter);
     form.addEventListener("reset", () => setTimeout(filter));
     form.addEventListener("submit", (event) => event.preventDefault());
-    document.querySelectorAll("a[data-field]").forEach((link) => link.addEventListener("click", () => {
+    document.querySelectorAll("a[data-whose]").forEach((link) => link.addEventListener("click", () => {
       form.reset();
-      form.elements[link.dataset.field].value = link.dataset.value;
+      fields.forEach((name) => { form.elements[name].value = link.dataset[name] || ""; });
     }));
     filter();
   }

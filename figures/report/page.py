@@ -17,7 +17,7 @@ from lorakappa.figures.report.formulas import typeset
 from lorakappa.figures.report.ledger import ClaimEntry, Instance, Ledger, RecordEntry
 from lorakappa.figures.report.parts import FINE, PARTS, place
 from lorakappa.figures.report.sections import SECTIONS, Section, figures_shown
-from lorakappa.shared.totals import came_out, counted
+from lorakappa.shared.totals import KINDS, came_out
 
 FOLDER = Path(__file__).parent
 
@@ -35,7 +35,7 @@ MEANINGS = {
     "holds": "no counterexample found, and more where a level says so",
     "refuted": "by a certified counterexample in exact numbers",
     "not seen": "measurements in a stated setting contradict it",
-    "equivalent": "measurements find no difference beyond a margin stated beforehand",
+    "equivalent": "the measured difference is within a margin stated beforehand; that is not to say that there is none",
     "inconclusive": "measurements that decide neither way",
 }
 LEVEL_MEANINGS = {
@@ -88,6 +88,8 @@ def write_page(
         corrections=lambda claim: _known(ledger, [claim.corrected_by] if claim.corrected_by else []),
         ids={claim.id for claim in ledger.claims},
         origins=sorted({_document(claim.source) for claim in ledger.claims}),
+        packages=list(dict.fromkeys(claim.package for claim in ledger.claims)),
+        whose=KINDS,
         sections=[_section(section, ledger, drawn) for section in SECTIONS],
         trouble=[record for record in ledger.records if record.state not in FINE],
         absent=lambda name: _absent(ledger, name),
@@ -101,7 +103,7 @@ def write_page(
 
 
 def headline(ledger: Ledger) -> str:
-    """What was checked and what came out, in two sentences."""
+    """What was checked, and what came out of the sources' claims and of our own."""
     if not ledger.claims:
         return "No verdicts were found: they are what this page is about."
     mapped = (
@@ -109,12 +111,7 @@ def headline(ledger: Ledger) -> str:
         if ledger.documents
         else ""
     )
-    totals = ledger.totals
-    return (
-        f"{mapped}{counted(len(ledger.claims), 'claim', 'claims')} on Balanced LoRA, Imbalance-Regularized LoRA and "
-        f"their rivals, examined by machine: "
-        f"{came_out(totals['verdicts'], totals['levels'], totals['corrected']['refuted'])}."
-    )
+    return mapped + came_out(ledger.totals)
 
 
 def _known(ledger: Ledger, ids: Any) -> list[ClaimEntry]:

@@ -79,10 +79,16 @@ def test_filters(page):
 
 def test_a_count_on_top_shows_the_verdicts_that_it_counts(page):
     page.fill("input[name=text]", "no claim says this")
-    for link, field, value in ((".legend a", "verdict", "refuted"), (".levels a", "level", "proved")):
-        page.click(f"{link}[data-value={value}]")
-        page.wait_for_function("document.querySelectorAll('.claim:not([hidden])').length == 2")
-        assert page.eval_on_selector(f"select[name={field}]", "select => select.value") == value
+    for whose, field, value, count in (
+        ("sources", "verdict", "refuted", 2),
+        ("sources", "level", "proved", 1),
+        ("ours", "verdict", "holds", 1),
+    ):
+        page.click(f".legend a[data-whose={whose}][data-{field}={value}]")
+        page.wait_for_function(f"document.querySelectorAll('.claim:not([hidden])').length == {count}")
+        for name in ("whose", "verdict", "level"):
+            chosen = {"whose": whose, field: value}.get(name, "")
+            assert page.eval_on_selector(f"select[name={name}]", "select => select.value") == chosen
         assert page.locator("#verdicts").is_visible()
 
 

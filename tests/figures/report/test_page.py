@@ -16,7 +16,7 @@ from lorakappa.figures.report.ledger import Ledger, find_all, ledger
 from lorakappa.figures.report.markdown import _cells, as_markdown
 from lorakappa.figures.report.page import headline, write_page
 from lorakappa.shared.records import write_json
-from lorakappa.shared.totals import came_out
+from lorakappa.shared.totals import KINDS, LEVELS, VERDICTS, Outcome, came_out, tally
 from tests.figures.report.conftest import EXAMINED, fill
 from tests.figures.samples import SAMPLES, save
 
@@ -200,40 +200,73 @@ def test_published_schema_is_that_of_the_models(page):
     assert get_args(ledgers.Level) == get_args(levels.Level)
     assert get_args(ledgers.VerdictName) == get_args(claims.VerdictName)
     assert get_args(ledgers.Kind) == get_args(claims.Kind)
+    assert set(KINDS) == set(get_args(claims.Kind))
+    assert get_args(claims.VerdictName) == VERDICTS
+    assert get_args(levels.Level)[::-1] == LEVELS
     found, _, _ = page
     assert json.loads(ledgers.SCHEMA_FILE.read_text(encoding="utf-8")) == ledgers.schema()
     again = TypeAdapter(Ledger).validate_json(json.dumps(found.model_dump(mode="json")))
     assert again == found
 
 
-def test_totals_are_counted(page):
+def test_totals_are_counted_apart_for_the_sources_and_for_us(page):
     found, _, _ = page
-    assert found.totals["verdicts"] == {"holds": 2, "refuted": 2, "not seen": 0, "equivalent": 0, "inconclusive": 0}
-    assert found.totals["levels"] == {"proved": 2, "certified": 0, "exact": 0, "sampled": 0}
-    assert found.totals["corrected"] == {"refuted": 2}
+    theirs, ours = found.totals["sources"], found.totals["ours"]
+    assert (theirs.kinds, ours.kinds) == ({"claim": 3}, {"question": 0, "correction": 1})
+    assert theirs.verdicts == {"holds": 1, "refuted": 2, "not seen": 0, "equivalent": 0, "inconclusive": 0}
+    assert ours.verdicts == {"holds": 1, "refuted": 0, "not seen": 0, "equivalent": 0, "inconclusive": 0}
+    assert theirs.levels == ours.levels == {"proved": 1, "certified": 0, "exact": 0, "sampled": 0}
+    assert (theirs.corrected, ours.corrected) == (2, 0)
     assert sum(n for document in found.documents for n in document.outcomes.values()) == len(found.statements) > 100
     assert found.claim("model1-upper-bound").corrected_by == "model1-upper-bound-positive"
-    assert "4 claims" in headline(found)
-    assert "2 hold (2 proved), 2 are refuted as stated (all with what is true instead)." in headline(found)
-
-
-def test_a_sentence_counts_what_came_out():
-    verdicts = {"holds": 1, "refuted": 3, "not seen": 2, "equivalent": 2, "inconclusive": 1}
-    assert came_out(verdicts, {"certified": 1, "sampled": 4}, 2) == (
-        "1 holds (1 certified), 3 are refuted as stated (2 with what is true instead), 2 are not seen in our setting, "
-        "2 find no difference, 1 stays open"
+    assert headline(found) == (
+        f"{len(found.statements)} statements of {len(found.documents)} documents are mapped. Of 3 claims of the papers "
+        "and other sources, examined by machine, 1 holds (1 proved), 2 are refuted as stated (all with what is true "
+        "instead). Of 1 correction of our own, 1 holds."
     )
-    assert came_out({"refuted": 1, "not seen": 1, "inconclusive": 2}, {}, 0) == (
-        "1 is refuted as stated, 1 is not seen in our setting, 2 stay open"
+    assert headline(found.model_copy(update={"documents": []})).startswith("Of 3 claims")
+    assert headline(found) in as_markdown(found)
+
+
+def test_a_count_on_top_stands_for_as_many_verdicts(page):
+    _, html, _ = page
+    counts = re.findall(r'<a href="#verdicts" data-whose="(\w+)" data-(verdict|level)="([\w ]+)">(\d+)</a>', html)
+    assert len(counts) == html.count('<a href="#verdicts" ') == 5
+    for whose, field, value, count in counts:
+        claims = re.findall(rf'<details class="claim" data-whose="{whose}" [^>]*data-{field}="{value}"', html)
+        assert len(claims) == int(count)
+
+
+def outcomes(kind, **counts):
+    """As many outcomes of a kind as are said for each verdict."""
+    return [Outcome(kind, name.replace("_", " "), None, False) for name, n in counts.items() for _ in range(n)]
+
+
+def test_sentences_count_what_came_out():
+    theirs = outcomes("claim", holds=1, refuted=1, not_seen=2, equivalent=2, inconclusive=1)
+    theirs += [Outcome("claim", "refuted", None, True)] * 2 + [Outcome("claim", "holds", "certified", False)]
+    theirs += [Outcome("claim", "holds", "sampled", True)]
+    ours = outcomes("question", refuted=1, not_seen=1, equivalent=1, inconclusive=2) + outcomes("correction", holds=2)
+    first = (
+        "Of 11 claims of the papers and other sources, examined by machine, 3 hold (1 certified), 3 are refuted as "
+        "stated (2 with what is true instead), 2 are not seen in our setting, 2 find the difference within a "
+        "stated margin, 1 stays open."
     )
+    second = (
+        "Of 5 questions and 2 corrections of our own, 2 hold, 1 is refuted, 1 is not seen, 1 finds the difference "
+        "within a stated margin, 2 stay open."
+    )
+    assert came_out(tally([*theirs, *ours])) == f"{first} {second}"
+    assert came_out(tally(theirs)) == first
+    assert came_out(tally(ours)) == second
 
 
-def test_headline_names_what_there_is_and_counts_in_its_words(page):
-    found, _, _ = page
-    totals = found.totals | {"verdicts": dict.fromkeys(found.totals["verdicts"], 0) | {"equivalent": 1}}
-    one = found.model_copy(update={"claims": found.claims[:1], "documents": [], "totals": totals})
-    assert headline(one).startswith("1 claim on Balanced LoRA")
-    assert headline(one).endswith("examined by machine: 1 finds no difference.")
+def test_sentences_count_in_the_words_of_one():
+    assert came_out(tally(outcomes("claim", refuted=1) + outcomes("question", holds=1))) == (
+        "Of 1 claim of the papers and other sources, examined by machine, 1 is refuted as stated. "
+        "Of 1 question of our own, 1 holds."
+    )
+    assert came_out(tally([])) == ""
 
 
 def test_markdown_shows_a_study_and_keeps_its_columns(results):

@@ -117,7 +117,7 @@ def test_every_number_is_that_of_a_record(page):
 @pytest.mark.parametrize(
     ("text", "other"),
     [
-        ("4 claims on Balanced LoRA", "777 claims on Balanced LoRA"),
+        ("3 claims of the papers", "777 claims of the papers"),
         ('<p class="lead" data-record="ledger">', '<p class="lead">'),
         ('data-record="benchmarks"', 'data-record="no record"'),
     ],
