@@ -163,7 +163,7 @@ SECTIONS = (
                 "Does it show at a higher rank, or in a longer run?",
                 "Ranks, and horizons that are runs of their own, each with its schedule and its learning rate.",
                 ("llm-balora-rank", "llm-balora-horizon"),
-                ("llm-balora-larger-ranks", "llm-converges-faster"),
+                ("llm-balora-larger-ranks", "llm-converges-faster", "llm-converges-faster-time"),
                 ("study-growth", "loss-by-rank", "learning-curves", "conditioning-curves"),
             ),
             Section(

@@ -19,6 +19,7 @@ from lorakappa.llm.comparison.judges import (
     lower_loss_at_every_rank,
     smaller_loss_off_the_best_rate,
     sooner,
+    sooner_in_time,
     wider_window,
 )
 from lorakappa.llm.comparison.protocol import Outcome
@@ -96,12 +97,20 @@ CLAIMS_IN_ORDER: Sequence[Claim] = [
     )(cheap_memory),
     comparison_claim(
         "llm-converges-faster",
-        "BaLoRA converges faster than LoRA: it is sooner, in steps and in time, at a loss that both reach.",
+        "BaLoRA converges faster than LoRA: it is sooner, in steps, at a loss that both reach.",
         method="balora",
         plan=RIVALS,
         recorded="inconclusive",
         source=ABSTRACT.at("converges faster"),
     )(sooner),
+    comparison_claim(
+        "llm-converges-faster-time",
+        "BaLoRA is sooner in time, too, at a loss that both reach, its steps being longer.",
+        method="balora",
+        plan=RIVALS,
+        kind="question",
+        recorded="inconclusive",
+    )(sooner_in_time),
     comparison_claim(
         "llm-ilora-loss",
         "Fine-tuned with iLoRA a model reaches a lower test loss than with LoRA, each at its own best learning rate.",

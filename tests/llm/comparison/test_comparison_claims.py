@@ -22,6 +22,7 @@ from lorakappa.llm.comparison.judges import (
     lower_loss_at_every_rank,
     smaller_loss_off_the_best_rate,
     sooner,
+    sooner_in_time,
     wider_window,
 )
 from lorakappa.llm.comparison.settings import TrainingSettings
@@ -126,7 +127,7 @@ def test_a_smaller_loss_off_the_best_rate(by_rank, verdict, worst):
             assert found.evidence["by_rank"][rank][key] == pytest.approx(getattr(own, key))
     assert found.worst_margin == found.evidence["by_rank"][str(worst)]["low"]
     assert ": validation loss rises less by r = 4 " in found.note
-    assert ("would decide" in found.note) == (verdict == "inconclusive" and by_rank[8] == EFFECTS[2][0])
+    assert ("more seeds would not decide" in found.note) == (verdict == "inconclusive")
     assert "before training" not in found.note
 
 
@@ -311,6 +312,22 @@ def test_cheap_memory(bytes_, verdict):
     assert found.evidence["effect"]["estimate"] == pytest.approx(sum(bytes_) / 3000 - 1)
 
 
+def test_costs_are_judged_at_every_rank():
+    """A mean over ranks would hide the one where it costs most."""
+
+    def make(run):
+        more = {4: 0, 8: 1000}[run.rank] if run.method == "balora" else 0
+        return fake_record(run, seconds=0.5, method_seconds=more * 1e-4, peak_memory=10_000 + more + run.seed)
+
+    outcome = outcome_of(make, ranks=(4, 8), rates=(1e-3,))
+    for judge, at in ((cheap_memory, 0.1), (cheap_step, 0.25)):
+        found = judge(outcome, "lora", "balora")
+        assert found.verdict == "not seen"
+        assert found.evidence["effect"]["estimate"] == pytest.approx(at, rel=1e-3)
+        assert f"r = 4 {'+0.0' if judge is cheap_memory else '0'} % [" in found.note
+        assert "; r = 8 " in found.note
+
+
 def test_memory_that_was_not_measured_says_nothing():
     found = cheap_memory(costs((1010, None, 1010), "peak_memory"), "lora", "balora")
     assert found.verdict == "inconclusive"
@@ -332,35 +349,44 @@ FAST, SLOW = [(3.0, 1.0, 0.5), (3.0, 0.9, 0.5), (3.0, 1.0, 0.5)], [(3.0, 2.5, 1.
 
 
 @pytest.mark.parametrize(
-    ("curves", "costs", "verdict"),
+    ("curves", "costs", "in_steps", "in_time"),
     [
-        (FAST, (1.0, 1.0), "holds"),
-        (FAST, (1.0, 2.0), "inconclusive"),  # sooner in steps, the same in time
-        (FAST, (1.0, 4.0), "inconclusive"),  # sooner in steps, later in time
-        (SLOW, (1.0, 1.0), "not seen"),
-        ([(3.0, 2.0, 1.0)] * 3, (1.5, 1.5), "equivalent"),
-        ([(3.0, 2.0, 1.0)] * 3, (1.1, 1.0), "inconclusive"),  # the same in steps, sooner in time
-        ([*FAST[:2], SLOW[0]], (1.0, 1.0), "inconclusive"),
+        (FAST, (1.0, 1.0), "holds", "holds"),
+        (FAST, (1.0, 2.0), "holds", "inconclusive"),  # sooner in steps, about the same in time
+        (FAST, (1.0, 4.0), "holds", "not seen"),  # sooner in steps, later in time
+        (SLOW, (1.0, 1.0), "not seen", "not seen"),
+        ([(3.0, 2.0, 1.0)] * 3, (1.5, 1.5), "equivalent", "equivalent"),
+        ([(3.0, 2.0, 1.0)] * 3, (1.1, 1.0), "equivalent", "holds"),  # the same in steps, sooner in time
+        ([*FAST[:2], SLOW[0]], (1.0, 1.0), "inconclusive", "inconclusive"),
     ],
 )
-def test_sooner(curves, costs, verdict):
+def test_sooner(curves, costs, in_steps, in_time):
     """And with the names exchanged the opposite, which no tie can lose on both sides."""
-    found = sooner(races(curves, costs), "lora", "balora")
-    assert found.verdict == verdict
-    assert "times as fast in steps" in found.note
-    assert set(found.evidence) == {"effect", "time", "by_rank", "time_by_rank"}
-    back = sooner(races(curves, costs), "balora", "lora")
-    assert back.verdict == {"holds": "not seen", "not seen": "holds"}.get(verdict, verdict)
-    for name in ("effect", "time"):
+    for judge, verdict, unit in ((sooner, in_steps, "steps"), (sooner_in_time, in_time, "time")):
+        found, back = (judge(races(curves, costs), *names) for names in (("lora", "balora"), ("balora", "lora")))
+        assert found.verdict == verdict
+        assert f" times as fast in {unit}" in found.note
+        assert set(found.evidence) == {"effect", "by_rank"}
+        assert back.verdict == {"holds": "not seen", "not seen": "holds"}.get(verdict, verdict)
         for key, other in (("estimate", "estimate"), ("low", "high"), ("high", "low")):
-            assert back.evidence[name][key] == pytest.approx(-found.evidence[name][other], abs=1e-15)
+            assert back.evidence["effect"][key] == pytest.approx(-found.evidence["effect"][other], abs=1e-15)
 
 
 def test_how_many_seeds_would_decide_who_is_sooner():
     found = sooner(races([*FAST[:2], SLOW[0]]), "lora", "balora")
-    wanted = [seeds_to_decide(Effect(**found.evidence[name]), 0.07, alpha=0.05) for name in ("effect", "time")]
-    assert wanted[0] is not None
-    assert found.note.endswith(f"; at this mean some {max(wanted)} seeds would decide")
+    wanted = seeds_to_decide(Effect(**found.evidence["effect"]), 0.07, alpha=0.05)
+    assert wanted is not None
+    assert found.note.endswith(f"; at this mean some {wanted} seeds would decide")
+
+
+def test_no_number_of_seeds_is_told_where_none_would_decide():
+    """At the means one rank would hold and the other be equivalent, which is neither for all."""
+    found = lower_loss_at_every_rank(gains({4: (0.2, 0.4, 0.3), 8: (0.05, -0.05, 0.001)}), "lora", "balora")
+    assert found.verdict == "inconclusive"
+    assert found.note.endswith("; at these means more seeds would not decide")
+    found = lower_loss_at_every_rank(gains({4: (0.2, 0.4, 0.3), 8: (0.5, -0.1, 0.05)}), "lora", "balora")
+    assert found.verdict == "inconclusive"
+    assert found.note.endswith(" seeds would decide")
 
 
 JUDGES = [
@@ -372,6 +398,7 @@ JUDGES = [
     cheap_step,
     cheap_memory,
     sooner,
+    sooner_in_time,
 ]
 
 
@@ -426,6 +453,7 @@ def test_the_registry():
         "llm-overhead-time",
         "llm-overhead-memory",
         "llm-converges-faster",
+        "llm-converges-faster-time",
     } <= set(CLAIMS)
     for id, claim in CLAIMS.items():
         assert claim.id == id
@@ -587,10 +615,9 @@ def test_the_notes_show_the_interval():
     assert found.note.endswith(
         f": peak memory +30.0 % [{100 * effect['low']:+.1f}, {100 * effect['high']:+.1f}]",
     )
-    found = sooner(races([*FAST[:2], (3.0, 1.5, 0.5)]), "lora", "balora")
-    for name, unit in (("effect", "steps"), ("time", "time")):
-        effect = found.evidence[name]
-        ends = [f"{2 ** effect[key]:.2f}" for key in ("estimate", "low", "high")]
+    for judge, unit in ((sooner, "steps"), (sooner_in_time, "time")):
+        found = judge(races([*FAST[:2], (3.0, 1.5, 0.5)]), "lora", "balora")
+        ends = [f"{2 ** found.evidence['effect'][key]:.2f}" for key in ("estimate", "low", "high")]
         assert f"{ends[0]} [{ends[1]}, {ends[2]}] times as fast in {unit}" in found.note
 
 
