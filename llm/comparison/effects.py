@@ -79,19 +79,24 @@ def seeds_to_decide(found: Effect, margin: float, *, alpha: float | None = None)
     Returns:
         The number; None if the interval is infinite.
     """
-    half = (found.high - found.low) / 2
     wanted = max(abs(found.estimate), margin - abs(found.estimate))
-    if not math.isfinite(half) or not wanted > 0:
+    if not math.isfinite(found.high - found.low) or not wanted > 0:
         return None
-    low, high = found.n, math.floor(found.n * (half / wanted) ** 2) + 1
+    low, high = found.n, math.floor(found.n * ((found.high - found.low) / 2 / wanted) ** 2) + 1
     while alpha is not None and low < high:
         n = (low + high) // 2
-        first, then = (float(stdtrit(count - 1, 1 - alpha / 2)) for count in (found.n, n))
-        if half * then / first * math.sqrt(found.n / n) < wanted:
+        if with_more_seeds(found, n, alpha=alpha).high - found.estimate < wanted:
             high = n
         else:
             low = n + 1
     return high
+
+
+def with_more_seeds(found: Effect, n: int, *, alpha: float) -> Effect:
+    """What an effect would be with n seeds, at the same mean and standard deviation."""
+    first, then = (float(stdtrit(count - 1, 1 - alpha / 2)) for count in (found.n, n))
+    half = (found.high - found.low) / 2 * then / first * math.sqrt(found.n / n)
+    return Effect(found.estimate, found.estimate - half, found.estimate + half, n)
 
 
 def paired(

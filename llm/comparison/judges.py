@@ -28,11 +28,13 @@ from lorakappa.llm.comparison.effects import (
     excess,
     loss_gain,
     memory_overhead,
+    seeds_to_decide,
     speedup,
     speedup_in_time,
     time_overhead,
     window,
     window_gain,
+    with_more_seeds,
 )
 from lorakappa.llm.comparison.judging import compared, measurement, no_best_cell, over_ranks, without_effect
 from lorakappa.llm.comparison.protocol import Outcome
@@ -93,15 +95,19 @@ def _at_every_rank(
     alpha = (1 - CONFIDENCE) / len(values)
     own = {rank: effect(found, alpha=alpha) for rank, found in sorted(values.items())}
     verdict = all_of(map(_same, own.values()))
-    at_the_means = all_of(decide((found.estimate, found.estimate), margin=SAME_LOSS) for found in own.values())
-    hopeless = verdict == at_the_means == "inconclusive"  # the ranks would be decided, each in another way
-    more += "; at these means more seeds would not decide" if hopeless else ""
+    undecided = [found for found in own.values() if _same(found) == "inconclusive"]
+    counts = [seeds_to_decide(found, SAME_LOSS, alpha=alpha) for found in undecided]
+    seeds = max((count for count in counts if count is not None), default=0)
+    then = (with_more_seeds(found, max(seeds, found.n), alpha=alpha) for found in own.values())
+    unlike = verdict == "inconclusive" == all_of(map(_same, then))
+    if unlike:
+        more += f"; at these means {seeds} seeds would decide each rank, but not all alike" if counts else ""
     return measurement(
         outcome,
         verdict,
         min(own.values(), key=lambda found: found.low),
         f"{text} {'; '.join(f'r = {rank} {found}' for rank, found in own.items())}{more}",
-        undecided=[(found, SAME_LOSS) for found in own.values() if _same(found) == "inconclusive" and not hopeless],
+        undecided=[] if unlike else [(found, SAME_LOSS) for found in undecided],
         alpha=alpha,
         by_rank={str(rank): asdict(found) for rank, found in own.items()},
     )

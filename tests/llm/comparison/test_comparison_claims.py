@@ -127,7 +127,7 @@ def test_a_smaller_loss_off_the_best_rate(by_rank, verdict, worst):
             assert found.evidence["by_rank"][rank][key] == pytest.approx(getattr(own, key))
     assert found.worst_margin == found.evidence["by_rank"][str(worst)]["low"]
     assert ": validation loss rises less by r = 4 " in found.note
-    assert ("more seeds would not decide" in found.note) == (verdict == "inconclusive")
+    assert ("would decide" in found.note) == (verdict == "inconclusive" and by_rank[8] == EFFECTS[2][0])
     assert "before training" not in found.note
 
 
@@ -379,14 +379,20 @@ def test_how_many_seeds_would_decide_who_is_sooner():
     assert found.note.endswith(f"; at this mean some {wanted} seeds would decide")
 
 
-def test_no_number_of_seeds_is_told_where_none_would_decide():
-    """At the means one rank would hold and the other be equivalent, which is neither for all."""
-    found = lower_loss_at_every_rank(gains({4: (0.2, 0.4, 0.3), 8: (0.05, -0.05, 0.001)}), "lora", "balora")
+def test_ranks_that_would_be_decided_in_different_ways_are_told():
+    """One rank holds and the other would be equivalent, which is neither for all."""
+    found = lower_loss_at_every_rank(gains({4: (0.2, 0.21, 0.22), 8: (0.05, -0.05, 0.001)}), "lora", "balora")
     assert found.verdict == "inconclusive"
-    assert found.note.endswith("; at these means more seeds would not decide")
-    found = lower_loss_at_every_rank(gains({4: (0.2, 0.4, 0.3), 8: (0.5, -0.1, 0.05)}), "lora", "balora")
+    own = effect((0.05, -0.05, 0.001), alpha=0.025)
+    seeds = seeds_to_decide(own, 0.01, alpha=0.025)
+    assert found.note.endswith(f"; at these means {seeds} seeds would decide each rank, but not all alike")
+    found = lower_loss_at_every_rank(gains({4: (0.2, 0.21, 0.22), 8: (0.5, -0.1, 0.05)}), "lora", "balora")
     assert found.verdict == "inconclusive"
     assert found.note.endswith(" seeds would decide")
+    assert "at this mean some " in found.note
+    found = lower_loss_at_every_rank(gains({4: (0.2, 0.21, 0.22), 8: (0.0, 0.0, 0.0)}), "lora", "balora")
+    assert found.verdict == "inconclusive"
+    assert "would decide" not in found.note
 
 
 JUDGES = [
