@@ -16,14 +16,20 @@ rounds of refining all eigenvectors at once, each of which squares that, lead to
 """
 
 import importlib.util
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from compare import Goal, Row, measure  # a sibling script
+from simulator_alone import answer  # likewise
 
-from lorakappa.synthetic.engine import DIVERGENCE_FACTOR, simulate
+from lorakappa.synthetic.engine import DIVERGENCE_FACTOR
 from lorakappa.synthetic.problems import make_problems, step_size_grid
 from lorakappa.synthetic.settings import ProblemSettings
 
@@ -33,6 +39,30 @@ WANTED = 400_000
 STEPS, GROWTH_STEPS, JOBS = 100, 20, 2
 
 Peer = Callable[[], Any]
+
+
+class Alone:
+    """A context with the simulator in a process of its own (`simulator_alone`); called, it waits for an answer."""
+
+    def __enter__(self) -> "Alone":
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("simulator_alone.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def __call__(self, **request: Any) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        if self._process.stdout.readline() != "done\n":
+            raise RuntimeError("the simulator's process has ended")
 
 
 def rows(quick: bool) -> list[Row]:
@@ -45,15 +75,18 @@ def rows(quick: bool) -> list[Row]:
     problems = make_problems(settings)
     has_jax = importlib.util.find_spec("jax") is not None
     made = []
-    for optimizer in ("gd", "adam"):
-        grid = step_size_grid("auto", problems, optimizer)
-        for method in ("lora", "balora"):
-            ours = partial(simulate, problems.loss, problems.start, method=method, optimizer=optimizer, step_sizes=grid)
-            calls: dict[str, Peer] = {"ours": partial(ours, steps=STEPS, jobs=JOBS)}
-            calls["NumPy loop"] = partial(plain_loop, problems.Z, problems.start, grid, optimizer, method == "balora")
+    with Alone() as alone:
+        for optimizer, method in product(("gd", "adam"), ("lora", "balora")):
+            grid = step_size_grid("auto", problems, optimizer)
+            peers: dict[str, Peer] = {
+                "NumPy loop": partial(plain_loop, problems.Z, problems.start, grid, optimizer, method == "balora")
+            }
             if has_jax:
-                calls["JAX, vmap and scan"] = jax_version(problems, grid, optimizer, balanced=method == "balora")
-            check_agreement(calls, exact=(optimizer, method) != ("adam", "balora"))
+                peers["JAX, vmap and scan"] = jax_version(problems, grid, optimizer, balanced=method == "balora")
+            request = {"method": method, "optimizer": optimizer, "seeds": settings.seeds, "steps": STEPS, "jobs": JOBS}
+            ours = partial(answer, **request, rows=None)
+            check_agreement(ours().excess, peers, exact=(optimizer, method) != ("adam", "balora"))
+            calls = {"ours": partial(alone, **request, rows=None), **peers}
             made.append(
                 Row(
                     work="simulation",
@@ -66,25 +99,17 @@ def rows(quick: bool) -> list[Row]:
                     note="" if has_jax else "JAX is not installed",
                 )
             )
-    return [*made, *(row for method in ("lora", "balora") for row in growth(method, quick=quick))]
+        return [*made, *(row for method in ("lora", "balora") for row in growth(alone, method, quick=quick))]
 
 
-def growth(method: str, *, quick: bool) -> list[Row]:
+def growth(alone: Alone, method: str, *, quick: bool) -> list[Row]:
     """The time of more and more trajectories that do not diverge; linear in their number is the best there is."""
-    problems = make_problems(ProblemSettings())
-    stable = 0.1 * np.ones(1) / np.median(problems.loss.smoothness)
+    seeds = ProblemSettings().seeds
+    request = {"method": method, "optimizer": "gd", "seeds": seeds, "steps": GROWTH_STEPS, "jobs": JOBS}
     found = []
     for rows_of_the_stack in (1, 4) if quick else (1, 4, 16, 64, 256, 1024):
-        call = partial(
-            simulate,
-            problems.loss,
-            problems.start,
-            method=method,
-            step_sizes=np.repeat(stable, rows_of_the_stack),
-            steps=GROWTH_STEPS,
-            jobs=JOBS,
-        )
-        count = rows_of_the_stack * len(problems.Z)
+        count = rows_of_the_stack * seeds
+        call = partial(alone, **request, rows=rows_of_the_stack)
         found.append(
             Row(
                 work=f"growth of {method}",
@@ -169,21 +194,19 @@ def jax_version(problems: Any, grid: Any, optimizer: str, *, balanced: bool) -> 
     return lambda: np.asarray(compiled(*arrays))
 
 
-def check_agreement(calls: dict[str, Peer], *, exact: bool) -> None:
+def check_agreement(excess: Any, peers: dict[str, Peer], *, exact: bool) -> None:
     """Refuses to compare times of what is not the same computation.
 
     Args:
-        calls: ours, whose result has the final f − f*, and the peers.
+        excess: (steps + 1, G, n) f − f* of ours.
+        peers: what returns theirs at the end.
         exact: whether the peers' are the same; after the formula without a rule for signs Adam's moments are not.
 
     Raises:
         ValueError: if a peer ends elsewhere in a trajectory that converges.
     """
-    ours = calls["ours"]().excess
-    start, final = ours[0], ours[-1]
-    for name, call in calls.items():
-        if name == "ours" or not exact:
-            continue
+    start, final = excess[0], excess[-1]
+    for name, call in peers.items() if exact else ():
         theirs = call()
         settled = final < 0.3 * start  # far from divergence, where rounding grows
         off = np.abs(theirs[settled] - final[settled]) / start[settled]

@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from lorakappa.shared.forecast import tracked
-from lorakappa.shared.forked import CAN_FORK, Copies
+from lorakappa.shared.forked import CAN_FORK, Copies, copying_seconds
 from lorakappa.shared.processes import THREADS
 from lorakappa.synthetic.losses import Loss, Params, contiguous, flat
 from lorakappa.synthetic.methods import Method
@@ -33,8 +33,8 @@ BLOCK = 70
 TRIAL = 2
 """Steps after which it is known how long the others take."""
 
-PAYS_SECONDS = 0.04
-"""What is left to do on one core if copies of the process, some milliseconds each, are to take it over."""
+LEAST_GAIN = 2.0
+"""Copies of the process take work over if that saves this many times as long as making them takes."""
 
 
 class State(NamedTuple):
@@ -234,7 +234,7 @@ def advance(blocks: Sequence[Block], steps: int, label: str, *, jobs: int, quiet
             if t + 1 == TRIAL and CAN_FORK and min(jobs, len(mine)) > 1:
                 left = (time.perf_counter() - began) / TRIAL * (steps - TRIAL)
                 hands = [mine[k::jobs] for k in range(min(jobs, len(mine)))]
-                if left > PAYS_SECONDS:
+                if left * (1 - 1 / len(hands)) > LEAST_GAIN * (len(hands) - 1) * copying_seconds():
                     with suppress(OSError):  # no room for another process
                         copies = stack.enter_context(Copies([partial(_take_over, blocks, hand) for hand in hands[1:]]))
                         mine = hands[0]

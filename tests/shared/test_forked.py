@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lorakappa.shared import forked
-from lorakappa.shared.forked import CAN_FORK, Copies
+from lorakappa.shared.forked import CAN_FORK, Copies, copying_seconds
 from tests.shared.children import children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is copied on this platform")
@@ -132,6 +133,14 @@ def test_a_copy_does_not_go_on_for_a_process_that_is_gone():
         os._exit(0)
     os.waitpid(middle, 0)
     assert os.read(receive, 4) == b"told"
+
+
+def test_how_long_a_copy_takes_grows_with_the_memory_in_use(monkeypatch):
+    import resource
+
+    assert 0.002 < copying_seconds() < 1
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=1e6))  # in kilobytes
+    assert copying_seconds() == pytest.approx(0.002 + 0.02 * 1.024)
 
 
 def test_there_are_copies_here():
