@@ -11,7 +11,8 @@ SELECT = "final"
 TUNE = "shared"
 SPECTRUM = "geometric"
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""λ of penalties, of which each method gets its best."""
+"""λ of penalties, of which each method gets its best; those of the claims go down to 1e-6, where a penalty that costs
+costs next to nothing."""
 LONGEST = 20_000
 """Steps after which a run that has not converged ends."""
 

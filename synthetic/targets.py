@@ -224,9 +224,9 @@ def starts(
     """One starting pair per generator.
 
     Args:
-        spec: "lora" (A = 0, B of independent N(0, init_std²) entries: the usual LoRA start, and that of the
-            public BaLoRA experiment), "gaussian" (both N(0, init_std²)), "balanced" (the latter after P) or
-            "imbalanced:t" (the balanced one turned into (tA, B/t), default t = 4).
+        spec: "lora" (A = 0, B of independent N(0, init_std²) entries: LoRA's start; of size 1, the
+            default, in the public BaLoRA experiment, and 1/√(3b) in PEFT), "gaussian" (both N(0, init_std²)),
+            "balanced" (the latter after P) or "imbalanced:t" (the balanced one turned into (tA, B/t), default t = 4).
         shape: (a, b) of AB.
         r: rank.
         rngs: one per instance.

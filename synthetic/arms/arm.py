@@ -181,6 +181,11 @@ class Choice:
         """Whether the step size is an end of the grid, so that a better one may lie beyond."""
         return self.place[1] in (0, len(self.grid) - 1)
 
+    @property
+    def strength_at_edge(self) -> bool:
+        """Whether λ is an end of its grid, likewise; one λ has no other beside it and so no edge."""
+        return len(self.strengths) > 1 and self.place[0] in (0, len(self.strengths) - 1)
+
 
 def chosen_strengths(arm: Arm) -> tuple[float, ...]:
     """The λ that are tried for an arm; empty if there is nothing to choose."""

@@ -67,5 +67,6 @@ def gain(outcomes: Outcomes, first: Arm, second: Arm, settings: int) -> dict[str
         "diverged": [one.diverged, two.diverged],
         "step_size": [choice.step_size for choice in choices],
         "lambda": [choice.strength for choice in choices],
-        "at_edge_of_grid": [choice.at_edge for choice in choices],
+        "at_edge_of_grid": [choice.at_edge or choice.strength_at_edge for choice in choices],
+        "lambda_at_edge": [choice.strength_at_edge for choice in choices],
     }

@@ -20,6 +20,10 @@ NO_GAIN: Final = 0.05
 
 MAIN = {"one-layer": ProblemSettings(), "two-layer": ProblemSettings(loss="two-layer")}
 VARIATIONS = {
+    "LoRA's start, B of size 0.3": ProblemSettings(init_std=0.3),
+    "LoRA's start, B of size 0.3, two-layer": ProblemSettings(loss="two-layer", init_std=0.3),
+    "LoRA's start, B of size 0.13": ProblemSettings(init_std=0.13),
+    "LoRA's start, B of size 0.13, two-layer": ProblemSettings(loss="two-layer", init_std=0.13),
     "Gaussian start 0.1": ProblemSettings(start="gaussian", init_std=0.1),
     "balanced start": ProblemSettings(start="balanced", init_std=0.1),
     "linear spectrum": ProblemSettings(target="linear"),
@@ -27,6 +31,7 @@ VARIATIONS = {
     "r = 2": ProblemSettings(rank=2),
     "r = 10": ProblemSettings(rank=10),
 }
+"""The usual size of B, that of PEFT's default, uniform in ±1/√b, is 1/√(3b): 0.13 here."""
 
 Contrasts = Mapping[str, tuple[Arm, Arm]]
 """By setting, the baseline and the arm that is claimed to end lower."""
@@ -55,6 +60,27 @@ def show(name: str, gain: Mapping[str, Any]) -> str:
     return f"{name} {gain['median']:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+def diverged(gains: Mapping[str, Mapping[str, Any]]) -> str:
+    """By setting, how many runs of either arm diverged, in words; empty if none did."""
+    there = {name: (*found["diverged"], found["n"]) for name, found in gains.items() if any(found["diverged"])}
+    words = ", ".join(f"{name} {first} and {second} of {n}" for name, (first, second, n) in there.items())
+    return f"; diverged: {words}" if words else ""
+
+
+def edges(strengths: Mapping[str, Iterable[float]]) -> str:
+    """By setting, λ that are at the edge of their grid, in words; empty if there is none."""
+    words = ", ".join(f"{name} {strength:g}" for name, found in strengths.items() for strength in found)
+    return f"; λ at the edge of its grid: {words}" if words else ""
+
+
+def edges_of(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, list[float]]:
+    """By setting, the λ of either arm that are at the edge of their grid."""
+    return {
+        name: [strength for strength, edge in zip(found["lambda"], found["lambda_at_edge"], strict=True) if edge]
+        for name, found in gains.items()
+    }
+
+
 def arms_of(contrasts: Iterable[tuple[Arm, Arm]]) -> tuple[Arm, ...]:
     """The arms of contrasts, each once."""
     return tuple(dict.fromkeys(chain.from_iterable(contrasts)))
@@ -72,6 +98,7 @@ def judge_gains(outcomes: Outcomes, contrasts: Contrasts, beside: Contrasts | No
     for label, word in labels.items() if others else ():
         there = [show(name, found) for name, found in others.items() if judged(found) == word]
         note += f"; {label} at: {', '.join(there) or 'none'}"
+    note += diverged(main | others) + edges(edges_of(main | others))
     return Measurement(
         all_of(judged(found) for found in main.values()),
         next(iter(main.values()))["n"],

@@ -12,7 +12,7 @@ from lorakappa.conditioning.verification import MeasuredName, Measurement, all_o
 from lorakappa.synthetic.arms.arm import Arm, Quantity
 from lorakappa.synthetic.arms.intervals import median_interval
 from lorakappa.synthetic.arms.outcomes import Outcomes
-from lorakappa.synthetic.claims.gains import MAIN, judged, show
+from lorakappa.synthetic.claims.gains import MAIN, edges, edges_of, judged, show
 from lorakappa.synthetic.claims.ilora import (
     BEATS_DOMAIN,
     CELL_BATCHES,
@@ -91,6 +91,13 @@ def _by_layer(outcomes: Outcomes, arms: Mapping[str, Arm]) -> dict[str, dict[str
     return {name: {**median_interval(row, len(found)), "diverged": lost} for name, (row, lost) in found.items()}
 
 
+def _edges(outcomes: Outcomes, arms: Mapping[str, Arm]) -> str:
+    """Where λ is at the edge of its grid, in words (`gains.edges`)."""
+    choices = {name: outcomes.choice(arm) for name, arm in arms.items()}
+    found = {name: choice.strength for name, choice in choices.items() if choice.strength_at_edge}
+    return edges({name: [strength] for name, strength in found.items() if strength is not None})
+
+
 WINDOWS = {method: _arms(method, "window", CELL_BATCHES) for method in ("lora", "ilora")}
 
 
@@ -116,6 +123,7 @@ def ilora_robust_lr(outcomes: Outcomes) -> Measurement:
         wider = outcomes.measured(arm).values[0] - outcomes.measured(WINDOWS["lora"][name]).values[0]
         differences[name] = median_interval(wider, len(WINDOWS["ilora"]))
     note = "decades by which it is wider: " + ", ".join(show(name, found) for name, found in differences.items())
+    note += _edges(outcomes, WINDOWS["ilora"])
     lowest = min(found["interval"][0] for found in differences.values())
     verdict = all_of(judged(found) for found in differences.values())
     return Measurement(verdict, _number(differences), lowest, note, {"differences": differences})
@@ -153,6 +161,7 @@ def ilora_trained_ratio_close(outcomes: Outcomes) -> Measurement:
         f"{name} {found['median']:.3g} [{found['interval'][0]:.3g}, {found['interval'][1]:.3g}]"
         for name, found in grown.items()
     )
+    note += _edges(outcomes, TRAINED)
     intervals = [found["interval"] for found in grown.values()]
     verdict = all_of(_within(interval, 1.0, CLOSE) for interval in intervals)
     worst = min(min(low - 1, CLOSE - high) for low, high in intervals)
@@ -192,6 +201,7 @@ def ilora_keeps_ratio(outcomes: Outcomes) -> Measurement:
     note = "relative defect: " + ", ".join(
         f"{show(name, found)} (LoRA {defects['lora'][name]['median']:.2f})" for name, found in defects["ilora"].items()
     )
+    note += _edges(outcomes, DEFECTS["ilora"])
     intervals = [found["interval"] for found in defects["ilora"].values()]
     verdict = all_of(decide((KEPT - high, KEPT - low)) for low, high in intervals)
     worst = KEPT - max(high for _, high in intervals)
@@ -215,7 +225,7 @@ def _ablation(id: str, statement: str, arms: Mapping[str, Mapping[str, Arm]], tr
         """
         gains = rival_gains(outcomes, arms)
         note = "gain of r/m over its best rival in decades: "
-        note += ", ".join(show(name, found) for name, found in gains.items())
+        note += ", ".join(show(name, found) for name, found in gains.items()) + edges(edges_of(gains))
         lowest = min(found["interval"][0] for found in gains.values())
         verdict = all_of(judged(found) for found in gains.values())
         return Measurement(verdict, _number(gains), lowest, note, {"gains": gains})

@@ -25,19 +25,25 @@ class MadeUp:
     Attributes:
         values: maps an arm to (n,) or (L, n) values.
         lowest: maps an arm to the median that it is chosen by.
+        strengths: maps an arm to the λ that are tried; the first one is chosen.
+        diverged: maps an arm to the number of runs that diverged.
     """
 
     def __init__(self, values: Callable[[Arm], object], lowest: Callable[[Arm], float] = lambda _: 0.0) -> None:
         self.values, self.lowest = values, lowest
+        self.strengths: Callable[[Arm], tuple[float, ...]] = lambda _: ()
+        self.diverged: Callable[[Arm], int] = lambda _: 0
         self.asked: list[Arm] = []
 
     def choice(self, arm: Arm) -> Choice:
         self.asked.append(arm)
-        return Choice((0.1, 1.0, 10.0), (), ((99.0, self.lowest(arm), 99.0),), arm.beyond)
+        strengths = self.strengths(arm)
+        rows = ((99.0, self.lowest(arm), 99.0), *[(99.0, 99.0, 99.0)] * (len(strengths) - 1))
+        return Choice((0.1, 1.0, 10.0), strengths, rows, arm.beyond)
 
     def measured(self, arm: Arm) -> Measured:
         self.asked.append(arm)
-        return Measured(np.atleast_2d(np.asarray(self.values(arm), dtype=np.float64)), 0)
+        return Measured(np.atleast_2d(np.asarray(self.values(arm), dtype=np.float64)), self.diverged(arm))
 
 
 def around(low: float, high: float, n: int = 64) -> np.ndarray:

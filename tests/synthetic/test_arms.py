@@ -67,6 +67,10 @@ def test_the_first_of_the_lowest_medians_is_chosen():
     assert (choice.place, choice.step_size, choice.strength, choice.at_edge) == ((0, 2), 0.4, 1.0, False)
     assert Choice(grid, (), ((0.0, -1.0, -2.0, inf),), beyond=3).step_size == 0.8
     assert Choice(grid, (), ((-3.0, -1.0, -2.0, inf),)).at_edge
+    rows = ((0.0, -1.0, 0.0, 0.0), (0.0, -3.0, 0.0, 0.0), (0.0, -2.0, 0.0, 0.0))
+    edges = [Choice(grid, (0.1, 1.0, 10.0), (*rows[i:], *rows[:i])).strength_at_edge for i in range(3)]
+    assert edges == [False, True, True]
+    assert not Choice(grid, (0.1,), rows[:1]).strength_at_edge
     assert Choice(grid, (), ((0.0, -1.0, -2.0, -3.0),)).at_edge
     assert Choice(grid, (), ((0.0, -1.0, -2.0, inf),)).strength is None
     with pytest.raises(ValueError, match="every step size diverged"):

@@ -251,6 +251,8 @@ def test_variations_are_what_their_names_say():
     assert (default.shape, default.rank, default.target, default.start) == ((20, 20), 4, "gaussian", "lora")
     for name, settings in gains.VARIATIONS.items():
         words = {
+            f"LoRA's start, B of size {settings.init_std:g}": settings.start == "lora",
+            f"LoRA's start, B of size {settings.init_std:g}, two-layer": settings.loss == "two-layer",
             f"Gaussian start {settings.init_std:g}": settings.start == "gaussian",
             "balanced start": settings.start == "balanced" and settings.init_std == 0.1,
             "linear spectrum": settings.target == "linear",
@@ -258,6 +260,7 @@ def test_variations_are_what_their_names_say():
             f"r = {settings.rank}": settings.rank in (2, 10),
         }
         assert words[name], name
+        assert (settings.loss == "two-layer") == name.endswith(", two-layer")
 
 
 def test_protocols_of_the_claims_are_those_on_record():
@@ -331,6 +334,6 @@ def test_protocols_of_the_claims_are_those_on_record():
         "simulations-repeat": 12,
     }
     assert ilora.GRID == "auto:18"
-    assert ilora.STRENGTHS == (0.001, 0.01, 0.1, 1.0)
+    assert ilora.STRENGTHS == (1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
     assert ProblemSettings(init_std=0.3) == ilora.DUEL
     assert (rates.SCALED_SHAPE, rates.SCALED_RANK) == ((7, 6), 2)

@@ -9,7 +9,7 @@ from lorakappa.synthetic.claims.adam_frames import BEYOND, variant
 from lorakappa.synthetic.claims.gains import gains_claim, judge_gains
 from lorakappa.synthetic.claims.record import RECORDED
 from lorakappa.synthetic.settings import ProblemSettings
-from tests.synthetic.made_up import WORDS, MadeUp, ahead
+from tests.synthetic.made_up import WORDS, MadeUp, ahead, around
 
 MAIN = {"one": ProblemSettings(), "two": ProblemSettings(loss="two-layer")}
 BESIDE = {
@@ -59,6 +59,35 @@ def test_every_setting_decides_but_those_beside(one, two, verdict):
     assert len(claim.arms) == 10
     assert claim.argument.startswith("Rule: holds if the gain's interval is above 0 in every setting, ")
     assert claim.argument.endswith("\n\nBecause.")
+
+
+def test_runs_that_diverged_are_counted_where_there_are_any():
+    outcomes = ahead("balora", lambda _: (0.1, 0.2))
+    assert "diverged" not in judge_gains(outcomes, pairs(MAIN)).note
+    outcomes.diverged = lambda arm: 9 if (arm.method, arm.settings.loss) == ("lora", "two-layer") else 0
+    assert judge_gains(outcomes, pairs(MAIN)).note.endswith("; diverged: two 9 and 0 of 64")
+    assert judge_gains(outcomes, pairs(BESIDE), pairs({"two": MAIN["two"]})).note.endswith("two 9 and 0 of 64")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "verdict"), [((0.06, 0.2), "holds"), ((0.04, 0.2), "inconclusive"), ((0.01, 0.04), "not seen")]
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_basis_matters_where_the_ends_differ_whichever_is_lower(sizes, verdict, sign):
+    claim = CLAIMS["adam-frame-fixed"]
+
+    def values(arm):
+        there = sizes if arm.settings.loss == "two-layer" else (0.3, 0.4)
+        return sign * around(*there) if arm.adam.frame == "fixed" else np.zeros(64)
+
+    found = claim.judge(MadeUp(values))
+    assert found.verdict == verdict
+    assert found.worst_margin == pytest.approx(min(sizes[0], 0.3) - 0.05)
+    assert f"one-layer +0.35 [+0.30, +0.40], two-layer +{sum(sizes) / 2:.2f} [+{sizes[0]:.2f}, " in found.note
+    assert f"; with its sign: one-layer {-sign * 0.35:+.2f} [" in found.note
+    turned = [arm for arm in claim.arms if arm.adam.frame == "fixed"]
+    assert [arm.like for arm in turned] == [arm for arm in claim.arms if arm.adam.frame == "own"]
+    assert {arm.beyond for arm in turned} == {0}  # at one step size, as the symmetry asks
 
 
 GAINS = {

@@ -5,7 +5,7 @@ import pytest
 
 from lorakappa.synthetic.claims import CLAIMS
 from lorakappa.synthetic.claims.gains import MAIN
-from lorakappa.synthetic.claims.ilora import PAPER, RATIOS
+from lorakappa.synthetic.claims.ilora import PAPER, RATIOS, STRENGTHS
 from tests.synthetic.made_up import WORDS, MadeUp, ahead, around
 
 
@@ -24,23 +24,32 @@ def cells(won, lost, id="balora-versus-ilora"):
 @pytest.mark.parametrize(
     ("won", "lost", "verdict"),
     [
-        (2, 1, "inconclusive"),
-        (7, 3, "holds"),
-        (5, 2, "holds"),
-        (1, 2, "inconclusive"),
-        (2, 5, "not seen"),
-        (0, 3, "not seen"),
+        (13, 0, "inconclusive"),
+        (13, 14, "not seen"),
+        (14, 0, "holds"),
+        (14, 13, "holds"),
+        (0, 13, "inconclusive"),
+        (0, 14, "not seen"),
         (0, 0, "inconclusive"),
     ],
 )
-def test_two_thirds_of_the_decided_cells_decide(won, lost, verdict):
+def test_more_than_half_of_all_cells_decide(won, lost, verdict):
     found = cells(won, lost)
     assert found.verdict == verdict
-    share = won / (won + lost) if won + lost else 0.5
-    assert found.worst_margin == pytest.approx(share - 2 / 3)
-    assert found.note.startswith(f"cells won {won}, lost {lost}, undecided {27 - won - lost}; ")
+    assert found.worst_margin == pytest.approx(won / 27 - 1 / 2)
+    assert found.note.startswith(f"of 27 cells {won} won, {lost} lost, 0 no different; ")
     assert len(found.evidence["gains"]) == 27
     assert {gain["level"] for gain in found.evidence["gains"].values()} == {1 - 0.05 / 27}
+
+
+@pytest.mark.parametrize(("alike", "verdict"), [(13, "inconclusive"), (14, "equivalent")])
+def test_a_cell_with_a_gain_below_the_margin_is_neither_won_nor_lost(alike, verdict):
+    claim = CLAIMS["balora-versus-ilora"]
+    order = list(dict.fromkeys(arm.settings for arm in claim.arms))
+    outcomes = ahead("balora", lambda arm: (0.01, 0.04) if order.index(arm.settings) < alike else (0.1, 0.2))
+    found = claim.judge(outcomes)
+    assert found.verdict == ("holds" if verdict == "inconclusive" else verdict)
+    assert found.note.startswith(f"of 27 cells {27 - alike} won, 0 lost, {alike} no different; ")
 
 
 def test_the_tally_says_where_who_wins():
@@ -53,8 +62,24 @@ def test_the_tally_says_where_who_wins():
     assert "start" not in found.note  # one start is no knob
     assert len(found.evidence["gains"]) == 9
     arms = CLAIMS["balora-versus-ilora-adam"].arms
-    assert {(arm.optimizer, arm.strengths) for arm in arms} == {("adam", (0.1, 1.0, 10.0))}
+    assert {(arm.optimizer, arm.strengths) for arm in arms} == {("adam", STRENGTHS)}
     assert {arm.steps for arm in arms} == {50}
+
+
+def test_lambdas_at_the_edge_of_their_grid_are_named():
+    def note(id, tried):
+        outcomes = MadeUp(lambda arm: np.ones((arm.rows, 64)))
+        outcomes.strengths = lambda arm: tried if "ilora" in arm.method else ()
+        return CLAIMS[id].judge(outcomes).note
+
+    grid = (1e-6, 1.0, 10.0)
+    assert "; λ at the edge of its grid in 27 cells" in note("balora-versus-ilora", grid)
+    everywhere = "; λ at the edge of its grid: GD one-layer 1e-06, GD two-layer 1e-06, Adam one-layer 1e-06, "
+    for id in ("pilora-beats-lora", "ilora-robust-lr", "ilora-keeps-ratio", "ilora-trained-ratio-close"):
+        assert everywhere in note(id, grid), id
+        assert "edge" not in note(id, (1.0,))  # one λ has no edge
+    for id in RATIO_CLAIMS:
+        assert "; λ at the edge of its grid: 40×10 " in note(id, grid)
 
 
 RATIO_CLAIMS = ("ilora-ratio-optimal", "ilora-factor-ablation", "ilora-exponent-ablation")
@@ -102,7 +127,7 @@ def test_the_ratios_are_those_of_the_papers_ablation_and_beyond():
     assert tried_powers == {PAPER, *(f"power={p}" for p in (0.5, 0.75, 1.5, 2.0))}
     assert PAPER in tried & set(RATIOS["20×20"])
     assert {"power=0.0", "factor=16.0"} <= set(RATIOS["20×20"])
-    assert all(arm.strengths == (0.01, 0.1, 1.0) for arm in CLAIMS["ilora-exponent-ablation"].arms)
+    assert all(arm.strengths == STRENGTHS for arm in CLAIMS["ilora-exponent-ablation"].arms)
 
 
 @pytest.mark.parametrize(("interval", "verdict"), WORDS)
