@@ -1,9 +1,10 @@
 """iLoRA and πLoRA, which keep the factors imbalanced, against LoRA, preconditioning and BaLoRA."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -141,24 +142,21 @@ def tally(outcomes: Outcomes, contrasts: Mapping[Cell, tuple[Arm, Arm]]) -> Meas
     """Counts the cells won by the second method: the rule of the claims that ask about it."""
     gains = {cell: gain(outcomes, *pair, len(contrasts)) for cell, pair in contrasts.items()}
     words = {cell: judged(found) for cell, found in gains.items()}
-    by_verdict: dict[MeasuredName, list[Cell]] = {
-        verdict: [cell for cell, word in words.items() if word == verdict] for verdict in get_args(MeasuredName)
-    }
-    won, lost, alike = by_verdict["holds"], by_verdict["not seen"], by_verdict["equivalent"]
+    won, lost, alike = ([cell for cell in words if words[cell] == word] for word in ("holds", "not seen", "equivalent"))
     parts = []
     for knob in range(3):
         values = list(dict.fromkeys(cell[knob] for cell in gains))
         for value in values if len(values) > 1 else ():
             wins, losses = (sum(cell[knob] == value for cell in group) for group in (won, lost))
             parts.append(f"{value} {wins}:{losses}")
-    majority = (word for word, there in by_verdict.items() if len(there) > len(gains) / 2)
-    verdict = next(majority, "inconclusive")
+    ((commonest, count),) = Counter(words.values()).most_common(1)
+    verdict: MeasuredName = commonest if count > len(gains) / 2 else "inconclusive"
     note = f"of {len(gains)} cells {len(won)} won, {len(lost)} lost, {len(alike)} no different; " + ", ".join(parts)
-    note += diverged({", ".join(cell): found for cell, found in gains.items()})
-    at_edge = sum(map(bool, edges_of(gains).values()))
-    note += f"; λ at the edge of its grid in {at_edge} cells" if at_edge else ""
-    evidence = {"gains": {", ".join(cell): found for cell, found in gains.items()}}
-    return Measurement(verdict, next(iter(gains.values()))["n"], len(won) / len(gains) - 1 / 2, note, evidence)
+    named = {", ".join(cell): found for cell, found in gains.items()}
+    at_edge = sum(map(bool, edges_of(named).values()))
+    note += diverged(named) + (f"; λ at the edge of its grid in {at_edge} of {len(gains)} cells" if at_edge else "")
+    number = next(iter(gains.values()))["n"]
+    return Measurement(verdict, number, len(won) / len(gains) - 1 / 2, note, {"gains": named})
 
 
 def duel_claim(

@@ -73,7 +73,7 @@ def test_lambdas_at_the_edge_of_their_grid_are_named():
         return CLAIMS[id].judge(outcomes).note
 
     grid = (1e-6, 1.0, 10.0)
-    assert "; λ at the edge of its grid in 27 cells" in note("balora-versus-ilora", grid)
+    assert "; λ at the edge of its grid in 27 of 27 cells" in note("balora-versus-ilora", grid)
     everywhere = "; λ at the edge of its grid: GD one-layer 1e-06, GD two-layer 1e-06, Adam one-layer 1e-06, "
     for id in ("pilora-beats-lora", "ilora-robust-lr", "ilora-keeps-ratio", "ilora-trained-ratio-close"):
         assert everywhere in note(id, grid), id
