@@ -98,7 +98,7 @@ def adam_frame_fixed(outcomes: Outcomes) -> Measurement:
     for name, (own, turned) in TURNED.items():
         moved = outcomes.measured(own).values[0] - outcomes.measured(turned).values[0]
         sizes[name] = median_interval(np.abs(moved), len(TURNED))
-    note = "median |difference| in decades: " + ", ".join(show(name, found) for name, found in sizes.items())
+    note = "median size of the difference in decades: " + ", ".join(show(name, found) for name, found in sizes.items())
     note += "; with its sign: " + ", ".join(show(name, found) for name, found in gains.items())
     verdict = all_of(decide(found["interval"], threshold=NO_GAIN) for found in sizes.values())
     lowest = min(found["interval"][0] for found in sizes.values())

@@ -61,7 +61,7 @@ def show(name: str, gain: Mapping[str, Any]) -> str:
 
 
 def diverged(gains: Mapping[str, Mapping[str, Any]]) -> str:
-    """By setting, how many runs of either arm diverged, in words; empty if none did."""
+    """By setting, how many runs of the baseline and of the other arm diverged, in words; empty if none did."""
     there = {name: (*found["diverged"], found["n"]) for name, found in gains.items() if any(found["diverged"])}
     words = ", ".join(f"{name} {first} and {second} of {n}" for name, (first, second, n) in there.items())
     return f"; diverged: {words}" if words else ""

@@ -20,7 +20,6 @@ from lorakappa.synthetic.claims.gains import (
     MAIN,
     NO_GAIN,
     arms_of,
-    diverged,
     edges,
     edges_of,
     gains_claim,
@@ -100,7 +99,7 @@ COMPARISONS = (
         "pilora",
         experiment="preconditioned",
         source=BETTER,
-        recorded="not seen",
+        recorded="inconclusive",
         corrected_by="pilora-beats-preconditioned-adam",
     ),
     tuned_claim(
@@ -154,8 +153,10 @@ def tally(outcomes: Outcomes, contrasts: Mapping[Cell, tuple[Arm, Arm]]) -> Meas
     note = f"of {len(gains)} cells {len(won)} won, {len(lost)} lost, {len(alike)} no different; " + ", ".join(parts)
     named = {", ".join(cell): found for cell, found in gains.items()}
     at_edge = sum(map(bool, edges_of(named).values()))
-    note += diverged(named) + (f"; λ at the edge of its grid in {at_edge} of {len(gains)} cells" if at_edge else "")
+    lost_runs = [max(found["diverged"]) for found in gains.values() if any(found["diverged"])]
     number = next(iter(gains.values()))["n"]
+    note += f"; runs diverged in {len(lost_runs)} cells, at most {max(lost_runs)} of {number}" if lost_runs else ""
+    note += f"; λ at the edge of its grid in {at_edge} of {len(gains)} cells" if at_edge else ""
     return Measurement(verdict, number, len(won) / len(gains) - 1 / 2, note, {"gains": named})
 
 
@@ -191,6 +192,7 @@ DUELS = (
         cells(("ilora", "balora"), DUEL_STARTS, "gd"),
         why="Where each method wins is reported.",
         kind="question",
+        recorded="inconclusive",
         domain=DUEL_DOMAIN.format("LoRA's, balanced and Gaussian", "GD"),
     ),
     duel_claim(

@@ -52,6 +52,13 @@ def test_a_cell_with_a_gain_below_the_margin_is_neither_won_nor_lost(alike, verd
     assert found.note.startswith(f"of 27 cells {27 - alike} won, 0 lost, {alike} no different; ")
 
 
+def test_the_tally_counts_the_cells_in_which_runs_diverged():
+    outcomes = ahead("balora", lambda _: (0.1, 0.2))
+    assert "diverged" not in CLAIMS["balora-versus-ilora"].judge(outcomes).note
+    outcomes.diverged = lambda arm: 4 + (arm.method == "balora") if arm.settings.shape == (40, 10) else 0
+    assert "; runs diverged in 9 cells, at most 5 of 64" in CLAIMS["balora-versus-ilora"].judge(outcomes).note
+
+
 def test_the_tally_says_where_who_wins():
     found = cells(10, 9)
     # cells in order: 9 of q = 0.5 won, 1 of q = 0.7 won and 8 lost, 1 of q = 0.9 lost
