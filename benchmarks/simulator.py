@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 from compare import Goal, Row, measure  # a sibling script
-from simulator_alone import answer  # likewise
+from simulator_alone import answer, problems_of  # likewise
 
 from lorakappa.synthetic.engine import DIVERGENCE_FACTOR
-from lorakappa.synthetic.problems import make_problems, step_size_grid
+from lorakappa.synthetic.problems import step_size_grid
 from lorakappa.synthetic.settings import ProblemSettings
 
 WANTED = 400_000
@@ -71,8 +71,8 @@ def rows(quick: bool) -> list[Row]:
     Args:
         quick: one round, and few trajectories.
     """
-    settings = ProblemSettings(seeds=1 if quick else 8)
-    problems = make_problems(settings)
+    seeds = 1 if quick else 8
+    problems = problems_of(seeds)
     has_jax = importlib.util.find_spec("jax") is not None
     made = []
     with Alone() as alone:
@@ -83,17 +83,17 @@ def rows(quick: bool) -> list[Row]:
             }
             if has_jax:
                 peers["JAX, vmap and scan"] = jax_version(problems, grid, optimizer, balanced=method == "balora")
-            request = {"method": method, "optimizer": optimizer, "seeds": settings.seeds, "steps": STEPS, "jobs": JOBS}
+            request = {"method": method, "optimizer": optimizer, "seeds": seeds, "steps": STEPS, "jobs": JOBS}
             ours = partial(answer, **request, rows=None)
             check_agreement(ours().excess, peers, exact=(optimizer, method) != ("adam", "balora"))
             calls = {"ours": partial(alone, **request, rows=None), **peers}
             made.append(
                 Row(
                     work="simulation",
-                    setting=f"{method}, {optimizer}, {settings.seeds} seeds × {len(grid)} step sizes × {STEPS} steps",
+                    setting=f"{method}, {optimizer}, {seeds} seeds × {len(grid)} step sizes × {STEPS} steps",
                     timings=measure(calls, rounds=1 if quick else 3, threads=JOBS),
                     goals=(Goal(WANTED),),
-                    amount=grid.size * settings.seeds * STEPS,
+                    amount=grid.size * seeds * STEPS,
                     unit="trajectory-steps",
                     threads=JOBS,
                     note="" if has_jax else "JAX is not installed",

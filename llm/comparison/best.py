@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lorakappa.llm.comparison.cells import best_cell, by_cell, validation_loss
 from lorakappa.llm.comparison.protocol import Outcome
 from lorakappa.llm.comparison.runs import Record
+from lorakappa.shared.grids import at_end
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _best(method: str, rank: int, records: list[Record], seeds: int) -> Best | N
         rank=rank,
         scaling=chosen.scaling,
         learning_rate=chosen.learning_rate,
-        at_edge=len(grid) > 1 and chosen.learning_rate in (grid[0], grid[-1]),
+        at_edge=at_end(chosen.learning_rate, grid),
         records=tuple(line[chosen.learning_rate]),
         grid=grid,
         curve=np.array([[validation_loss(record) for record in group] for group in line.values()]),

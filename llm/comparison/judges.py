@@ -12,7 +12,6 @@ method that diverges with a fresh seed where the other trains: the note says how
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from itertools import product
 from typing import Any
 
@@ -22,7 +21,6 @@ from numpy.typing import NDArray
 from lorakappa.conditioning.verification.measured import MeasuredName, Measurement, all_of, decide
 from lorakappa.llm.comparison.best import Best, best_cells
 from lorakappa.llm.comparison.effects import (
-    CONFIDENCE,
     Effect,
     effect,
     excess,
@@ -36,7 +34,16 @@ from lorakappa.llm.comparison.effects import (
     window_gain,
     with_more_seeds,
 )
-from lorakappa.llm.comparison.judging import compared, measurement, no_best_cell, over_ranks, without_effect
+from lorakappa.llm.comparison.judging import (
+    as_evidence,
+    at_each_rank,
+    compared,
+    measurement,
+    no_best_cell,
+    over_ranks,
+    told_by_rank,
+    without_effect,
+)
 from lorakappa.llm.comparison.protocol import Outcome
 
 TIME_ALLOWED = 0.2
@@ -92,8 +99,7 @@ def _at_every_rank(
     outcome: Outcome, values: Mapping[int, NDArray[np.float64]], text: str, more: str = ""
 ) -> Measurement:
     """The verdict on gains in nats at every rank; the ranks share the error."""
-    alpha = (1 - CONFIDENCE) / len(values)
-    own = {rank: effect(found, alpha=alpha) for rank, found in sorted(values.items())}
+    own, alpha = at_each_rank(values)
     verdict = all_of(map(_same, own.values()))
     undecided = [found for found in own.values() if _same(found) == "inconclusive"]
     counts = [seeds_to_decide(found, SAME_LOSS, alpha=alpha) for found in undecided]
@@ -106,10 +112,10 @@ def _at_every_rank(
         outcome,
         verdict,
         min(own.values(), key=lambda found: found.low),
-        f"{text} {'; '.join(f'r = {rank} {found}' for rank, found in own.items())}{more}",
+        f"{text} {told_by_rank(own, str)}{more}",
         undecided=[] if unlike else [(found, SAME_LOSS) for found in undecided],
         alpha=alpha,
-        by_rank={str(rank): asdict(found) for rank, found in own.items()},
+        by_rank=as_evidence(own),
     )
 
 
@@ -263,16 +269,15 @@ def _cheap(
     text: str,
 ) -> Measurement:
     """The verdict on the statement that a cost is below what is allowed, at every rank; the ranks share the error."""
-    alpha = (1 - CONFIDENCE) / len(values)
-    own = {rank: effect(found, alpha=alpha) for rank, found in sorted(values.items())}
-    cost = "; ".join(f"r = {rank} {told(found)}" if len(own) > 1 else told(found) for rank, found in own.items())
+    own, alpha = at_each_rank(values)
+    cost = told_by_rank(own, told) if len(own) > 1 else told(*own.values())
     return measurement(
         outcome,
         all_of(decide((-found.high, -found.low), threshold=-allowed) for found in own.values()),
         max(own.values(), key=lambda found: found.high),
         text.format(cost),
         alpha=alpha,
-        by_rank={str(rank): asdict(found) for rank, found in own.items()},
+        by_rank=as_evidence(own),
     )
 
 

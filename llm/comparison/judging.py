@@ -94,6 +94,22 @@ def no_best_cell(outcome: Outcome, baseline: str, method: str) -> Measurement:
     return without_effect(outcome, f"{reason}; {diverged}")
 
 
+def at_each_rank(values: Mapping[int, NDArray[np.float64]]) -> tuple[dict[int, Effect], float]:
+    """The effect of each rank, in order, and the share that each of them has of the error."""
+    alpha = (1 - CONFIDENCE) / len(values)
+    return {rank: effect(found, alpha=alpha) for rank, found in sorted(values.items())}, alpha
+
+
+def told_by_rank(own: Mapping[int, Effect], told: Callable[[Effect], str]) -> str:
+    """The effects of the ranks in words."""
+    return "; ".join(f"r = {rank} {told(found)}" for rank, found in own.items())
+
+
+def as_evidence(own: Mapping[int, Effect]) -> dict[str, Any]:
+    """The effects of the ranks as evidence."""
+    return {str(rank): asdict(found) for rank, found in own.items()}
+
+
 def over_ranks(
     values: Mapping[int, NDArray[np.float64]], rule: Callable[[Effect], MeasuredName], told: Callable[[Effect], str]
 ) -> tuple[Effect, str, dict[str, Any]]:
@@ -112,5 +128,5 @@ def over_ranks(
     words, signs = {rule(each) for each in own.values()}, {each.estimate > 0 for each in own.values()}
     text = told(found)
     if words != {rule(found)} or (words == {"inconclusive"} and len(signs) > 1):
-        text += f" ({'; '.join(f'r = {rank} {told(each)}' for rank, each in own.items())})"
-    return found, text, {str(rank): asdict(each) for rank, each in own.items()}
+        text += f" ({told_by_rank(own, told)})"
+    return found, text, as_evidence(own)

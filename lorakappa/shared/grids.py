@@ -1,6 +1,7 @@
 """Grids of positive numbers (step sizes, learning rates, λ): LO:HI:N, log-spaced, or a comma-separated list."""
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 
@@ -37,6 +38,11 @@ def parse_grid(text: str, *, digits: int | None = None) -> tuple[float, ...]:
 def rounded(value: float, digits: int) -> float:
     """The value with so many significant digits."""
     return float(f"{value:.{digits}g}")
+
+
+def at_end(value: float, values: Collection[float]) -> bool:
+    """Whether a value is the smallest or largest of several that were tried, so that a better one may lie beyond."""
+    return len(values) > 1 and value in (min(values), max(values))
 
 
 class _BadGridError(ValueError):

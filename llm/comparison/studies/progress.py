@@ -16,6 +16,7 @@ from lorakappa.llm.comparison.runs import Record
 from lorakappa.llm.comparison.settings import Run, TrainingSettings
 from lorakappa.llm.comparison.studies.fixed_width import seeds_needed
 from lorakappa.llm.comparison.studies.study import Arm, Contrast, Place, Study
+from lorakappa.shared.grids import at_end
 from lorakappa.shared.methods import at_strengths
 
 Lookup = Callable[[Run, TrainingSettings], Record | None]
@@ -249,12 +250,11 @@ def select(arm: Arm, study: Study, lookup: Lookup) -> Selection:
 def _at_edge(arm: Arm, rates: Sequence[float], chosen: Place) -> bool:
     """Whether a place is the first or last along an axis of an arm's grid."""
     strengths = dict(zip(at_strengths(arm.method, arm.strengths, "llm"), arm.strengths, strict=False))
-    axes = (
-        (chosen.rate, rates),
-        (chosen.scaling, arm.scalings),
-        (strengths[chosen.variant], tuple(strengths.values())),
+    return (
+        at_end(chosen.rate, rates)
+        or at_end(chosen.scaling, arm.scalings)
+        or at_end(strengths[chosen.variant], strengths.values())
     )
-    return any(len(values) > 1 and value in (min(values), max(values)) for value, values in axes)
 
 
 def run_seconds(record: Record) -> float:
